@@ -1,0 +1,1 @@
+"""The vocabulary: values every room may use. Standard library only; imports nothing of ours."""

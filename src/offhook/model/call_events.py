@@ -1,0 +1,213 @@
+"""What happens in a call, in two closed unions that never mix.
+
+``CallEvent`` carries one durable fact: stored, numbered per call, delivered in order, never dropped.
+``LiveSignal`` is for streams and meters: it may be dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["inbound", "outbound"]
+Speaker = Literal["caller", "agent"]
+"""``caller`` is the remote party of the call's first leg, whoever dialled."""
+
+EndedBy = Literal["caller", "agent", "operator", "system"]
+CallPhase = Literal["arrived", "resolving", "ringing", "up", "ending", "ended"]
+
+EndCause = Literal[
+    "hangup",  # a BYE, or our own BYE after a goodbye
+    "cancelled",  # CANCEL while resolving or ringing, or hung up by us before an answer
+    "refused",  # we refused, or were refused: sip_code says with what
+    "no_answer",  # nobody picked up in time
+    "unreachable",  # no answer from the transport, time-out of a transaction
+    "ack_missing",  # our 200 was never acknowledged (RFC 3261 §13.3.1.4)
+    "media_timeout",  # no RTP for longer than the limit
+    "provider_failed",
+    "duration_limit",
+    "shutdown",
+    "internal_error",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallArrived:
+    """The first fact of every call: who, whom, how."""
+
+    direction: Direction
+    from_uri: str
+    to_uri: str
+    sip_call_id: str
+    transport: str
+    remote_address: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallRinging:
+    """The remote party was told, or told us, that it rings. ``status`` is the SIP status, 180 or 183."""
+
+    status: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallAnswered:
+    """A 2xx was sent or received. ``codec`` is the SDP encoding name."""
+
+    codec: str
+    setup_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallRefused:
+    """Why a call was refused, by either side: the rule, the header or line, and what to change."""
+
+    status: int
+    rule: str
+    evidence: str
+    fix: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentJoined:
+    agent_id: str
+    provider: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentLeft:
+    agent_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnSpoken:
+    """One finished utterance, as it was heard. Times are milliseconds since the answer.
+
+    ``latency_ms`` (agent turns that answer the caller): from the caller's last speech packet on the
+    wire to the agent's first speech packet on the wire. ``interrupted``: ``text`` holds only what was heard.
+    """
+
+    speaker: Speaker
+    text: str
+    started_ms: int
+    ended_ms: int
+    interrupted: bool = False
+    latency_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InterruptionResumed:
+    """The caller's sound was no turn (a cough, "mm-hm"): the agent went on after ``paused_ms``."""
+
+    paused_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DigitReceived:
+    digit: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCalled:
+    tool: str
+    arguments: str
+    """JSON text, as the model gave it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderFailed:
+    provider: str
+    problem: str
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MediaPathChanged:
+    """Symmetric RTP locked on, or moved to, another address (reliability rules 2-5)."""
+
+    remote_address: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MediaReported:
+    """A leg's figures at its end (RFC 3550 §6.4): packets, loss of both directions, jitter, concealment."""
+
+    packets_sent: int
+    packets_received: int
+    packets_lost: int
+    loss_percent: float
+    remote_loss_percent: float | None
+    jitter_ms: float
+    concealed_frames: int
+    late_ticks: int
+    round_trip_ms: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordingWritten:
+    path: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallEnded:
+    """The last fact of every call, exactly one."""
+
+    by: EndedBy
+    phase: CallPhase
+    cause: EndCause
+    sip_code: int | None = None
+    reason: str = ""
+    provider_fault: str | None = None
+    duration_ms: int = 0
+
+
+CallFact = (
+    CallArrived
+    | CallRinging
+    | CallAnswered
+    | CallRefused
+    | AgentJoined
+    | AgentLeft
+    | TurnSpoken
+    | InterruptionResumed
+    | DigitReceived
+    | ToolCalled
+    | ProviderFailed
+    | MediaPathChanged
+    | MediaReported
+    | RecordingWritten
+    | CallEnded
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallEvent:
+    """A fact with its place: ``seq`` rises by one per call from 1; ``at`` is Unix time in seconds."""
+
+    call_id: str
+    leg_id: str
+    seq: int
+    at: float
+    fact: CallFact
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InterimTranscript:
+    """What the recogniser thinks so far; replaced by a later one, then by a ``TurnSpoken``."""
+
+    call_id: str
+    speaker: Speaker
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeechStateChanged:
+    call_id: str
+    speaker: Speaker
+    speaking: bool
+
+
+LiveSignal = InterimTranscript | SpeechStateChanged

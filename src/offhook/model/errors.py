@@ -1,0 +1,87 @@
+"""Every exception offhook raises, in one tree. The class says who is to blame.
+
+::
+
+    OffhookError
+    ├── ConfigError              the operator: a key of config.json, a flag or an environment variable
+    ├── LocalProtocolError       us: a command the state of the protocol does not allow (a bug in offhook)
+    ├── RemoteProtocolError      the remote party: what arrived breaks a protocol; never leaves a core
+    │   ├── SipParseError        a SIP message that cannot be used; carries the status to answer
+    │   └── SdpError             a session description that cannot be used; carries the line
+    ├── ResourceExhausted        the machine: no RTP port, no descriptor, no room for one more call
+    ├── ListenError              the machine: an address that cannot be bound; says what to do
+    └── BridgeError              an AI provider: could not be opened; carries the verdict
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Verdict = Literal["retry", "fall_over", "fatal"]
+"""What to do about a provider's failure: try it again, take the next provider, give up."""
+
+
+class OffhookError(Exception):
+    """Base of everything offhook raises on purpose."""
+
+
+class ConfigError(OffhookError):
+    """A setting that cannot be used. ``key`` is its path (``sip.port``), ``fix`` what to do about it."""
+
+    def __init__(self, key: str, problem: str, fix: str) -> None:
+        super().__init__(f"{key}: {problem}. {fix}")
+        self.key = key
+        self.problem = problem
+        self.fix = fix
+
+
+class LocalProtocolError(OffhookError):
+    """Our own code asked for what the protocol's state does not allow."""
+
+
+class RemoteProtocolError(OffhookError):
+    """The remote party sent what its protocol does not allow."""
+
+
+class SipParseError(RemoteProtocolError):
+    """A SIP message that cannot be used.
+
+    ``status`` is what a request deserves as answer (RFC 3261 §21.4, §21.5); a response is discarded.
+    ``field`` names the header, or ``start-line`` or ``body``.
+    """
+
+    def __init__(self, field: str, problem: str, status: int = 400) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+        self.status = status
+
+
+class SdpError(RemoteProtocolError):
+    """A session description that cannot be used. ``line`` is the offending line, as text."""
+
+    def __init__(self, line: str, problem: str) -> None:
+        super().__init__(f"{problem} in {line!r}")
+        self.line = line
+        self.problem = problem
+
+
+class ResourceExhausted(OffhookError):
+    """The machine has no room for one more: the message names the resource and its limit."""
+
+
+class ListenError(OffhookError):
+    """An address that cannot be listened on. ``fix`` says what to do."""
+
+    def __init__(self, where: str, problem: str, fix: str) -> None:
+        super().__init__(f"cannot listen on {where}: {problem}. {fix}")
+        self.fix = fix
+
+
+class BridgeError(OffhookError):
+    """An AI provider could not be opened. ``verdict`` says what to do next."""
+
+    def __init__(self, provider: str, problem: str, verdict: Verdict) -> None:
+        super().__init__(f"{provider}: {problem}")
+        self.provider = provider
+        self.verdict: Verdict = verdict
