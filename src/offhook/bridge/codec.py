@@ -187,7 +187,7 @@ class Expiring:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BridgeFault:
-    """The provider failed; ``verdict`` was set where it happened. After ``fall_over`` or ``fatal`` it is gone."""
+    """The provider failed; ``verdict`` was set where it happened. Except after ``retry`` it is gone."""
 
     problem: str
     verdict: Verdict

@@ -8,7 +8,7 @@
     ├── RemoteProtocolError      the remote party: what arrived breaks a protocol; never leaves a core
     │   ├── SipParseError        a SIP message that cannot be used; carries the status to answer
     │   └── SdpError             a session description that cannot be used; carries the line
-    ├── ResourceExhausted        the machine: no RTP port, no descriptor, no room for one more call
+    ├── ResourceExhaustedError        the machine: no RTP port, no descriptor, no room for one more call
     ├── ListenError              the machine: an address that cannot be bound; says what to do
     └── BridgeError              an AI provider: could not be opened; carries the verdict
 """
@@ -66,7 +66,7 @@ class SdpError(RemoteProtocolError):
         self.problem = problem
 
 
-class ResourceExhausted(OffhookError):
+class ResourceExhaustedError(OffhookError):
     """The machine has no room for one more: the message names the resource and its limit."""
 
 
