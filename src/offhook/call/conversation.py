@@ -1,0 +1,124 @@
+"""The transcript of a call, as it was heard. Pure: times are arguments, results are facts.
+
+Belongs to the call, not to the provider. Agent utterances become turns when they were played to the end or
+cut; then only the words whose sound had left on RTP count. Times in milliseconds since the answer;
+monotonic seconds where the name ends in ``at``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from offhook.model.call_events import TurnSpoken
+
+MAX_OPEN_ITEMS = 64
+"""Utterances in the air at once; beyond it the oldest are forgotten (a provider that never finishes any)."""
+
+
+@dataclass(slots=True)
+class _Utterance:
+    """One agent item from its first sound to its end. ``words``: (position in ms or None, text)."""
+
+    words: list[tuple[int | None, str]] = field(default_factory=list)
+    whole: str | None = None
+    audio_ms: int = 0
+    started_at: float | None = None
+    latency_ms: int | None = None
+
+
+class Conversation:
+    """Puts words, sounds and times of both sides together, turn by turn."""
+
+    def __init__(self, answered_at: float) -> None:
+        self._answered_at = answered_at
+        self._agent: dict[str, _Utterance] = {}
+        self._caller_started_at: float | None = None
+        self._caller_last_speech_at: float | None = None
+        self._awaiting_answer = False
+
+    # ── the caller ───────────────────────────────────────────────────────────────────────────────────────
+
+    def caller_speech_started(self, at: float) -> None:
+        self._caller_started_at = at
+
+    def caller_speech_stopped(self, last_speech_at: float) -> None:
+        """``last_speech_at``: arrival of the last speech packet, not the end of the detector's hangover."""
+        self._caller_last_speech_at = last_speech_at
+        self._awaiting_answer = True
+
+    def caller_said(self, text: str, now: float) -> TurnSpoken:
+        """The final transcript of what the caller said last."""
+        ended_at = self._caller_last_speech_at if self._caller_last_speech_at is not None else now
+        started_at = self._caller_started_at if self._caller_started_at is not None else ended_at
+        return TurnSpoken(
+            speaker="caller",
+            text=text,
+            started_ms=self._ms(min(started_at, ended_at)),
+            ended_ms=self._ms(ended_at),
+        )
+
+    # ── the agent ────────────────────────────────────────────────────────────────────────────────────────
+
+    def agent_words(self, item: str, text: str, *, final: bool, at_ms: int | None) -> None:
+        utterance = self._utterance(item)
+        if final:
+            utterance.whole = text
+        else:
+            utterance.words.append((at_ms, text))
+
+    def agent_audio(self, item: str, duration_ms: int) -> None:
+        self._utterance(item).audio_ms += duration_ms
+
+    def agent_heard(self, item: str, at: float) -> int | None:
+        """The item's first speech packet left at ``at``; the turn's latency in ms, for the first item of an answer."""
+        utterance = self._utterance(item)
+        if utterance.started_at is not None:
+            return utterance.latency_ms
+        utterance.started_at = at
+        if self._awaiting_answer and self._caller_last_speech_at is not None:
+            utterance.latency_ms = max(0, round((at - self._caller_last_speech_at) * 1000))
+            self._awaiting_answer = False
+        return utterance.latency_ms
+
+    def agent_done(self, item: str, played_ms: int, now: float, *, interrupted: bool = False) -> TurnSpoken | None:
+        """The item was played to its end, or cut after ``played_ms``; None when nothing of it was heard."""
+        utterance = self._agent.pop(item, None)
+        if utterance is None or utterance.started_at is None:
+            return None
+        text = _heard(utterance, played_ms) if interrupted else _whole(utterance)
+        if not text:
+            return None
+        return TurnSpoken(
+            speaker="agent",
+            text=text,
+            started_ms=self._ms(utterance.started_at),
+            ended_ms=self._ms(now),
+            interrupted=interrupted,
+            latency_ms=utterance.latency_ms,
+        )
+
+    def _utterance(self, item: str) -> _Utterance:
+        if item not in self._agent:
+            while len(self._agent) >= MAX_OPEN_ITEMS:
+                del self._agent[next(iter(self._agent))]
+            self._agent[item] = _Utterance()
+        return self._agent[item]
+
+    def _ms(self, at: float) -> int:
+        return max(0, round((at - self._answered_at) * 1000))
+
+
+def _whole(utterance: _Utterance) -> str:
+    if utterance.whole is not None:
+        return utterance.whole.strip()
+    return "".join(text for _, text in utterance.words).strip()
+
+
+def _heard(utterance: _Utterance, played_ms: int) -> str:
+    """The words whose sound began before ``played_ms``; by share of the audio where no positions are known."""
+    placed = [(at_ms, text) for at_ms, text in utterance.words if at_ms is not None]
+    if placed and len(placed) == len(utterance.words):
+        return "".join(text for at_ms, text in placed if at_ms < played_ms).strip()
+    words = _whole(utterance).split()
+    share = min(1.0, played_ms / utterance.audio_ms) if utterance.audio_ms else 0.0
+    return " ".join(words[: int(len(words) * share)])
