@@ -1,0 +1,1 @@
+"""How facts and signals reach those who asked for them."""

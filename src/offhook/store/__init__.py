@@ -1,0 +1,1 @@
+"""What is kept. Stranger to ``call``: it takes facts and gives records."""

@@ -1,0 +1,88 @@
+"""A call's events -> its record. Pure: (record, event) -> record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from offhook.model.call_events import (
+    AgentJoined,
+    AgentLeft,
+    CallAnswered,
+    CallArrived,
+    CallEnded,
+    CallEvent,
+    CallRefused,
+    CallRinging,
+    DigitReceived,
+    InterruptionResumed,
+    MediaPathChanged,
+    MediaReported,
+    ProviderFailed,
+    RecordingWritten,
+    ToolCalled,
+    TurnSpoken,
+)
+from offhook.model.records import DEFAULT_ACCOUNT, CallRecord
+
+
+def begin(event: CallEvent, arrived: CallArrived, *, node_id: str) -> CallRecord:
+    """The record of a call whose first fact this is."""
+    return CallRecord(
+        call_id=event.call_id,
+        account_id=DEFAULT_ACCOUNT,
+        node_id=node_id,
+        direction=arrived.direction,
+        phase="arrived",
+        from_uri=arrived.from_uri,
+        to_uri=arrived.to_uri,
+        sip_call_id=arrived.sip_call_id,
+        remote_address=arrived.remote_address,
+        created_at=event.at,
+    )
+
+
+def project(record: CallRecord, event: CallEvent) -> CallRecord:
+    """The record after one more fact."""
+    match event.fact:
+        case CallRinging():
+            return replace(record, phase="ringing")
+        case CallAnswered(codec=codec):
+            return replace(record, phase="up", codec=codec, answered_at=event.at)
+        case AgentJoined(agent_id=agent_id, provider=provider):
+            return replace(record, agent_id=agent_id, provider=provider)
+        case TurnSpoken() as turn:
+            return replace(record, transcript=(*record.transcript, turn))
+        case DigitReceived(digit=digit):
+            return replace(record, digits=record.digits + digit)
+        case RecordingWritten(path=path):
+            return replace(record, recording=path)
+        case CallEnded() as ended:
+            return _end(record, ended, event.at)
+        case (
+            CallArrived()
+            | CallRefused()
+            | AgentLeft()
+            | InterruptionResumed()
+            | ToolCalled()
+            | ProviderFailed()
+            | MediaPathChanged()
+            | MediaReported()
+        ):
+            return record  # kept among the record's events, projected into no field
+        case _:
+            assert_never(event.fact)
+
+
+def _end(record: CallRecord, ended: CallEnded, at: float) -> CallRecord:
+    return replace(
+        record,
+        phase="ended",
+        ended_at=at,
+        duration_ms=ended.duration_ms,
+        ended_by=ended.by,
+        cause=ended.cause,
+        sip_code=ended.sip_code,
+        reason=ended.reason,
+        provider_fault=ended.provider_fault,
+    )
