@@ -25,7 +25,7 @@ class Agent:
     record: bool = True
     interruptible: bool = True
     max_call_s: int = 3600
-    options: Mapping[str, str] = field(default=_NO_OPTIONS)
+    options: Mapping[str, str] = field(default_factory=lambda: _NO_OPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
