@@ -1,0 +1,227 @@
+"""What crosses the boundary of the SIP core: addresses, packets both ways, and the events it reports.
+
+Events are frozen facts in one closed union, ``SipEvent``. Those of a call carry ``usage_id``: one INVITE usage
+(RFC 5057 §2), which is one leg of one call. "Usage gone" means that the id is never mentioned again and that
+every command on it raises ``LocalProtocolError``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from offhook.sip.message import Request, Response
+
+Transport = Literal["UDP", "TCP", "TLS"]
+
+
+class Address(NamedTuple):
+    """An IP address without brackets, and a port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flow:
+    """One way a message travels.
+
+    ``local`` is our concrete address as the peer should see it: it goes into Via and Contact.
+    ``connection`` is the shell's id of a TCP or TLS connection; 0: none yet, the shell connects or reuses one.
+    """
+
+    transport: Transport
+    local: Address
+    remote: Address
+    connection: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hop:
+    """Where a request goes next (RFC 3263): ``host`` is an IP address without brackets, or a name."""
+
+    transport: Transport
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inbound:
+    """A datagram, or one framed message of a stream."""
+
+    data: bytes
+    flow: Flow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outbound:
+    """A message to send.
+
+    ``next_hop`` None: to ``flow.remote``, on ``flow.connection`` if there is one. Otherwise the shell resolves
+    the hop and sends there. A failure is told to ``UserAgent.transport_failed(token, ...)``; ``token`` 0 means that
+    nobody waits for it.
+    """
+
+    data: bytes
+    flow: Flow
+    next_hop: Hop | None = None
+    token: int = 0
+
+
+# ── a call's events: the UAS ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InviteReceived:
+    """A new call. 100 is already sent; the offer, if any, is ``request.body``."""
+
+    usage_id: int
+    request: Request
+    flow: Flow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelReceived:
+    """The caller gave up. 200 to the CANCEL and 487 to the INVITE are already sent; usage gone."""
+
+    usage_id: int
+    request: Request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AckReceived:
+    """The first ACK of our 2xx, to the first INVITE or to a re-INVITE. ``body`` is the late answer, or empty."""
+
+    usage_id: int
+    body: bytes
+
+
+# ── a call's events: the UAC ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProvisionalReceived:
+    """A 101-199 to our INVITE. Each ``remote_tag`` is an early dialog of its own; "" where the peer gave none."""
+
+    usage_id: int
+    status: int
+    reason: str
+    remote_tag: str
+    response: Response
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerReceived:
+    """A 2xx to our INVITE; the ACK is sent if our INVITE carried an offer, otherwise call ``UserAgent.ack``."""
+
+    usage_id: int
+    remote_tag: str
+    response: Response
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InviteFailed:
+    """Our INVITE brought no call; usage gone.
+
+    ``status`` is the final response's; 408 with ``response`` None for a time-out; None where nothing tells one.
+    """
+
+    usage_id: int
+    status: int | None
+    reason: str
+    response: Response | None
+    cause: Literal["refused", "timeout", "transport", "cancelled"]
+
+
+# ── a call's events: both roles ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReinviteReceived:
+    """The peer wants to change the session: ``UserAgent.answer`` or ``reject`` it. An empty body asks for an offer."""
+
+    usage_id: int
+    request: Request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReinviteCancelled:
+    """The peer cancelled the re-INVITE that waited for an answer; 487 is sent; the call goes on as it was."""
+
+    usage_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReinviteAnswered:
+    """A 2xx to our re-INVITE; already acknowledged."""
+
+    usage_id: int
+    response: Response
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReinviteFailed:
+    """Our re-INVITE was refused; the session stays as it was (RFC 3261 §14.1). ``status`` None: no answer."""
+
+    usage_id: int
+    status: int | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByeReceived:
+    """The peer hung up; 200 is already sent; usage gone."""
+
+    usage_id: int
+    request: Request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsageEnded:
+    """Our BYE is complete, or the core gave the call up by itself; usage gone.
+
+    ``ack_missing``: our 2xx was never acknowledged, the core sent a BYE (RFC 3261 §13.3.1.4).
+    """
+
+    usage_id: int
+    cause: Literal["bye_answered", "bye_timeout", "ack_missing", "transport"]
+
+
+# ── events outside calls ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptionsAnswered:
+    """What came back on ``UserAgent.options``; ``response`` None: nothing in 64*T1, or the transport failed."""
+
+    token: int
+    response: Response | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageRejected:
+    """A message refused with ``status``, or discarded (None): by which rule, and what in it shows that."""
+
+    source: Address
+    status: int | None
+    rule: str
+    evidence: str
+
+
+SipEvent = (
+    InviteReceived
+    | CancelReceived
+    | AckReceived
+    | ProvisionalReceived
+    | AnswerReceived
+    | InviteFailed
+    | ReinviteReceived
+    | ReinviteCancelled
+    | ReinviteAnswered
+    | ReinviteFailed
+    | ByeReceived
+    | UsageEnded
+    | OptionsAnswered
+    | MessageRejected
+)
