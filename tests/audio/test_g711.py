@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.vectors.location import vectors
 
 from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, decode, encode, silence
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, Encoding
-from tests.vectors.location import vectors
 
 LAWS = [Encoding.PCMU, Encoding.PCMA]
 ITU_NAMES = {
