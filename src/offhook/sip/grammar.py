@@ -1,0 +1,143 @@
+"""The small pieces every SIP header is made of (RFC 3261 §25.1): tokens, quoted strings, parameters, hosts.
+
+Text is ``str`` decoded as UTF-8 with surrogateescape, so octets that are not UTF-8 survive a round trip.
+All patterns run in time linear in their input.
+"""
+
+from __future__ import annotations
+
+import re
+
+from offhook.model.errors import SipParseError
+
+Params = tuple[tuple[str, str | None], ...]
+"""``;name=value`` pairs in order, names and values as written (quotes and escapes kept); None: no ``=``."""
+
+BLANK = " \t"
+"""What is left of linear white space once lines are unfolded."""
+
+TOKEN_CHARS = r"A-Za-z0-9\-.!%*_+`'~"
+QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+HOST = r"[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\]"
+"""A name, an IPv4 address or an IPv6 reference. The underscore is not the RFC's; Docker gives such names."""
+
+PORT_MAX = 65535
+
+_TOKEN = re.compile(rf"[{TOKEN_CHARS}]+")
+_DIGITS = re.compile(r"0*([0-9]{1,10})")
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_MUST_ESCAPE = re.compile(r'["\\]')
+_LIST_STOP = re.compile(r'[,"<]')
+_QUOTED_STRING = re.compile(QUOTED, re.DOTALL)
+_PARAM = re.compile(
+    rf";[ \t]*([{TOKEN_CHARS}]+)[ \t]*(?:=[ \t]*({QUOTED}|[^ \t;,\"<>]+)[ \t]*)?",
+    re.DOTALL,
+)
+
+
+def is_token(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None
+
+
+def parse_number(text: str, field: str, maximum: int) -> int:
+    """``1*DIGIT`` up to ``maximum``. Raises SipParseError: not digits, or out of range."""
+    match = _DIGITS.fullmatch(text)
+    if match is None:
+        raise SipParseError(field, f"not a number of this protocol: {text[:40]!r}")
+    number = int(match[1])
+    if number > maximum:
+        raise SipParseError(field, f"{number} is above {maximum}")
+    return number
+
+
+def parse_port(text: str | None, field: str) -> int | None:
+    """The digits after a host's colon, or None. Raises SipParseError above 65,535."""
+    return None if text is None else parse_number(text, field, PORT_MAX)
+
+
+def unquote(text: str) -> str:
+    """A quoted string's content with its escapes undone; other text as it is."""
+    if not text.startswith('"'):
+        return text
+    content = text[1:-1]
+    return _QUOTED_PAIR.sub(r"\1", content) if "\\" in content else content
+
+
+def quote(text: str) -> str:
+    """``text`` as a quoted string."""
+    return f'"{_MUST_ESCAPE.sub(_escaped, text)}"'
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return "\\" + match[0]
+
+
+def split_list(text: str) -> list[str]:
+    """The comma-separated values of a list header, stripped; empty ones dropped.
+
+    Commas inside quotes and angle brackets do not count. What follows a quote or bracket that never
+    closes is one value, for its own parser to refuse.
+    """
+    if "," not in text:
+        value = text.strip(BLANK)
+        return [value] if value else []
+    values = []
+    start = position = 0
+    while (stop := _LIST_STOP.search(text, position)) is not None:
+        position = _end_of_stop(text, stop)
+        if stop[0] == ",":
+            values.append(text[start : stop.start()].strip(BLANK))
+            start = position
+    values.append(text[start:].strip(BLANK))
+    return [value for value in values if value]
+
+
+def _end_of_stop(text: str, stop: re.Match[str]) -> int:
+    """Where to go on after a comma, a quoted string or a bracketed URI."""
+    if stop[0] == ",":
+        return stop.end()
+    if stop[0] == "<":
+        closing = text.find(">", stop.end())
+        return len(text) if closing < 0 else closing
+    quoted = _QUOTED_STRING.match(text, stop.start())
+    return len(text) if quoted is None else quoted.end()
+
+
+def parse_params(text: str, field: str) -> Params:
+    """``*( ; name [= value] )``. Raises SipParseError on anything else, an empty parameter too."""
+    text = text.strip(BLANK)
+    params = []
+    position = 0
+    while position < len(text):
+        match = _PARAM.match(text, position)
+        if match is None:
+            raise SipParseError(field, f"not a parameter: {text[position : position + 40]!r}")
+        params.append((match[1], match[2]))
+        position = match.end()
+    return tuple(params)
+
+
+def param_value(params: Params, name: str) -> str | None:
+    """The unquoted value of the parameter called ``name`` (lower case): "" for a flag, None when absent."""
+    for key, value in params:
+        if key.lower() == name:
+            return "" if value is None else unquote(value)
+    return None
+
+
+def format_params(params: Params) -> str:
+    return "".join(f";{name}" if value is None else f";{name}={value}" for name, value in params)
+
+
+def parse_host(text: str) -> str:
+    """A host as matched by ``HOST``: lower case, an IPv6 reference without its brackets.
+
+    RFC 5118 §4.10: RFC 3261's ABNF allowed three colons before an embedded IPv4 address; read as two.
+    """
+    return text.strip("[]").replace(":::", "::").lower()
+
+
+def format_host(host: str, port: int | None) -> str:
+    """``host[:port]``, an IPv6 address in brackets."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"

@@ -1,0 +1,163 @@
+"""SIP and SIPS URIs (RFC 3261 §19.1)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from offhook.model.errors import SipParseError
+from offhook.sip.grammar import HOST, Params, format_host, format_params, parse_host, parse_port
+
+_HOSTPORT = re.compile(rf"({HOST})(?::([0-9]{{1,10}}))?(?=[;?]|\Z)")
+_USERINFO = re.compile(r"[^\x00-\x20\x7f<>\"@:]+(?::[^\x00-\x20\x7f<>\"@]*)?")
+_TAIL = re.compile(r"[^\x00-\x20\x7f<>\"]*")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_ESCAPED_OCTET = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+_NEVER_ALONE = frozenset({"user", "ttl", "method", "maddr", "transport"})
+"""§19.1.4: such a parameter in only one of two URIs makes them differ, even with its default value."""
+
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme of any absolute URI, lower case. Raises SipParseError where there is none."""
+    match = _SCHEME.match(uri)
+    if match is None:
+        raise SipParseError("uri", f"no scheme in {uri[:40]!r}")
+    return match[1].lower()
+
+
+def unescape(text: str) -> str:
+    """``%HH`` undone (§19.1.2). For showing and comparing: put the raw text back on the wire."""
+    if "%" not in text:
+        return text
+    octets = text.encode("utf-8", "surrogateescape")
+    return _ESCAPED_OCTET.sub(_octet, octets).decode("utf-8", "surrogateescape")
+
+
+def _octet(match: re.Match[bytes]) -> bytes:
+    return bytes((int(match[1], 16),))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SipUri:
+    """``sip:user:password@host:port;params?headers``. ``==`` compares text; ``same_uri`` as §19.1.4 says."""
+
+    scheme: str = "sip"
+    user: str | None = None
+    """Raw: still escaped, with any ``;`` it carries (RFC 4475 §3.1.1.9)."""
+    password: str | None = None
+    host: str
+    """Lower case; an IPv6 address without brackets."""
+    port: int | None = None
+    params: Params = ()
+    headers: str = ""
+    """Raw text after the ``?``."""
+
+    @classmethod
+    def parse(cls, text: str) -> SipUri:
+        """Raises SipParseError: status 416 for another scheme, 400 for what is no SIP URI."""
+        scheme = scheme_of(text)
+        if scheme not in {"sip", "sips"}:
+            raise SipParseError("uri", f"scheme {scheme[:40]!r} is not supported", 416)
+        userinfo, at, rest = text[len(scheme) + 1 :].partition("@")
+        if not at:
+            userinfo, rest = "", userinfo
+        elif _USERINFO.fullmatch(userinfo) is None:
+            raise SipParseError("uri", f"unreadable user part in {text[:80]!r}")
+        match = _HOSTPORT.match(rest)
+        if match is None or _TAIL.fullmatch(rest, match.end()) is None:
+            raise SipParseError("uri", f"unreadable host, port or parameters in {text[:80]!r}")
+        user, colon, password = userinfo.partition(":")
+        params, _, headers = rest[match.end() :].partition("?")
+        return cls(
+            scheme=scheme,
+            user=user if at else None,
+            password=password if colon else None,
+            host=parse_host(match[1]),
+            port=parse_port(match[2], "uri"),
+            params=_uri_params(params) if params else (),
+            headers=headers,
+        )
+
+    def param(self, name: str) -> str | None:
+        """The unescaped value of a parameter: "" for a flag, None when absent. ``name`` in lower case."""
+        for key, value in self.params:
+            if unescape(key).lower() == name:
+                return "" if value is None else unescape(value)
+        return None
+
+    def __str__(self) -> str:
+        password = "" if self.password is None else f":{self.password}"
+        userinfo = "" if self.user is None else f"{self.user}{password}@"
+        headers = f"?{self.headers}" if self.headers else ""
+        hostport = format_host(self.host, self.port)
+        return f"{self.scheme}:{userinfo}{hostport}{format_params(self.params)}{headers}"
+
+
+def _uri_params(text: str) -> Params:
+    """``;name=value`` of a URI: no white space, no quotes (the caller has checked)."""
+    params: list[tuple[str, str | None]] = []
+    for piece in text[1:].split(";"):
+        name, equals, value = piece.partition("=")
+        if not name:
+            raise SipParseError("uri", "an empty parameter")
+        params.append((name, value if equals else None))
+    return tuple(params)
+
+
+def same_uri(a: SipUri, b: SipUri) -> bool:
+    """Whether two URIs are equivalent (§19.1.4)."""
+    return (
+        a.scheme == b.scheme
+        and _normal(a.user) == _normal(b.user)
+        and _normal(a.password) == _normal(b.password)
+        and _normal_host(a.host) == _normal_host(b.host)
+        and a.port == b.port
+        and _same_params(a.params, b.params)
+        and _normal_headers(a.headers) == _normal_headers(b.headers)
+    )
+
+
+def _same_params(a: Params, b: Params) -> bool:
+    ours, theirs = _normal_params(a), _normal_params(b)
+    return all(
+        ours[name] == theirs[name] if name in ours and name in theirs else name not in _NEVER_ALONE
+        for name in ours.keys() | theirs.keys()
+    )
+
+
+def _normal_params(params: Params) -> dict[str, str | None]:
+    return {_fold(name): None if value is None else _fold(value) for name, value in params}
+
+
+def _normal_headers(headers: str) -> list[tuple[str, str]]:
+    """§19.1.4: header components match in any order, names without regard to case."""
+    pairs = (piece.partition("=") for piece in headers.split("&"))
+    return sorted((_fold(name), _normal(value) or "") for name, _, value in pairs)
+
+
+def _fold(text: str) -> str:
+    return (_normal(text) or "").lower()
+
+
+def _normal(text: str | None) -> str | None:
+    """Escapes of unreserved characters undone, the others in upper case: equal iff §19.1.4 says so."""
+    return text if text is None or "%" not in text else _ESCAPE.sub(_normal_escape, text)
+
+
+def _normal_escape(match: re.Match[str]) -> str:
+    character = chr(int(match[1], 16))
+    return character if character in _UNRESERVED else match[0].upper()
+
+
+def _normal_host(host: str) -> str | IPv6Address:
+    if ":" not in host:
+        return host
+    try:
+        return IPv6Address(host)
+    except ValueError:
+        return host
