@@ -1,14 +1,51 @@
-"""Offer and answer (RFC 3264) for one audio stream, as pure functions of values."""
+"""Offer and answer (RFC 3264) for one audio stream, as pure functions of values.
+
+We settle on one codec, so that neither side changes it without a new offer. Every other stream is refused
+in its place with port 0 (RFC 3264 §6): video, a second audio stream, SRTP.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from offhook.model.audio import FRAME_MS, Encoding
+from offhook.sdp.description import Attribute, Connection, MediaDescription, Origin, SessionDescription
+from offhook.sdp.rtp_formats import (
+    TELEPHONE_CLOCK_HZ,
+    TELEPHONE_EVENT,
+    Direction,
+    PayloadFormat,
+    answering_direction,
+    control_address,
+    direction_of,
+    media_address,
+    packet_time_ms,
+    payload_formats,
+)
 
-Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
-"""RFC 3264 §5.1: what one side is willing to do with the stream."""
+__all__ = ["Agreement", "Capabilities", "Direction", "NoCommonCodec", "accept_answer", "negotiate", "offer"]
+
+_PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
+"""AVPF differs in the timing of RTCP alone, and both may be mixed in one session (RFC 4585 §4)."""
+
+_OFFERED_TYPES = {
+    Encoding.PCMU.value: 0,  # RFC 3551 table 4
+    Encoding.PCMA.value: 8,
+    TELEPHONE_EVENT: 101,  # dynamic; the number nearly everybody uses
+}
+_TELEPHONE_EVENTS = "0-15"  # the sixteen digits (RFC 4733 §3.2)
+
+# RFC 3261 §20.43
+_WARN_ADDRESS = 301
+_WARN_PROTOCOL = 302
+_WARN_MEDIA = 304
+_WARN_FORMAT = 305
+_WARN_MULTICAST = 330
+
+_LISTED = 12  # formats named in a refusal; an offer may hold hundreds
+_LISTED_CHARACTERS = 24  # of each name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,13 +53,15 @@ class Capabilities:
     """What a leg can do, and where it takes its media; per leg, so that a trunk may differ."""
 
     codecs: tuple[Encoding, ...] = (Encoding.PCMU, Encoding.PCMA)
-    """Best first."""
+    """Best first; PCMU and PCMA."""
     telephone_event: bool = True
     ptime_ms: int = FRAME_MS
     address: str
+    """An IPv4 or IPv6 address, without brackets."""
     port: int
     session_id: int
     version: int
+    """Raised by the caller with every description that differs from the last (RFC 3264 §8)."""
     direction: Direction = "sendrecv"
 
 
@@ -35,11 +74,12 @@ class Agreement:
     """What we send."""
     receive_payload_type: int
     ptime_ms: int
-    """What the remote side wants in one packet."""
+    """What the remote side wants in one packet: 20, 40, 60, 80 or 100."""
     dtmf_payload_type: int | None
     """What we send telephone-events as (RFC 4733); None: the remote side takes none."""
     dtmf_receive_payload_type: int | None
     remote: tuple[str, int]
+    """Where the remote side takes RTP; a name is possible, 0.0.0.0 comes with a direction that sends nothing."""
     remote_rtcp: tuple[str, int]
     direction: Direction
     """Ours: what we may do."""
@@ -50,6 +90,254 @@ class NoCommonCodec:
     """Why no media can flow: a 488 with a Warning (RFC 3261 §20.43)."""
 
     why: str
-    """The Warning's text; names what was offered and what we have."""
-    warning: int = 305
-    """The Warning's code: 304 media type not available, 305 incompatible media format."""
+    """The Warning's text, ASCII without quotes; for a codec it names what was offered and what we take."""
+    warning: int = _WARN_FORMAT
+    """The Warning's code: 301 address, 302 transport, 304 media type, 305 format, 330 multicast."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Choice:
+    """One audio stream we can take: its codec's and its telephone-event's numbers as its owner wrote them."""
+
+    encoding: Encoding
+    payload_type: int
+    dtmf_payload_type: int | None
+    remote: tuple[str, int]
+
+
+# ── the three procedures ─────────────────────────────────────────────────────────────────────────────────
+
+
+def offer(capabilities: Capabilities, *, previous: SessionDescription | None = None) -> SessionDescription:
+    """A first offer, or the next one after ``previous``, the last description we sent in this session.
+
+    A later offer keeps every stream in its place and every payload type's meaning (RFC 3264 §8); streams
+    other than our audio stay refused.
+    """
+    numbers = _numbers_to_offer(capabilities, previous)
+    audio = _audio(capabilities, _formats_to_offer(capabilities, numbers), direction=capabilities.direction)
+    if previous is None:
+        return _session(capabilities, (audio,))
+    ours = _live_index(previous)
+    kept = tuple(audio if index == ours else _refused(each) for index, each in enumerate(previous.media))
+    return _session(capabilities, kept if ours is not None else (*kept, audio))
+
+
+def negotiate(
+    offer: SessionDescription, capabilities: Capabilities
+) -> tuple[SessionDescription, Agreement] | NoCommonCodec:
+    """The answer to a remote offer, and what it settles; or why there is none.
+
+    The offer's order of codecs decides (RFC 3264 §6.1). The first audio stream that works is taken.
+    """
+    found = _first_choice(offer, capabilities)
+    if isinstance(found, NoCommonCodec):
+        return found
+    index, choice = found
+    taken = offer.media[index]
+    direction = answering_direction(direction_of(offer, taken), capabilities.direction)
+    formats = _formats_of_answer(choice)
+    audio = replace(_audio(capabilities, formats, direction=direction), protocol=taken.protocol)
+    media = tuple(audio if place == index else _refused(each) for place, each in enumerate(offer.media))
+    answer = replace(_session(capabilities, media), timing=offer.timing)  # RFC 3264 §6: the same t=
+    return answer, _agreement(offer, taken, choice, receive=formats, direction=direction)
+
+
+def accept_answer(
+    offer: SessionDescription, answer: SessionDescription, capabilities: Capabilities
+) -> Agreement | NoCommonCodec:
+    """What the remote answer to our ``offer`` settles; or why it leaves us without audio."""
+    index = _live_index(offer)
+    if index is None or index >= len(answer.media):
+        return NoCommonCodec("the answer holds no audio stream in the place of the offered one", _WARN_MEDIA)
+    taken = answer.media[index]
+    choice = _choice(answer, taken, capabilities)
+    if isinstance(choice, NoCommonCodec):
+        return choice
+    direction = answering_direction(direction_of(answer, taken), capabilities.direction)
+    return _agreement(answer, taken, choice, receive=payload_formats(offer.media[index]), direction=direction)
+
+
+# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _first_choice(offer: SessionDescription, capabilities: Capabilities) -> tuple[int, _Choice] | NoCommonCodec:
+    """The first stream that works, by its place; otherwise what is wrong with the most promising one."""
+    problems = []
+    for index, media in enumerate(offer.media):
+        choice = _choice(offer, media, capabilities)
+        if isinstance(choice, _Choice):
+            return index, choice
+        problems.append(choice)
+    # A codec that could be changed says more than a stream that was never meant for us.
+    problems.sort(key=lambda problem: (problem.warning == _WARN_MEDIA, problem.warning != _WARN_FORMAT))
+    return problems[0] if problems else NoCommonCodec("no media offered; we take audio", _WARN_MEDIA)
+
+
+def _choice(
+    session: SessionDescription, media: MediaDescription, capabilities: Capabilities
+) -> _Choice | NoCommonCodec:
+    remote = media_address(session, media)
+    problem = _stream_problem(media) or _address_problem(remote, capabilities)
+    if problem or remote is None:
+        return problem or NoCommonCodec("no c= line", _WARN_ADDRESS)
+    formats = payload_formats(media)
+    for number, form in formats.items():
+        for encoding in capabilities.codecs:
+            if form.same(encoding.value, TELEPHONE_CLOCK_HZ):
+                dtmf = _telephone_event(formats) if capabilities.telephone_event else None
+                return _Choice(encoding=encoding, payload_type=number, dtmf_payload_type=dtmf, remote=remote)
+    ours = ", ".join(encoding.value for encoding in capabilities.codecs)
+    return NoCommonCodec(f"no common codec: offered {_listed(formats.values(), media)}; we take {ours}")
+
+
+def _stream_problem(media: MediaDescription) -> NoCommonCodec | None:
+    if media.kind != "audio":
+        return NoCommonCodec(f"no audio stream: {_plain(media.kind)}; we take audio", _WARN_MEDIA)
+    if media.protocol.upper() not in _PROTOCOLS:
+        return NoCommonCodec(f"audio over {_plain(media.protocol)}; we take RTP/AVP", _WARN_PROTOCOL)
+    if media.port == 0:
+        return NoCommonCodec("the audio stream has port 0", _WARN_MEDIA)
+    return None
+
+
+def _address_problem(remote: tuple[str, int] | None, capabilities: Capabilities) -> NoCommonCodec | None:
+    if remote is None:
+        return NoCommonCodec("no c= line says where the audio goes", _WARN_ADDRESS)
+    if "/" in remote[0]:  # RFC 8866 §5.7: only a multicast address has a TTL or a count
+        return NoCommonCodec("multicast audio", _WARN_MULTICAST)
+    theirs, ours = _address(remote[0]), _address(capabilities.address)
+    if theirs is None or ours is None or theirs.is_unspecified:
+        return None  # a name, which its resolver knows better, or hold
+    if theirs.is_multicast:
+        return NoCommonCodec("multicast audio", _WARN_MULTICAST)
+    if theirs.version != ours.version:
+        return NoCommonCodec(f"audio over IPv{theirs.version}; this leg has IPv{ours.version}", _WARN_ADDRESS)
+    return None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _telephone_event(formats: Mapping[int, PayloadFormat]) -> int | None:
+    """Its number at the clock rate of the codec (RFC 4733 §2.1): others may be there for wideband codecs."""
+    for number, form in formats.items():
+        if form.same(TELEPHONE_EVENT, TELEPHONE_CLOCK_HZ):
+            return number
+    return None
+
+
+def _listed(formats: Iterable[PayloadFormat], media: MediaDescription) -> str:
+    names = [str(form) for form in formats] or list(media.formats)
+    listed = ", ".join(_plain(name) for name in names[:_LISTED]) or "nothing"
+    return f"{listed}, ..." if len(names) > _LISTED else listed
+
+
+def _plain(text: str) -> str:
+    """Remote text, fit for a quoted string in a header."""
+    safe = "".join(each if " " < each < "\x7f" and each not in '"\\' else "?" for each in text)
+    return safe[:_LISTED_CHARACTERS]
+
+
+def _agreement(
+    remote: SessionDescription,
+    media: MediaDescription,
+    choice: _Choice,
+    *,
+    receive: Mapping[int, PayloadFormat],
+    direction: Direction,
+) -> Agreement:
+    """``receive`` are the formats of our own description: what arrives bears its numbers."""
+    wanted = choice.encoding.value
+    matching = (number for number, form in receive.items() if form.same(wanted, TELEPHONE_CLOCK_HZ))
+    return Agreement(
+        encoding=choice.encoding,
+        payload_type=choice.payload_type,
+        receive_payload_type=next(matching, choice.payload_type),
+        ptime_ms=packet_time_ms(remote, media),
+        dtmf_payload_type=choice.dtmf_payload_type,
+        dtmf_receive_payload_type=_telephone_event(receive),
+        remote=choice.remote,
+        remote_rtcp=control_address(media, choice.remote),
+        direction=direction,
+    )
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _session(capabilities: Capabilities, media: tuple[MediaDescription, ...]) -> SessionDescription:
+    address_type = "IP6" if ":" in capabilities.address else "IP4"
+    return SessionDescription(
+        origin=Origin(
+            session_id=str(capabilities.session_id),
+            version=str(capabilities.version),
+            address_type=address_type,
+            address=capabilities.address,
+        ),
+        connection=Connection(address_type=address_type, address=capabilities.address),
+        media=media,
+    )
+
+
+def _audio(
+    capabilities: Capabilities, formats: Mapping[int, PayloadFormat], *, direction: Direction
+) -> MediaDescription:
+    return MediaDescription(
+        kind="audio",
+        port=capabilities.port,
+        protocol="RTP/AVP",
+        formats=tuple(str(number) for number in formats),
+        attributes=(
+            *(Attribute("rtpmap", f"{number} {form}") for number, form in formats.items()),
+            *(
+                Attribute("fmtp", f"{number} {_TELEPHONE_EVENTS}")
+                for number, form in formats.items()
+                if form.name == TELEPHONE_EVENT
+            ),
+            Attribute("ptime", str(capabilities.ptime_ms)),
+            Attribute(direction),
+        ),
+    )
+
+
+def _refused(media: MediaDescription) -> MediaDescription:
+    """RFC 3264 §6: port 0; the formats only fill their place, and there must be one."""
+    return MediaDescription(kind=media.kind, port=0, protocol=media.protocol, formats=media.formats or ("0",))
+
+
+def _formats_of_answer(choice: _Choice) -> dict[int, PayloadFormat]:
+    """The offer's own numbers (RFC 3264 §6.1)."""
+    formats = {choice.payload_type: PayloadFormat(choice.encoding.value, TELEPHONE_CLOCK_HZ)}
+    if choice.dtmf_payload_type is not None:
+        formats[choice.dtmf_payload_type] = PayloadFormat(TELEPHONE_EVENT, TELEPHONE_CLOCK_HZ)
+    return formats
+
+
+def _formats_to_offer(capabilities: Capabilities, numbers: Mapping[str, int]) -> dict[int, PayloadFormat]:
+    names = [encoding.value for encoding in capabilities.codecs]
+    if capabilities.telephone_event:
+        names.append(TELEPHONE_EVENT)
+    return {numbers[name]: PayloadFormat(name, TELEPHONE_CLOCK_HZ) for name in names}
+
+
+def _numbers_to_offer(capabilities: Capabilities, previous: SessionDescription | None) -> dict[str, int]:
+    """Payload types by name: the static ones, overridden by what this session already uses."""
+    numbers = dict(_OFFERED_TYPES)
+    index = _live_index(previous) if previous else None
+    if previous is not None and index is not None:
+        used = payload_formats(previous.media[index])
+        numbers.update({form.name: number for number, form in used.items()})
+    return numbers
+
+
+def _live_index(session: SessionDescription) -> int | None:
+    """Which stream of a description of ours is the audio in use."""
+    for index, media in enumerate(session.media):
+        if media.kind == "audio" and media.port:
+            return index
+    return None
