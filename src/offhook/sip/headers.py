@@ -84,8 +84,13 @@ Field = tuple[str, str, str]
 
 def field_of(name: str, value: str) -> Field:
     """A field with its compact form expanded and, for known names, the RFC's spelling."""
-    key, spelling = _KNOWN.get(name) or _KNOWN.get(name.lower()) or (name.lower(), name)
+    key, spelling = known_name(name) or (name.lower(), name)
     return key, spelling, value
+
+
+def known_name(name: str) -> tuple[str, str] | None:
+    """(key, RFC's spelling) of a usual name in any case, or of a compact form; None for the others."""
+    return _KNOWN.get(name) or _KNOWN.get(name.lower())
 
 
 def _key(name: str) -> str:
@@ -96,34 +101,40 @@ def _key(name: str) -> str:
 class Headers:
     """Header fields in order. Names compare without regard to case; compact forms are expanded.
 
-    A value is one header line's, unfolded and stripped. Nothing is checked here: the parser does that
+    A value is one header line's, unfolded and stripped. A list of fields is never changed in place, so
+    copies share it. Nothing is checked here: the parser does that
     for what arrives, ``serialize`` refuses line breaks in what leaves.
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_by_key", "_fields")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._fields: list[Field] = [field_of(name, value) for name, value in items]
+        self._by_key: dict[str, list[str]] | None = None
 
     @classmethod
     def of_fields(cls, fields: list[Field]) -> Headers:
         """Takes the list over; for the parser."""
-        headers = cls.__new__(cls)
+        headers = cls()
         headers._fields = fields
         return headers
 
+    def _lines(self, name: str) -> list[str]:
+        """The values of that name, by an index that lives until the next change."""
+        if self._by_key is None:
+            self._by_key = {}
+            for key, _, value in self._fields:
+                self._by_key.setdefault(key, []).append(value)
+        return self._by_key.get(_key(name), [])
+
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of the first line of that name."""
-        wanted = _key(name)
-        for key, _, value in self._fields:
-            if key == wanted:
-                return value
-        return default
+        lines = self._lines(name)
+        return lines[0] if lines else default
 
     def get_all(self, name: str) -> list[str]:
         """One value per header line of that name."""
-        wanted = _key(name)
-        return [value for key, _, value in self._fields if key == wanted]
+        return list(self._lines(name))
 
     def values(self, name: str) -> list[str]:
         """Every comma-separated value of a list header, over all its lines; empty ones dropped.
@@ -131,45 +142,44 @@ class Headers:
         Only for headers that are lists (Via, Route, Contact, Allow, Require …): a Date or a challenge
         holds commas of another kind.
         """
-        return [value for line in self.get_all(name) for value in split_list(line)]
+        return [value for line in self._lines(name) for value in split_list(line)]
 
     def set(self, name: str, value: str) -> None:
         """One line of that name, in the place of the first there was, or at the end."""
         new = field_of(name, value)
-        at = next((at for at, field in enumerate(self._fields) if field[0] == new[0]), None)
-        if at is None:
-            self._fields.append(new)
-            return
-        rest = [field for field in self._fields[at + 1 :] if field[0] != new[0]]
-        self._fields[at:] = [new, *rest]
+        at = next((at for at, field in enumerate(self._fields) if field[0] == new[0]), len(self._fields))
+        rest = [field for field in self._fields[at:] if field[0] != new[0]]
+        self._change([*self._fields[:at], new, *rest])
 
     def add(self, name: str, value: str) -> None:
-        self._fields.append(field_of(name, value))
+        self._change([*self._fields, field_of(name, value)])
 
     def prepend(self, name: str, value: str) -> None:
         """Before everything else: where a Via goes."""
-        self._fields.insert(0, field_of(name, value))
+        self._change([field_of(name, value), *self._fields])
 
     def remove(self, name: str) -> None:
         """Every line of that name; none is fine."""
         unwanted = _key(name)
-        self._fields = [field for field in self._fields if field[0] != unwanted]
+        self._change([field for field in self._fields if field[0] != unwanted])
+
+    def _change(self, fields: list[Field]) -> None:
+        self._fields = fields
+        self._by_key = None
 
     def repeated(self, names: Iterable[str]) -> list[str]:
         """Those of ``names`` that stand on more than one line."""
-        keys = [field[0] for field in self._fields]
-        return [name for name in names if keys.count(_key(name)) > 1]
+        return [name for name in names if len(self._lines(name)) > 1]
 
     def items(self) -> list[tuple[str, str]]:
         """(name, value) per line, in order."""
         return [(name, value) for _, name, value in self._fields]
 
     def copy(self) -> Headers:
-        return Headers.of_fields(list(self._fields))
+        return Headers.of_fields(self._fields)
 
     def __contains__(self, name: str) -> bool:
-        wanted = _key(name)
-        return any(key == wanted for key, _, _ in self._fields)
+        return bool(self._lines(name))
 
     def __len__(self) -> int:
         return len(self._fields)
@@ -177,7 +187,10 @@ class Headers:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Headers):
             return NotImplemented
-        return [(key, value) for key, _, value in self._fields] == [(key, value) for key, _, value in other._fields]
+        return self._comparable() == other._comparable()
+
+    def _comparable(self) -> list[tuple[str, str]]:
+        return [(key, value) for key, _, value in self._fields]
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 

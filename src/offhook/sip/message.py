@@ -31,13 +31,17 @@ class _Message:
     _views: dict[str, tuple[str, object]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def _view(self, name: str, parse: Callable[[str, str], View]) -> View:
-        raw = self.headers.get(name)
-        if raw is None:
+        view = self._view_or_none(name, parse)
+        if view is None:
             raise SipParseError(name, "missing")
-        return self._cached(name, raw, parse)
+        return view
 
-    def _cached(self, name: str, raw: str, parse: Callable[[str, str], View]) -> View:
-        """The view of ``raw``, remembered with it: a changed header is read anew."""
+    def _view_or_none(self, name: str, parse: Callable[[str, str], View]) -> View | None:
+        raw = self.headers.get(name)
+        return None if raw is None else self._read(name, raw, parse)
+
+    def _read(self, name: str, raw: str, parse: Callable[[str, str], View]) -> View:
+        """``raw`` parsed, or what that gave the last time: a changed header is read anew."""
         known = self._views.get(name)
         if known is not None and known[0] == raw:
             return cast(View, known[1])
@@ -68,11 +72,11 @@ class _Message:
     @property
     def contact(self) -> NameAddr | None:
         """The first Contact; None when absent or ``*``."""
-        return self._view("Contact", _first_contact) if "Contact" in self.headers else None
+        return self._view_or_none("Contact", _first_contact)
 
     @property
     def max_forwards(self) -> int | None:
-        return self._view("Max-Forwards", _hops) if "Max-Forwards" in self.headers else None
+        return self._view_or_none("Max-Forwards", _hops)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,7 +89,7 @@ class Request(_Message):
     @property
     def sip_uri(self) -> SipUri:
         """The Request-URI read. Raises SipParseError: 416 for another scheme than sip and sips."""
-        return self._cached("Request-URI", self.uri, _request_uri)
+        return self._read("Request-URI", self.uri, _request_uri)
 
 
 @dataclass(kw_only=True, slots=True)

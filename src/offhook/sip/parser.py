@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from offhook.model.errors import SipParseError
 from offhook.sip.grammar import BLANK, is_token, parse_number, parse_params, split_list
-from offhook.sip.headers import Field, Headers, NameAddr, Via, field_of
+from offhook.sip.headers import Field, Headers, NameAddr, Via, field_of, known_name
 from offhook.sip.message import Request, Response, SipMessage
-from offhook.sip.uri import SipUri, scheme_of
+from offhook.sip.uri import is_sip
 
 MAX_HEADER_SECTION_BYTES = 65_536
 """Start line and headers. A UDP datagram cannot carry more; a stream shall not either."""
@@ -42,7 +42,9 @@ _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE | re.DOTALL)
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\x00-\x20\x7f<>\"]+")
 
-_MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
+_COPIED = ("From", "To", "Call-ID", "CSeq")
+"""What a response copies, besides every Via (§8.2.6.2)."""
+
 _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type")
 """Headers that stand once (§7.3.1, §20); twice, nobody can know which one holds (RFC 4475 §3.3.8, §3.3.9)."""
 
@@ -146,10 +148,17 @@ def _lines(raw: bytes) -> list[str]:
 
 def _field(line: str) -> Field:
     name, colon, value = line.partition(":")
-    name = name.rstrip(BLANK)
-    if not colon or not is_token(name):
-        raise SipParseError(name[:40] or "start-line", f"not a header line: {line[:80]!r}")
-    return field_of(name, value.strip(BLANK))
+    spelled = known_name(name) or _spelled(name.rstrip(BLANK))
+    if not colon or spelled is None:
+        raise SipParseError("start-line", f"not a header line: {line[:80]!r}")
+    return *spelled, value.strip(BLANK)
+
+
+def _spelled(name: str) -> tuple[str, str] | None:
+    """§25.1, HCOLON: blanks may stand before the colon."""
+    if not is_token(name):
+        return None
+    return known_name(name) or (name.lower(), name)
 
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -194,20 +203,13 @@ def _check_request_uri(request: Request) -> None:
     if _ABSOLUTE_URI.fullmatch(request.uri) is None:
         raise SipParseError("start-line", f"not a Request-URI: {request.uri[:80]!r}")
     # §19.1.1, table 1: a Request-URI has no headers. Other schemes are for the user agent to refuse (416).
-    if _is_sip(request.uri) and request.sip_uri.headers:
+    if is_sip(request.uri) and request.sip_uri.headers:
         raise SipParseError("start-line", "headers in the Request-URI")
 
 
-def _is_sip(uri: str) -> bool:
-    return scheme_of(uri) in {"sip", "sips"}
-
-
 def _check_headers(message: SipMessage) -> None:
-    """Reads every view once, so that none of them can raise later."""
+    """Each once where once is the rule, and every view readable, so that none of them can raise later."""
     headers = message.headers
-    for name in _MANDATORY:
-        if name not in headers:
-            raise SipParseError(name, "missing")
     for name in headers.repeated(_SINGLE):
         raise SipParseError(name, "stands more than once")
     if len(headers.values("Via")) > MAX_VIAS:
@@ -217,20 +219,20 @@ def _check_headers(message: SipMessage) -> None:
 
 def _read_views(message: SipMessage) -> None:
     _ = message.via_top, message.from_, message.to, message.sip_call_id, message.cseq, message.max_forwards
-    for value in message.headers.values("Contact"):
-        if value != "*":
-            _check_address(value, "Contact")
-    _ = message.contact
+    contact = message.contact
+    if contact is not None:
+        _check_target(contact)
+    for value in message.headers.values("Contact")[1:]:
+        _check_target(NameAddr.parse(value, "Contact"))
     for name in ("Route", "Record-Route"):
         for value in message.headers.values(name):
-            _check_address(value, name)
+            _check_target(NameAddr.parse(value, name))
 
 
-def _check_address(value: str, name: str) -> None:
+def _check_target(address: NameAddr) -> None:
     """These become remote targets and route sets: a SIP URI in them must be one."""
-    address = NameAddr.parse(value, name)
-    if _is_sip(address.uri):
-        SipUri.parse(address.uri)
+    if is_sip(address.uri):
+        address.sip_uri()
 
 
 # ── what can still be answered ───────────────────────────────────────────────────────────────────────────
@@ -261,7 +263,7 @@ def _readable_headers(lines: list[str]) -> Headers:
             continue
         if name == "Via":
             vias.extend(map(_readable_via, split_list(value)))
-        elif name in _MANDATORY:
+        elif name in _COPIED:
             found.setdefault(name, value)
     if not vias or vias[0] is None:
         return Headers()

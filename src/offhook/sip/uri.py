@@ -9,9 +9,13 @@ from ipaddress import IPv6Address
 from offhook.model.errors import SipParseError
 from offhook.sip.grammar import HOST, Params, format_host, format_params, parse_host, parse_port
 
-_HOSTPORT = re.compile(rf"({HOST})(?::([0-9]{{1,10}}))?(?=[;?]|\Z)")
-_USERINFO = re.compile(r"[^\x00-\x20\x7f<>\"@:]+(?::[^\x00-\x20\x7f<>\"@]*)?")
-_TAIL = re.compile(r"[^\x00-\x20\x7f<>\"]*")
+_VISIBLE = r"^\x00-\x20\x7f<>\""
+"""Inside brackets: anything but controls, blanks, quotes and angle brackets. The RFC allows less; peers send more."""
+
+_SIP_URI = re.compile(
+    rf"([sS][iI][pP][sS]?):(?:([{_VISIBLE}@:]++)(?::([{_VISIBLE}@]*+))?@)?"
+    rf"({HOST})(?::([0-9]{{1,10}}))?((?:;[{_VISIBLE}?]*)?)(?:\?([{_VISIBLE}]*))?"
+)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _ESCAPED_OCTET = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -28,6 +32,11 @@ def scheme_of(uri: str) -> str:
     if match is None:
         raise SipParseError("uri", f"no scheme in {uri[:40]!r}")
     return match[1].lower()
+
+
+def is_sip(uri: str) -> bool:
+    """Whether the scheme is sip or sips."""
+    return uri.partition(":")[0].lower() in {"sip", "sips"}
 
 
 def unescape(text: str) -> str:
@@ -60,27 +69,18 @@ class SipUri:
     @classmethod
     def parse(cls, text: str) -> SipUri:
         """Raises SipParseError: status 416 for another scheme, 400 for what is no SIP URI."""
-        scheme = scheme_of(text)
-        if scheme not in {"sip", "sips"}:
-            raise SipParseError("uri", f"scheme {scheme[:40]!r} is not supported", 416)
-        userinfo, at, rest = text[len(scheme) + 1 :].partition("@")
-        if not at:
-            userinfo, rest = "", userinfo
-        elif _USERINFO.fullmatch(userinfo) is None:
-            raise SipParseError("uri", f"unreadable user part in {text[:80]!r}")
-        match = _HOSTPORT.match(rest)
-        if match is None or _TAIL.fullmatch(rest, match.end()) is None:
-            raise SipParseError("uri", f"unreadable host, port or parameters in {text[:80]!r}")
-        user, colon, password = userinfo.partition(":")
-        params, _, headers = rest[match.end() :].partition("?")
+        match = _SIP_URI.fullmatch(text)
+        if match is None:
+            raise _no_sip_uri(text)
+        scheme, user, password, host, port, params, headers = match.groups()
         return cls(
-            scheme=scheme,
-            user=user if at else None,
-            password=password if colon else None,
-            host=parse_host(match[1]),
-            port=parse_port(match[2], "uri"),
+            scheme=scheme.lower(),
+            user=user,
+            password=password,
+            host=parse_host(host),
+            port=parse_port(port, "uri"),
             params=_uri_params(params) if params else (),
-            headers=headers,
+            headers=headers or "",
         )
 
     def param(self, name: str) -> str | None:
@@ -96,6 +96,12 @@ class SipUri:
         headers = f"?{self.headers}" if self.headers else ""
         hostport = format_host(self.host, self.port)
         return f"{self.scheme}:{userinfo}{hostport}{format_params(self.params)}{headers}"
+
+
+def _no_sip_uri(text: str) -> SipParseError:
+    if is_sip(text):
+        return SipParseError("uri", f"not a SIP URI: {text[:80]!r}")
+    return SipParseError("uri", f"scheme {scheme_of(text)[:40]!r} is not supported", 416)
 
 
 def _uri_params(text: str) -> Params:
