@@ -1,0 +1,313 @@
+"""The sockets of an endpoint, and which of them a message takes. TLS and its port join here (issue 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from offhook.model.errors import ListenError, LocalProtocolError
+from offhook.signaling.budget import WorkBudget
+from offhook.signaling.datagrams import RECEIVE_BUFFER_BYTES, UdpSocket, local_host_towards
+from offhook.signaling.resolver import Resolver, UnreachableError
+from offhook.signaling.streams import StreamCounts, StreamPool
+from offhook.signaling.trace import Trace, TraceRecord
+from offhook.sip.events import Address, Flow, Hop, Outbound, Transport
+from offhook.sip.parser import StreamItem, is_keep_alive
+
+WAITING_SENDS = 256
+"""Messages whose next hop is a name being looked up; more at once is a flood of such names."""
+
+SAME_PORT_ATTEMPTS = 16
+"""Tries to find one free port on IPv4 and IPv6 alike when any port will do."""
+
+LISTEN_BACKLOG = 128
+"""Handshakes done but not yet accepted; the kernel's own default bound (net.core.somaxconn of old)."""
+
+CLOSE_GRACE_S = 1.0
+"""For what is written on TCP connections to leave when the endpoint closes."""
+
+_WILDCARDS = {"0.0.0.0", "::"}
+
+
+class TransportsOwner(Protocol):
+    """Who gets what the sockets bring. Called on the event loop."""
+
+    def datagram_received(self, data: bytes, flow: Flow) -> None: ...
+
+    def stream_received(self, item: StreamItem, flow: Flow) -> None: ...
+
+    def send_failed(self, token: int, problem: str) -> None: ...
+
+    def connection_lost(self, number: int) -> None: ...
+
+
+@dataclass(slots=True)
+class DatagramCounts:
+    keepalives: int = 0
+    """Datagrams of nothing but CRLF or zero bytes: they keep a NAT binding open and want no answer."""
+    unsent: int = 0
+    """The kernel's send buffer was full; SIP repeats."""
+
+
+class Transports:
+    """Listens, receives and sends. Used from the event loop only."""
+
+    def __init__(self, owner: TransportsOwner, loop: asyncio.AbstractEventLoop, trace: Trace | None = None) -> None:
+        self._owner = owner
+        self._loop = loop
+        self._trace = trace
+        self._udp: list[UdpSocket] = []
+        self._tcp: list[Address] = []
+        self._sending: set[asyncio.Task[None]] = set()
+        self.budget = WorkBudget(loop)
+        self.resolver = Resolver(loop)
+        self.streams = StreamPool(self, loop, self.budget)
+        self.datagram_counts = DatagramCounts()
+
+    @property
+    def stream_counts(self) -> StreamCounts:
+        return self.streams.counts
+
+    @property
+    def listening(self) -> tuple[tuple[Transport, Address], ...]:
+        return (*(("UDP", one.address) for one in self._udp), *(("TCP", one) for one in self._tcp))
+
+    async def listen(self, transport: Transport, host: str, port: int) -> Address:
+        """See ``SipEndpoint.listen``."""
+        if transport == "TLS":
+            raise ListenError(f"{transport} {host}:{port}", "TLS is not built yet", "Use UDP or TCP")
+        sockets = _bind(transport, host, port)
+        addresses = [Address(*one.getsockname()[:2]) for one in sockets]
+        for bound in sockets:
+            if transport == "UDP":
+                self._udp.append(UdpSocket(bound, self._datagram_received, self._loop, self.budget))
+            else:
+                await self.streams.listen(bound)
+        if transport == "TCP":
+            self._tcp.extend(addresses)
+        return addresses[0]
+
+    async def flow_to(self, hop: Hop) -> tuple[Flow, Hop]:
+        """See ``SipEndpoint.flow_to``."""
+        if not any(transport == hop.transport for transport, _ in self.listening):
+            raise LocalProtocolError(f"no {hop.transport} socket: call listen() first")
+        problem = f"no {hop.transport} socket of its address family"
+        for one in await self.resolver.resolve(hop):
+            remote = Address(one.host, one.port)
+            try:
+                local = self._local_towards(hop.transport, remote)
+            except OSError as error:
+                problem = error.strerror or str(error)
+                continue
+            if local is not None:
+                return Flow(transport=hop.transport, local=local, remote=remote), one
+        raise UnreachableError(f"{hop.host}: {problem}")
+
+    def send(self, outbound: Outbound) -> None:
+        """Send now, or once a name is known. A failure is told to ``TransportsOwner.send_failed``, now or later."""
+        flow = outbound.flow
+        hop = outbound.next_hop or Hop(transport=flow.transport, host=flow.remote.host, port=flow.remote.port)
+        try:
+            resolved = self.resolver.resolved(hop)
+            if resolved is not None:
+                self._send_to_first(outbound, resolved)
+                return
+            if len(self._sending) >= WAITING_SENDS:
+                raise UnreachableError(f"{WAITING_SENDS} messages wait for names to be looked up")
+        except UnreachableError as error:
+            self._owner.send_failed(outbound.token, str(error))
+            return
+        task = self._loop.create_task(self._send_when_resolved(outbound, hop))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def close(self) -> None:
+        """Close every socket; idempotent."""
+        for task in list(self._sending):
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        for one in self._udp:
+            one.close()
+        await self.streams.close(CLOSE_GRACE_S)
+        await self.resolver.close()
+        self.budget.close()
+        self._udp.clear()
+        self._tcp.clear()
+
+    # ── for StreamPool ──
+
+    def stream_received(self, item: StreamItem, flow: Flow) -> None:
+        self._owner.stream_received(item, flow)
+
+    def send_failed(self, token: int, problem: str) -> None:
+        self._owner.send_failed(token, problem)
+
+    def connection_lost(self, number: int) -> None:
+        self._owner.connection_lost(number)
+
+    def listening_port(self, local_host: str) -> int | None:
+        return next((one.port for one in _serving(self._tcp, local_host)), None)
+
+    # ── inside ──
+
+    def _datagram_received(self, data: bytes, local: Address, remote: Address) -> None:
+        if is_keep_alive(data):
+            self.datagram_counts.keepalives += 1
+            return
+        self._owner.datagram_received(data, Flow(transport="UDP", local=local, remote=remote))
+
+    async def _send_when_resolved(self, outbound: Outbound, hop: Hop) -> None:
+        try:
+            self._send_to_first(outbound, await self.resolver.resolve(hop))
+        except UnreachableError as error:
+            self._owner.send_failed(outbound.token, str(error))
+
+    def _send_to_first(self, outbound: Outbound, hops: tuple[Hop, ...]) -> None:
+        """Send to the first hop that a socket leads to. Raises ``UnreachableError`` with the last problem."""
+        problem = UnreachableError("no address")
+        for hop in hops:
+            try:
+                flow = self._send_to(outbound, hop)
+            except UnreachableError as error:
+                problem = error
+                continue
+            if self._trace is not None:
+                self._trace(TraceRecord(at=time.time(), direction="sent", flow=flow, data=outbound.data))
+            return
+        raise problem
+
+    def _send_to(self, outbound: Outbound, hop: Hop) -> Flow:
+        remote = Address(hop.host, hop.port)
+        match hop.transport:
+            case "UDP":
+                self._send_datagram(outbound.data, outbound.flow.local, remote)
+                return Flow(transport="UDP", local=outbound.flow.local, remote=remote)
+            case "TCP":
+                return self.streams.send(outbound.data, outbound.token, outbound.flow, remote)
+            case "TLS":
+                raise UnreachableError("TLS is not built yet")
+            case _:
+                assert_never(hop.transport)
+
+    def _send_datagram(self, data: bytes, local: Address, remote: Address) -> None:
+        one = self._udp_socket(local, remote)
+        try:
+            one.send(data, local.host, remote)
+        except BlockingIOError:
+            self.datagram_counts.unsent += 1
+        except (OSError, OverflowError) as error:  # OverflowError: a port beyond 65,535
+            raise UnreachableError(f"{remote.host}:{remote.port}: {error}") from error
+
+    def _udp_socket(self, local: Address, remote: Address) -> UdpSocket:
+        """The socket that ``local`` belongs to: bound to that very address, else the wildcard of its port."""
+        family = socket.AF_INET6 if ":" in remote.host else socket.AF_INET
+        best: UdpSocket | None = None
+        for one in self._udp:
+            if one.family == family and one.address.port == local.port:
+                if one.address.host == local.host:
+                    return one
+                if one.wildcard:
+                    best = one
+        if best is None:
+            raise UnreachableError(f"{remote.host}: no UDP socket of its address family on port {local.port}")
+        return best
+
+    def _local_towards(self, transport: Transport, remote: Address) -> Address | None:
+        """Our address on the way to ``remote``; None without a socket of its family. Raises ``OSError``: no route."""
+        bound = [address for kind, address in self.listening if kind == transport]
+        same_family = [one for one in bound if (":" in one.host) == (":" in remote.host)]
+        if not same_family:
+            return None
+        host = local_host_towards(remote)
+        serving = next(_serving(same_family, host), None)
+        return Address(host, serving.port) if serving is not None else same_family[0]
+
+
+def _serving(bound: list[Address], host: str) -> Iterator[Address]:
+    """Those of ``bound`` that take what comes to ``host``, exact ones first."""
+    yield from (one for one in bound if one.host == host)
+    yield from (one for one in bound if one.host in _WILDCARDS and (":" in one.host) == (":" in host))
+
+
+# ── binding ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _bind(transport: Transport, host: str, port: int) -> list[socket.socket]:
+    """Bound sockets: one, or with ``host`` "" one each for IPv4 and, where the machine has it, IPv6."""
+    where = f"{transport} {f'[{host}]' if ':' in host else host or '*'}:{port}"
+    if not 0 <= port <= 65_535:
+        raise ListenError(where, "there is no such port", "Choose one from 1 to 65535")
+    try:
+        if host:
+            return [_bind_one(transport, host, port)]
+        return _bind_both(transport, port)
+    except OSError as error:
+        raise _listen_error(where, port, error) from error
+    except ValueError as error:
+        raise ListenError(where, "it is not an IP address", "Give one of this machine's, or 0.0.0.0") from error
+
+
+def _bind_both(transport: Transport, port: int) -> list[socket.socket]:
+    for attempt in range(SAME_PORT_ATTEMPTS):
+        ipv4 = _bind_one(transport, "0.0.0.0", port)
+        try:
+            return [ipv4, _bind_one(transport, "::", ipv4.getsockname()[1])]
+        except OSError as error:
+            if error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+                return [ipv4]  # a machine without IPv6
+            ipv4.close()
+            if port or error.errno != errno.EADDRINUSE or attempt == SAME_PORT_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _bind_one(transport: Transport, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+    kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
+    one = socket.socket(family, kind)
+    try:
+        one.setblocking(False)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+        if kind == socket.SOCK_STREAM:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # past connections in TIME_WAIT
+        else:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        one.bind((host, port))
+        if kind == socket.SOCK_STREAM:
+            one.listen(LISTEN_BACKLOG)  # here, where "in use" is told: two may bind with SO_REUSEADDR, one listens
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _listen_error(where: str, port: int, error: OSError) -> ListenError:
+    problem = error.strerror or str(error)
+    match error.errno:
+        case errno.EADDRINUSE:
+            return ListenError(
+                where,
+                f"port {port} is in use by another program",
+                f"Stop it (ss -anp | grep :{port} shows which) or choose another port",
+            )
+        case errno.EACCES:
+            return ListenError(
+                where,
+                f"this user may not open port {port}",
+                "Choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE",
+            )
+        case errno.EADDRNOTAVAIL:
+            return ListenError(
+                where, "this machine has no such address", "Give one of its own (ip addr), or 0.0.0.0 for all"
+            )
+        case errno.EAFNOSUPPORT:
+            return ListenError(where, "this machine has no IPv6", "Give an IPv4 address")
+        case _:
+            return ListenError(where, problem, "Choose another address or port")
