@@ -90,7 +90,9 @@ def field_of(name: str, value: str) -> Field:
 
 def known_name(name: str) -> tuple[str, str] | None:
     """(key, RFC's spelling) of a usual name in any case, or of a compact form; None for the others."""
-    return _KNOWN.get(name) or _KNOWN.get(name.lower())
+    known = _KNOWN.get(name)
+    # A Kelvin sign in lower case is an ASCII k: only ASCII may be folded.
+    return _KNOWN.get(name.lower()) if known is None and name.isascii() else known
 
 
 def _key(name: str) -> str:

@@ -29,6 +29,9 @@ MAX_HEADERS = 256
 MAX_VIAS = 70
 """RFC 3261 §8.1.1.6 starts Max-Forwards at 70: a longer way than that is a loop."""
 
+MAX_ADDRESSES = 256
+"""Values of a Contact, Route or Record-Route. Each is read before anything is decided; 64 KB would hold 16,000."""
+
 MAX_BODY_BYTES = 65_536
 """Far above any session description; what one connection may make us hold."""
 
@@ -38,8 +41,8 @@ MAX_BUFFER_BYTES = MAX_HEADER_SECTION_BYTES + 4 + MAX_BODY_BYTES
 _CRLF = b"\r\n"
 _HEAD_END = b"\r\n\r\n"
 _FOLD = re.compile(r"\r\n[ \t]+")
-_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
-_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE | re.DOTALL)
+_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII)
+_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE | re.ASCII | re.DOTALL)
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\x00-\x20\x7f<>\"]+")
 
 _COPIED = ("From", "To", "Call-ID", "CSeq")
@@ -132,7 +135,7 @@ def _read_head(raw: bytes) -> _Head:
     lines = _lines(raw)
     if len(lines) - 1 > MAX_HEADERS:
         raise SipParseError("start-line", f"more than {MAX_HEADERS} headers", 513)
-    if max(map(len, lines)) > MAX_LINE_BYTES:
+    if len(max(lines, key=len)) > MAX_LINE_BYTES:
         raise SipParseError("start-line", f"a line longer than {MAX_LINE_BYTES} octets", 513)
     if raw.count(b"\n") != raw.count(_CRLF) or raw.count(b"\r") != raw.count(_CRLF):
         raise SipParseError("start-line", "a CR or LF that does not end a line")
@@ -222,11 +225,18 @@ def _read_views(message: SipMessage) -> None:
     contact = message.contact
     if contact is not None:
         _check_target(contact)
-    for value in message.headers.values("Contact")[1:]:
+    for value in _addresses(message.headers, "Contact")[1:]:
         _check_target(NameAddr.parse(value, "Contact"))
     for name in ("Route", "Record-Route"):
-        for value in message.headers.values(name):
+        for value in _addresses(message.headers, name):
             _check_target(NameAddr.parse(value, name))
+
+
+def _addresses(headers: Headers, name: str) -> list[str]:
+    values = headers.values(name)
+    if len(values) > MAX_ADDRESSES:
+        raise SipParseError(name, f"more than {MAX_ADDRESSES} addresses", 513)
+    return values
 
 
 def _check_target(address: NameAddr) -> None:
@@ -262,12 +272,12 @@ def _readable_headers(lines: list[str]) -> Headers:
         if "\r" in value or "\n" in value:
             continue
         if name == "Via":
-            vias.extend(map(_readable_via, split_list(value)))
+            vias.extend(map(_readable_via, split_list(value)[: MAX_VIAS - len(vias)]))
         elif name in _COPIED:
             found.setdefault(name, value)
     if not vias or vias[0] is None:
         return Headers()
-    return Headers([*(("Via", via) for via in vias[:MAX_VIAS] if via is not None), *found.items()])
+    return Headers([*(("Via", via) for via in vias if via is not None), *found.items()])
 
 
 def _readable_via(text: str) -> str | None:
