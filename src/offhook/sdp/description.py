@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from offhook.model.errors import SdpError
@@ -127,11 +128,9 @@ def parse(data: bytes) -> SessionDescription:
         raise SdpError("", f"longer than {MAX_DESCRIPTION_BYTES} bytes")
     lines = _lines(data.decode("utf-8", "surrogateescape"))
     _check_limits(lines)
-    starts = [index for index, line in enumerate(lines) if line.letter == "m"]
-    ends = [*starts[1:], len(lines)]
-    session = lines[: starts[0]] if starts else lines
-    media = tuple(_media(lines[start:end]) for start, end in zip(starts, ends, strict=True))
-    return _session(session, media)
+    bounds = [*(index for index, line in enumerate(lines) if line.letter == "m"), len(lines)]
+    media = tuple(_media(lines[start:end]) for start, end in pairwise(bounds))
+    return _session(lines[: bounds[0]], media)
 
 
 def _lines(text: str) -> list[_Line]:
