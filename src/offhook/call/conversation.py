@@ -7,6 +7,7 @@ monotonic seconds where the name ends in ``at``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from offhook.model.call_events import TurnSpoken
@@ -21,7 +22,6 @@ class _Utterance:
 
     words: list[tuple[int | None, str]] = field(default_factory=list)
     whole: str | None = None
-    audio_ms: int = 0
     started_at: float | None = None
     latency_ms: int | None = None
 
@@ -29,12 +29,16 @@ class _Utterance:
 class Conversation:
     """Puts words, sounds and times of both sides together, turn by turn."""
 
-    def __init__(self, answered_at: float) -> None:
-        self._answered_at = answered_at
+    def __init__(self) -> None:
+        self._answered_at = 0.0
         self._agent: dict[str, _Utterance] = {}
         self._caller_started_at: float | None = None
         self._caller_last_speech_at: float | None = None
         self._awaiting_answer = False
+
+    def answered(self, at: float) -> None:
+        """From here the milliseconds count."""
+        self._answered_at = at
 
     # ── the caller ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -66,9 +70,6 @@ class Conversation:
         else:
             utterance.words.append((at_ms, text))
 
-    def agent_audio(self, item: str, duration_ms: int) -> None:
-        self._utterance(item).audio_ms += duration_ms
-
     def agent_heard(self, item: str, at: float) -> int | None:
         """The item's first speech packet left at ``at``; the turn's latency in ms, for the first item of an answer."""
         utterance = self._utterance(item)
@@ -80,12 +81,21 @@ class Conversation:
             self._awaiting_answer = False
         return utterance.latency_ms
 
-    def agent_done(self, item: str, played_ms: int, now: float, *, interrupted: bool = False) -> TurnSpoken | None:
-        """The item was played to its end, or cut after ``played_ms``; None when nothing of it was heard."""
+    def agent_done(self, item: str, now: float) -> TurnSpoken | None:
+        """The item was played to its end; None when it made no sound or had no words."""
+        return self._close(item, now, _whole, interrupted=False)
+
+    def agent_cut(self, item: str, played_ms: int, audio_ms: int, now: float) -> TurnSpoken | None:
+        """The item was cut after ``played_ms`` of the ``audio_ms`` there were; None when nothing was heard."""
+        return self._close(item, now, lambda utterance: _heard(utterance, played_ms, audio_ms), interrupted=True)
+
+    def _close(
+        self, item: str, now: float, words: Callable[[_Utterance], str], *, interrupted: bool
+    ) -> TurnSpoken | None:
         utterance = self._agent.pop(item, None)
         if utterance is None or utterance.started_at is None:
             return None
-        text = _heard(utterance, played_ms) if interrupted else _whole(utterance)
+        text = words(utterance)
         if not text:
             return None
         return TurnSpoken(
@@ -114,11 +124,11 @@ def _whole(utterance: _Utterance) -> str:
     return "".join(text for _, text in utterance.words).strip()
 
 
-def _heard(utterance: _Utterance, played_ms: int) -> str:
+def _heard(utterance: _Utterance, played_ms: int, audio_ms: int) -> str:
     """The words whose sound began before ``played_ms``; by share of the audio where no positions are known."""
     placed = [(at_ms, text) for at_ms, text in utterance.words if at_ms is not None]
     if placed and len(placed) == len(utterance.words):
         return "".join(text for at_ms, text in placed if at_ms < played_ms).strip()
     words = _whole(utterance).split()
-    share = min(1.0, played_ms / utterance.audio_ms) if utterance.audio_ms else 0.0
+    share = min(1.0, played_ms / audio_ms) if audio_ms else 0.0
     return " ".join(words[: int(len(words) * share)])

@@ -36,18 +36,15 @@ class RoutedLeg:
     talking: bool = True
 
 
-def route(
-    legs: Iterable[RoutedLeg], agents: Iterable[Port], taps: Iterable[Port] = (), *, agents_speak: bool = True
-) -> Routing:
+def route(legs: Iterable[RoutedLeg], agents: Iterable[Port], taps: Iterable[Port] = ()) -> Routing:
     """Everybody who talks hears everybody else who talks; held legs hear the player; taps hear all.
 
-    Caller and agent: caller↔agent. Handed over (no agents, two legs): leg↔leg. Three-way: all. Before the
-    answer (``agents_speak`` False) agents and taps listen and nobody is spoken to.
+    Caller and agent: caller↔agent. Handed over (no agents, two legs): leg↔leg. Three-way: all.
     """
     legs = tuple(legs)
     talking = [leg.port for leg in legs if leg.talking]
     agents = tuple(agents)
-    voices = [*talking, *(agents if agents_speak else ())]
+    voices = [*talking, *agents]
     pairs = {(source, sink) for source in talking for sink in agents}
     pairs |= {(source, sink) for source in voices for sink in talking if source != sink}
     pairs |= {(HOLD_AUDIO, leg.port) for leg in legs if not leg.talking}

@@ -1,0 +1,162 @@
+"""An agent's live presence in a call: one BridgeConnection and the Agent it speaks as.
+
+Audio goes straight between leg and provider, converted only where their formats differ; everything else the
+provider says is reported as a fact. Late audio of an item that was cut is dropped by its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from offhook.audio.convert import Converter, converter
+from offhook.bridge.codec import (
+    AudioDone,
+    BridgeConnection,
+    BridgeEvent,
+    BridgeFault,
+    BridgeInput,
+    BridgeProfile,
+    BridgeRequest,
+    Interrupted,
+    Ready,
+    ResponseDone,
+    ResponseStarted,
+    ToolCall,
+)
+from offhook.media.session import MediaSession
+from offhook.model.audio import AudioFormat
+from offhook.model.errors import BridgeError
+from offhook.model.records import Agent
+
+READY_DEADLINE_S = 10.0
+"""A provider that is not ready by then has failed: a caller hangs up after about three rings."""
+
+MAX_CUT_ITEMS = 64
+"""Names of cut items remembered; late audio comes within seconds, not dozens of utterances later."""
+
+EventReport = Callable[[BridgeEvent], None]
+
+
+class Bridges(Protocol):
+    """The providers, by name; ``bridge.registry`` implements it. Both raise ``BridgeError``."""
+
+    def profile(self, name: str) -> BridgeProfile: ...
+
+    def open_bridge(self, request: BridgeRequest) -> BridgeConnection: ...
+
+
+class AgentSession:
+    """Implements ``BridgeListener``. ``outputs`` are the media sessions that hear the agent."""
+
+    def __init__(
+        self,
+        *,
+        call_id: str,
+        agent: Agent,
+        bridges: Bridges,
+        leg_format: AudioFormat,
+        report: EventReport,
+    ) -> None:
+        """Raises ``BridgeError`` when the provider cannot work with the agent's options."""
+        self.agent = agent
+        self.profile: BridgeProfile = bridges.profile(agent.provider)
+        self.outputs: list[MediaSession] = []
+        self._input_format = _preferred(self.profile.input_formats, leg_format)
+        self._output_format = _preferred(self.profile.output_formats, leg_format)
+        self._to_provider: Converter | None = None
+        self._to_leg: Converter | None = None
+        self.follow(leg_format)
+        self._report = report
+        self._ready = asyncio.Event()
+        self._fault: BridgeFault | None = None
+        self._responding = False
+        self._cut: OrderedDict[str, None] = OrderedDict()
+        self._connection: BridgeConnection = bridges.open_bridge(
+            BridgeRequest(
+                call_id=call_id,
+                agent=agent,
+                input_format=self._input_format,
+                output_format=self._output_format,
+                listener=self,
+            )
+        )
+        self.audio_ms: dict[str, int] = {}
+
+    async def open(self) -> None:
+        """Returns when the provider is ready. Raises ``BridgeError``."""
+        try:
+            async with asyncio.timeout(READY_DEADLINE_S):
+                await self._connection.open()
+                await self._ready.wait()
+        except TimeoutError:
+            problem = f"was not ready within {READY_DEADLINE_S:g} s"
+            raise BridgeError(self.profile.provider, problem, "fall_over") from None
+        if self._fault is not None:
+            raise BridgeError(self.profile.provider, self._fault.problem, self._fault.verdict)
+
+    def follow(self, leg_format: AudioFormat) -> None:
+        """The leg's codec was agreed, or changed: convert from and to it where the provider's differs."""
+        self._to_provider = converter(leg_format, self._input_format)
+        self._to_leg = converter(self._output_format, leg_format)
+
+    def hear(self, frame: bytes) -> None:
+        """One frame of the leg, 20 ms in its codec."""
+        self._connection.send_audio(self._to_provider(frame) if self._to_provider else frame)
+
+    def send(self, command: BridgeInput) -> None:
+        self._connection.send(command)
+
+    def forget(self, item: str) -> None:
+        """``item`` was cut: whatever still comes of it is not played."""
+        self._cut[item] = None
+        self.audio_ms.pop(item, None)
+        while len(self._cut) > MAX_CUT_ITEMS:
+            self._cut.popitem(last=False)
+
+    @property
+    def responding(self) -> bool:
+        """Between the provider's ``ResponseStarted`` and ``ResponseDone``: more audio may come."""
+        return self._responding
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    # ── BridgeListener ───────────────────────────────────────────────────────────────────────────────────
+
+    def audio_out(self, item: str, audio: bytes) -> None:
+        if item in self._cut:
+            return
+        self.audio_ms[item] = self.audio_ms.get(item, 0) + len(audio) // self._output_format.bytes_per_ms
+        heard = self._to_leg(audio) if self._to_leg else audio
+        for media in self.outputs:
+            media.play(item, heard)
+
+    def bridge_event(self, event: BridgeEvent) -> None:
+        match event:
+            case Ready():
+                self._ready.set()
+            case BridgeFault() if not self._ready.is_set():
+                self._fault = event
+                self._ready.set()
+            case AudioDone(item=item) if item not in self._cut:
+                for media in self.outputs:
+                    media.finish(item)
+            case Interrupted(item=item):
+                self._cut[item] = None
+            case ResponseStarted():
+                self._responding = True
+            case ResponseDone():
+                self._responding = False
+            case ToolCall(name="end_call"):
+                self._responding = False
+            case _:
+                pass
+        self._report(event)
+
+
+def _preferred(formats: tuple[AudioFormat, ...], leg_format: AudioFormat) -> AudioFormat:
+    """The leg's own format where the provider takes it (untouched bytes), else the provider's best."""
+    return leg_format if leg_format in formats else formats[0]

@@ -1,0 +1,177 @@
+"""How an inbound call comes up: INVITE -> plan -> offer/answer -> 180 -> provider ready -> 200 -> ACK -> talk."""
+
+from __future__ import annotations
+
+import time
+
+from offhook.call.answer_plan import Refuse, plan_answer
+from offhook.call.conduct import Conduct
+from offhook.call.inbox import AgentFailed, AgentReady, InboxFact, MediaFact, SipFact
+from offhook.call.leg import Leg, new_capabilities
+from offhook.call.negotiation import Negotiation, Unacceptable
+from offhook.call.session import CallSession
+from offhook.media.events import MediaEvent
+from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
+from offhook.model.errors import BridgeError, ResourceExhaustedError, SipParseError
+from offhook.model.records import Agent
+from offhook.sip.events import AckReceived, InviteReceived
+from offhook.sip.uri import SipUri
+
+FIRST_LEG = "leg-1"
+RETRY_AFTER_S = 5
+"""Long enough for a call to end, short enough that a peer which obeys does not stay away (reliability.md §2.2)."""
+
+
+class Arrival:
+    """The set-up of one inbound call."""
+
+    def __init__(self, call: CallSession, invite: InviteReceived) -> None:
+        self._call = call
+        self._invite = invite
+        self._arrived_at = time.monotonic()
+        self._answer: bytes = b""
+
+    def begin(self) -> None:
+        request, flow = self._invite.request, self._invite.flow
+        self._call.emit(
+            CallArrived(
+                direction="inbound",
+                from_uri=request.from_.uri,
+                to_uri=request.uri,
+                sip_call_id=request.sip_call_id,
+                transport=flow.transport,
+                remote_address=f"{flow.remote.host}:{flow.remote.port}",
+            )
+        )
+        self._call.move("resolve")
+        plan = plan_answer(self._call.equipment.directory, dialled_user(request.uri))
+        if isinstance(plan, Refuse):
+            self._refuse(plan.status, rule=plan.why, evidence=plan.evidence, fix=plan.fix)
+            return
+        self._take(plan.agent)
+
+    def _take(self, agent: Agent) -> None:
+        """Media, offer/answer and the provider; each may refuse the call."""
+        local = self._invite.flow.local
+        try:
+            media = self._call.equipment.open_media(local.host, self._media_event)
+        except ResourceExhaustedError as error:
+            fix = "raise max_calls or widen rtp.port_min to rtp.port_max"
+            self._refuse(503, rule="no room for one more call", evidence=str(error), fix=fix, retry=True)
+            return
+        negotiation = Negotiation(new_capabilities(local, media.local_port))
+        leg = Leg(
+            leg_id=FIRST_LEG,
+            endpoint=self._call.equipment.endpoint,
+            media=media,
+            negotiation=negotiation,
+            direction="inbound",
+            signalling_host=self._invite.flow.remote.host,
+            usage_id=self._invite.usage_id,
+            state="incoming",
+        )
+        self._call.leg = leg
+        body = self._invite.request.body
+        answer = negotiation.answer(body) if body else negotiation.offer()
+        if isinstance(answer, Unacceptable):
+            self._refuse_offer(answer)
+            return
+        self._answer = answer
+        try:
+            self._call.conduct = Conduct(self._call, leg, agent)
+        except BridgeError as error:
+            self._refuse_provider(error)
+            return
+        leg.ring()
+        self._call.move("ring")
+        self._call.emit(CallRinging(status=180))
+        self._call.conduct.engage()
+
+    def observe(self, fact: InboxFact) -> None:
+        match fact:
+            case AgentReady() if self._call.phase == "ringing":
+                self._go_up()
+            case AgentFailed(error=error) if self._call.phase == "ringing":
+                self._refuse_provider(error)
+            case SipFact(event=AckReceived(body=body)) if self._call.phase == "up":
+                self._acknowledged(body)
+            case _:
+                pass
+
+    def _go_up(self) -> None:
+        """200: from here RTP flows, silence until the ACK says that the caller has our address."""
+        leg, conduct = self._call.leg, self._call.conduct
+        if leg is None or conduct is None:
+            return
+        leg.media.pause()
+        leg.answer(self._answer)
+        self._call.answered()
+        setup_ms = round((time.monotonic() - self._arrived_at) * 1000)
+        self._call.emit(CallAnswered(codec=leg.format.encoding.value, setup_ms=setup_ms))
+        conduct.answered()
+        if leg.negotiation.agreement is not None:
+            leg.start_media(leg.negotiation.agreement)
+
+    def _acknowledged(self, body: bytes) -> None:
+        """The first ACK starts the talk; it carries the answer where our 200 carried the offer (RFC 3264 §4)."""
+        leg, conduct = self._call.leg, self._call.conduct
+        if leg is None or conduct is None:
+            return
+        if leg.negotiation.offering:
+            self._late_answer(leg, conduct, body)
+        elif not conduct.talking:
+            conduct.begin()
+
+    def _late_answer(self, leg: Leg, conduct: Conduct, body: bytes) -> None:
+        if conduct.talking:
+            conduct.accept_offer_answer(body)
+            return
+        agreement = leg.negotiation.accept(body)
+        if isinstance(agreement, Unacceptable):
+            self._explain(agreement)
+            self._call.end(by="system", cause="refused", sip_code=agreement.status, reason=agreement.why)
+            return
+        leg.start_media(agreement)
+        conduct.begin()
+
+    def _media_event(self, event: MediaEvent) -> None:
+        self._call.deliver(MediaFact(leg_id=FIRST_LEG, event=event))
+
+    # ── refusals, each explained ─────────────────────────────────────────────────────────────────────────
+
+    def _refuse_offer(self, why: Unacceptable) -> None:
+        self._explain(why)
+        self._reject(why.status, (why.warning_header(self._invite.flow.local.host),))
+        self._call.end(by="system", cause="refused", sip_code=why.status, reason=why.why)
+
+    def _refuse_provider(self, error: BridgeError) -> None:
+        fix = "see the log; offhook answers again once the provider works"
+        self._call.emit(CallRefused(status=480, rule="the agent's provider failed", evidence=str(error), fix=fix))
+        self._reject(480, ())
+        self._call.end(by="system", cause="provider_failed", sip_code=480, reason=str(error), provider_fault=str(error))
+
+    def _refuse(self, status: int, *, rule: str, evidence: str, fix: str, retry: bool = False) -> None:
+        self._call.emit(CallRefused(status=status, rule=rule, evidence=evidence, fix=fix))
+        self._reject(status, (("Retry-After", str(RETRY_AFTER_S)),) if retry else ())
+        self._call.end(by="system", cause="refused", sip_code=status, reason=rule)
+
+    def _reject(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        if self._call.leg is not None:
+            self._call.leg.refuse(status, headers)
+            return
+        endpoint = self._call.equipment.endpoint
+        endpoint.user_agent.reject(self._invite.usage_id, time.monotonic(), status=status, headers=headers)
+        endpoint.flush()
+
+    def _explain(self, why: Unacceptable) -> None:
+        fix = "offer PCMU or PCMA at 8000 Hz over RTP/AVP"
+        self._call.emit(CallRefused(status=why.status, rule="RFC 3264 offer/answer", evidence=why.why, fix=fix))
+
+
+def dialled_user(request_uri: str) -> str:
+    """The user part of a Request-URI without its parameters (RFC 3261 §19.1.1); empty where there is none."""
+    try:
+        user = SipUri.parse(request_uri).user or ""
+    except SipParseError:
+        return ""
+    return user.split(";", 1)[0]

@@ -1,0 +1,30 @@
+"""What a call is given to work with; built once by ``server``, the same for every call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from offhook.call.agent_session import Bridges
+from offhook.call.ports import Directory, EventSink
+from offhook.media.events import MediaEvent
+from offhook.media.recorder import RecordingWriter
+from offhook.media.session import MediaSession
+from offhook.signaling.endpoint import SipEndpoint
+
+MediaOpener = Callable[[str, Callable[[MediaEvent], None]], MediaSession]
+"""(our host for the leg, listener) -> an open session. Raises ``ResourceExhaustedError`` without a free port."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Equipment:
+    """``recordings`` None: nothing is recorded, whatever the agents say."""
+
+    endpoint: SipEndpoint
+    events: EventSink
+    directory: Directory
+    bridges: Bridges
+    open_media: MediaOpener
+    recordings: RecordingWriter | None = None
+    recordings_folder: Path = Path()

@@ -1,0 +1,173 @@
+"""A leg: one remote party of a call. Its INVITE usage, its media, and its place in the LEG table."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from offhook.call.negotiation import Negotiation, Unacceptable
+from offhook.call.states import LegState, leg_machine
+from offhook.media.session import MediaSession
+from offhook.model.audio import AudioFormat, Encoding
+from offhook.model.call_events import Direction
+from offhook.sdp.offer_answer import Agreement, Capabilities
+from offhook.signaling.endpoint import SipEndpoint
+from offhook.sip.events import Address, Flow, Hop
+from offhook.sip.headers import NameAddr
+from offhook.sip.uri import SipUri
+
+TEMPORARILY_UNAVAILABLE = 480
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DialPlan:
+    """Whom to call and by which way."""
+
+    target: SipUri
+    from_: NameAddr
+    flow: Flow
+    next_hop: Hop
+    codecs: tuple[Encoding, ...] = (Encoding.PCMU, Encoding.PCMA)
+
+
+class Leg:
+    """Commands go to the SIP core and are flushed at once; what comes back is reported by ``CallSession``."""
+
+    def __init__(
+        self,
+        *,
+        leg_id: str,
+        endpoint: SipEndpoint,
+        media: MediaSession,
+        negotiation: Negotiation,
+        direction: Direction,
+        signalling_host: str,
+        usage_id: int,
+        state: LegState,
+    ) -> None:
+        self.leg_id = leg_id
+        self.media = media
+        self.negotiation = negotiation
+        self.direction = direction
+        self.usage_id = usage_id
+        self._endpoint = endpoint
+        self._signalling_host = signalling_host
+        self._machine = leg_machine(state)
+
+    @property
+    def state(self) -> LegState:
+        return self._machine.state
+
+    @property
+    def absorbed(self) -> int:
+        """Network inputs that had no row in the LEG table."""
+        return self._machine.absorbed
+
+    @property
+    def format(self) -> AudioFormat:
+        """What the leg's audio is; PCMU until something was agreed."""
+        agreement = self.negotiation.agreement
+        return AudioFormat(encoding=agreement.encoding if agreement else Encoding.PCMU)
+
+    # ── the callee's side ────────────────────────────────────────────────────────────────────────────────
+
+    def ring(self) -> None:
+        self._machine.command("provisional")
+        self._endpoint.user_agent.ring(self.usage_id, time.monotonic())
+        self._endpoint.flush()
+
+    def answer(self, body: bytes) -> None:
+        """200 with our answer, or with our offer where the INVITE had none."""
+        self._machine.command("answer")
+        self._endpoint.user_agent.answer(self.usage_id, time.monotonic(), body=body)
+        self._endpoint.flush()
+
+    def refuse(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
+        self._machine.command("gone")
+        self._endpoint.user_agent.reject(self.usage_id, time.monotonic(), status=status, headers=headers)
+        self._endpoint.flush()
+
+    # ── the caller's side ────────────────────────────────────────────────────────────────────────────────
+
+    def dial(self, plan: DialPlan) -> None:
+        """Send the INVITE with our offer; ``usage_id`` is known afterwards."""
+        self.usage_id = self._endpoint.user_agent.invite(
+            target=plan.target,
+            from_=plan.from_,
+            flow=plan.flow,
+            next_hop=plan.next_hop,
+            offer=self.negotiation.offer(),
+            now=time.monotonic(),
+        )
+        self._endpoint.flush()
+
+    def hears_progress(self) -> bool:
+        """A 1xx came; False where it means nothing any more."""
+        return self._machine.observe("provisional")
+
+    def accept(self, body: bytes) -> Agreement | Unacceptable:
+        """The callee's 2xx; what its answer agrees on."""
+        self._machine.observe("answer")
+        return self.negotiation.accept(body)
+
+    # ── both ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start_media(self, agreement: Agreement) -> None:
+        self.media.start(agreement, self._signalling_host)
+
+    def answer_reinvite(self, body: bytes) -> Unacceptable | None:
+        """Answer the peer's new offer, or make ours where it asked for one; None when it went well."""
+        answer = self.negotiation.answer(body) if body else self.negotiation.offer()
+        now = time.monotonic()
+        if isinstance(answer, Unacceptable):
+            header = answer.warning_header(self.negotiation.capabilities.address)
+            self._endpoint.user_agent.reject(self.usage_id, now, status=answer.status, headers=(header,))
+            self._endpoint.flush()
+            return answer
+        self._endpoint.user_agent.answer(self.usage_id, now, body=answer)
+        self._endpoint.flush()
+        if body:
+            self.apply_agreement()
+        return None
+
+    def apply_agreement(self) -> None:
+        """Let the media follow what was agreed last; hold and resume are read off the direction."""
+        agreement = self.negotiation.agreement
+        if agreement is None:
+            return
+        self._machine.observe("resume" if agreement.direction in {"sendrecv", "sendonly"} else "hold")
+        self.media.update(agreement)
+
+    def reinvite(self) -> None:
+        """Offer our session anew (after a restore, with our new address)."""
+        self._endpoint.user_agent.reinvite(self.usage_id, time.monotonic(), offer=self.negotiation.offer())
+        self._endpoint.flush()
+
+    def hang_up(self) -> None:
+        """End it the way its state asks for: 480, CANCEL or BYE. Does nothing when it is ending already."""
+        before = self.state
+        if before in {"ending", "ended"}:
+            return
+        now = time.monotonic()
+        user_agent = self._endpoint.user_agent
+        if before in {"up", "held"}:
+            self._machine.command("hang_up")
+            user_agent.bye(self.usage_id, now)
+        elif self.direction == "outbound":
+            self._machine.command("hang_up")
+            user_agent.cancel(self.usage_id, now)
+        else:
+            self._machine.command("gone")
+            user_agent.reject(self.usage_id, now, status=TEMPORARILY_UNAVAILABLE)
+        self._endpoint.flush()
+
+    def gone(self) -> None:
+        """The core said that the usage is gone."""
+        self._machine.observe("gone")
+
+
+def new_capabilities(local: Address, media_port: int) -> Capabilities:
+    """What a new leg offers: G.711 both laws and telephone-event, with a session id of its own (RFC 8866 §5.2)."""
+    return Capabilities(address=local.host, port=media_port, session_id=secrets.randbits(62), version=1)

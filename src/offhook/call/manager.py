@@ -1,0 +1,119 @@
+"""CallManager: every call of this process. Places, answers, hangs up; hands each SIP event to its call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from offhook.call.arrival import RETRY_AFTER_S, Arrival
+from offhook.call.dialling import Dialling, PlaceCall
+from offhook.call.equipment import Equipment
+from offhook.call.inbox import HangUp, SipFact
+from offhook.call.session import CallSession, SetUp
+from offhook.sip.events import InviteReceived, MessageRejected, OptionsAnswered, SipEvent
+
+_log = logging.getLogger("offhook.calls")
+
+
+class CallManager:
+    """``equipment`` is attached after construction: the endpoint needs ``on_sip`` before a call needs it."""
+
+    def __init__(self, *, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._equipment: Equipment | None = None
+        self._calls: dict[str, CallSession] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._by_usage: dict[int, CallSession] = {}
+        self._draining = False
+        self.rejected_messages = 0
+
+    def attach(self, equipment: Equipment) -> None:
+        self._equipment = equipment
+
+    @property
+    def calls(self) -> Mapping[str, CallSession]:
+        """The calls that are not over, by call_id."""
+        return MappingProxyType(self._calls)
+
+    def place(self, command: PlaceCall) -> CallSession:
+        """Start an outbound call; what becomes of it is told by its events."""
+        call = self._new_call()
+        self._run(call, Dialling(call, command))
+        return call
+
+    def hang_up(self, call_id: str, command: HangUp) -> bool:
+        """False when there is no such call any more."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.deliver(command)
+        return call is not None
+
+    async def wait(self, call: CallSession) -> None:
+        """Until the call is over."""
+        task = self._tasks.get(call.call_id)
+        if task is not None:
+            await asyncio.wait({task})
+
+    async def close(self) -> None:
+        """End every call politely, take no more, return when all are over (each within its teardown time)."""
+        self._draining = True
+        for call in tuple(self._calls.values()):
+            call.deliver(HangUp(by="system", cause="shutdown", reason="the server stops"))
+        if self._tasks:
+            await asyncio.wait(set(self._tasks.values()))
+
+    # ── from the SIP core ────────────────────────────────────────────────────────────────────────────────
+
+    def on_sip(self, event: SipEvent) -> None:
+        match event:
+            case InviteReceived():
+                self._arrive(event)
+            case MessageRejected():
+                self.rejected_messages += 1
+                _log.debug("%s: %s (%s)", event.source, event.rule, event.evidence)
+            case OptionsAnswered():
+                pass
+            case _:
+                call = self._by_usage.get(event.usage_id)
+                if call is not None:
+                    call.deliver(SipFact(event=event))
+
+    def _arrive(self, invite: InviteReceived) -> None:
+        if self._draining or len(self._calls) >= self._max_calls:
+            self._refuse_full(invite)
+            return
+        call = self._new_call()
+        call.own_usage(invite.usage_id)
+        self._run(call, Arrival(call, invite))
+
+    def _refuse_full(self, invite: InviteReceived) -> None:
+        """503 before any state of ours is made; never 486 (reliability.md §2.2: carriers fail over on 503)."""
+        equipment = self._need_equipment()
+        headers = (("Retry-After", str(RETRY_AFTER_S)),)
+        equipment.endpoint.user_agent.reject(invite.usage_id, time.monotonic(), status=503, headers=headers)
+        equipment.endpoint.flush()
+        why = "draining" if self._draining else f"max_calls ({self._max_calls}) are up"
+        _log.warning("INVITE from %s refused with 503: %s", invite.flow.remote.host, why)
+
+    def _new_call(self) -> CallSession:
+        call = CallSession(call_id=str(uuid.uuid4()), equipment=self._need_equipment(), usages=self._by_usage)
+        self._calls[call.call_id] = call
+        return call
+
+    def _run(self, call: CallSession, set_up: SetUp) -> None:
+        task = asyncio.create_task(call.run(set_up), name=f"call {call.call_id}")
+        self._tasks[call.call_id] = task
+        task.add_done_callback(lambda _: self._forget(call.call_id))
+
+    def _forget(self, call_id: str) -> None:
+        self._calls.pop(call_id, None)
+        self._tasks.pop(call_id, None)
+
+    def _need_equipment(self) -> Equipment:
+        if self._equipment is None:
+            raise RuntimeError("CallManager.attach comes before the first call")
+        return self._equipment

@@ -1,0 +1,84 @@
+"""A leg's side of offer and answer (RFC 3264): our origin line, our standing offer, what was agreed.
+
+Bytes in, bytes out; joins ``sdp`` to the bodies of SIP messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from offhook.model.errors import SdpError
+from offhook.sdp.description import SessionDescription, parse, serialize
+from offhook.sdp.offer_answer import Agreement, Capabilities, NoCommonCodec, accept_answer, negotiate, offer
+
+SDP_TYPE = "application/sdp"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unacceptable:
+    """No media can flow: the status to refuse with, and the Warning that says why (RFC 3261 §20.43)."""
+
+    status: int
+    warning: int
+    why: str
+
+    def warning_header(self, host: str) -> tuple[str, str]:
+        text = self.why.replace("\\", "\\\\").replace('"', "'")
+        agent = f"[{host}]" if ":" in host else host
+        return ("Warning", f'{self.warning} {agent} "{text}"')
+
+
+class Negotiation:
+    """One leg's session: the o= line keeps its id, its version rises by one with each description we send."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._capabilities = capabilities
+        self._offer: SessionDescription | None = None
+        self.agreement: Agreement | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    @property
+    def offering(self) -> bool:
+        """Our offer stands and its answer has not come."""
+        return self._offer is not None
+
+    def offer(self) -> bytes:
+        """Our offer, to send; its answer goes to ``accept``."""
+        self._offer = offer(self._capabilities)
+        return self._described(self._offer)
+
+    def answer(self, body: bytes) -> bytes | Unacceptable:
+        """The answer to a peer's offer; what was agreed is in ``agreement`` afterwards."""
+        try:
+            result = negotiate(parse(body), self._capabilities)
+        except SdpError as error:
+            return _unreadable(error)
+        if isinstance(result, NoCommonCodec):
+            return Unacceptable(status=488, warning=result.warning, why=result.why)
+        description, self.agreement = result
+        return self._described(description)
+
+    def accept(self, body: bytes) -> Agreement | Unacceptable:
+        """What the peer's answer to our standing offer agrees on."""
+        if self._offer is None:
+            return Unacceptable(status=488, warning=399, why="an answer came without an offer of ours")
+        try:
+            result = accept_answer(self._offer, parse(body), self._capabilities)
+        except SdpError as error:
+            return _unreadable(error)
+        if isinstance(result, NoCommonCodec):
+            return Unacceptable(status=488, warning=result.warning, why=result.why)
+        self.agreement = result
+        self._offer = None
+        return result
+
+    def _described(self, description: SessionDescription) -> bytes:
+        self._capabilities = replace(self._capabilities, version=self._capabilities.version + 1)
+        return serialize(description)
+
+
+def _unreadable(error: SdpError) -> Unacceptable:
+    return Unacceptable(status=488, warning=399, why=f"the session description cannot be used: {error}")

@@ -1,0 +1,141 @@
+"""Carries out barge-in decisions and writes the transcript while an agent talks with one leg."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from offhook.bridge.codec import (
+    Interrupt,
+    Interrupted,
+    InterruptionJudged,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptDelta,
+)
+from offhook.call.agent_session import AgentSession
+from offhook.call.barge_in import (
+    BargeIn,
+    BargeInFact,
+    CallerSpeech,
+    CutItems,
+    DeadlinePassed,
+    Judged,
+    PausePlayout,
+    ResumePlayout,
+    decide,
+)
+from offhook.call.conversation import Conversation
+from offhook.media.events import Drained, Played, SpeechSent
+from offhook.media.session import MediaSession
+from offhook.model.call_events import CallFact, InterruptionResumed, TurnSpoken
+
+FloorEvent = SpeechStarted | SpeechStopped | InterruptionJudged | TranscriptDelta | Interrupted
+"""The provider's events that bear on who has the floor."""
+
+
+class TurnTaking:
+    """``emit`` takes durable facts; ``wake_at`` asks for ``deadline_passed`` at a monotonic time."""
+
+    def __init__(
+        self,
+        *,
+        agent: AgentSession,
+        media: MediaSession,
+        emit: Callable[[CallFact], None],
+        wake_at: Callable[[float], None],
+    ) -> None:
+        self._agent = agent
+        self._media = media
+        self._emit = emit
+        self._wake_at = wake_at
+        self._state = BargeIn()
+        self._conversation = Conversation()
+
+    @property
+    def agent_audible(self) -> bool:
+        return self._media.playing is not None
+
+    def answered(self, at: float) -> None:
+        self._conversation.answered(at)
+
+    def observe(self, event: FloorEvent) -> None:
+        now = time.monotonic()
+        match event:
+            case SpeechStarted():
+                self._conversation.caller_speech_started(now)
+                self._decide(self._speech(started=True, at=now))
+            case SpeechStopped():
+                self._conversation.caller_speech_stopped(self._media.last_speech_at)
+                self._decide(self._speech(started=False, at=now))
+            case InterruptionJudged(genuine=genuine):
+                self._decide(Judged(genuine=genuine, agent_audible=self.agent_audible, at=now))
+            case TranscriptDelta():
+                self._take_words(event, now)
+            case Interrupted():
+                self._cut(now)
+            case _:
+                assert_never(event)
+
+    def speech_sent(self, event: SpeechSent) -> None:
+        """The first sound of an item left on RTP."""
+        self._conversation.agent_heard(event.item, event.at)
+
+    def drained(self, event: Drained) -> None:
+        """An item was played to its end."""
+        self._agent.audio_ms.pop(event.item, None)
+        self._emit_turn(self._conversation.agent_done(event.item, time.monotonic()))
+
+    def deadline_passed(self, at: float) -> None:
+        self._decide(DeadlinePassed(at=at))
+
+    def close(self) -> None:
+        """The call ends: what was being said was heard up to here."""
+        for played in self._media.flush():
+            self._cut_off(played, time.monotonic())
+
+    def _speech(self, *, started: bool, at: float) -> CallerSpeech:
+        return CallerSpeech(
+            started=started,
+            agent_audible=self.agent_audible and self._agent.agent.interruptible,
+            judged_later=self._agent.profile.judges_interruption,
+            at=at,
+        )
+
+    def _decide(self, fact: BargeInFact) -> None:
+        self._state, commands = decide(self._state, fact)
+        for command in commands:
+            match command:
+                case PausePlayout(judge_by=judge_by):
+                    self._media.pause()
+                    self._wake_at(judge_by)
+                case ResumePlayout(paused_ms=paused_ms):
+                    self._media.resume()
+                    self._emit(InterruptionResumed(paused_ms=paused_ms))
+                case CutItems():
+                    self._cut(time.monotonic())
+                case _:
+                    assert_never(command)
+
+    def _cut(self, now: float) -> None:
+        """Silence at once; the provider learns how much was heard, the transcript keeps only that."""
+        for played in self._media.flush():
+            self._cut_off(played, now)
+            self._agent.forget(played.item)
+            self._agent.send(Interrupt(item=played.item, played_ms=played.played_ms))
+        self._media.resume()
+
+    def _take_words(self, delta: TranscriptDelta, now: float) -> None:
+        if delta.speaker == "agent":
+            self._conversation.agent_words(delta.item, delta.text, final=delta.final, at_ms=delta.at_ms)
+        elif delta.final and delta.text.strip():
+            self._emit(self._conversation.caller_said(delta.text.strip(), now))
+
+    def _cut_off(self, played: Played, now: float) -> None:
+        audio_ms = self._agent.audio_ms.get(played.item, 0)
+        self._emit_turn(self._conversation.agent_cut(played.item, played.played_ms, audio_ms, now))
+
+    def _emit_turn(self, turn: TurnSpoken | None) -> None:
+        if turn is not None:
+            self._emit(turn)

@@ -1,0 +1,121 @@
+"""Calls as a person reads them: one line a fact, as it happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from offhook.model.call_events import (
+    AgentJoined,
+    AgentLeft,
+    CallAnswered,
+    CallArrived,
+    CallEnded,
+    CallEvent,
+    CallFact,
+    CallRefused,
+    CallRinging,
+    DigitReceived,
+    InterruptionResumed,
+    MediaPathChanged,
+    MediaReported,
+    ProviderFailed,
+    RecordingWritten,
+    ToolCalled,
+    TurnSpoken,
+)
+
+SHORT_ID = 8
+"""Characters of the call_id shown: enough to tell calls apart and to find the record's file."""
+
+
+class LiveLog:
+    """Watches the bus. ``show_speech`` off: that something was said is told, not what (privacy)."""
+
+    def __init__(self, *, show_speech: bool) -> None:
+        self._show_speech = show_speech
+
+    def __call__(self, event: CallEvent) -> None:
+        text = self.describe(event.fact)
+        if text is not None:
+            clock = time.strftime("%H:%M:%S", time.localtime(event.at))
+            click.echo(f"{clock}  {click.style(event.call_id[:SHORT_ID], dim=True)}  {text}")
+
+    def describe(self, fact: CallFact) -> str | None:
+        """The line for a fact; None for what a person does not need to see."""
+        if isinstance(fact, TurnSpoken):
+            return self._turn(fact)
+        if isinstance(fact, DigitReceived):
+            return f"{'caller':>6}: pressed {fact.digit if self._show_speech else '•'}"
+        return LINES[type(fact)](fact)
+
+    def _turn(self, turn: TurnSpoken) -> str:
+        words = f"“{turn.text}”" if self._show_speech else f"spoke for {turn.ended_ms - turn.started_ms} ms"
+        cut = " (interrupted)" if turn.interrupted else ""
+        latency = "" if turn.latency_ms is None else click.style(f"  after {turn.latency_ms} ms", dim=True)
+        colour = "cyan" if turn.speaker == "caller" else "yellow"
+        return f"{click.style(f'{turn.speaker:>6}', fg=colour)}: {words}{cut}{latency}"
+
+
+def _silent(_: CallFact) -> None:
+    return None
+
+
+def _arrived(fact: CallArrived) -> str:
+    if fact.direction == "outbound":
+        return f"calling {fact.to_uri}"
+    return f"call from {fact.from_uri} to {fact.to_uri} ({fact.transport} {fact.remote_address})"
+
+
+def _answered(fact: CallAnswered) -> str:
+    return click.style(f"answered after {fact.setup_ms} ms, {fact.codec}", fg="green")
+
+
+def _refused(fact: CallRefused) -> str:
+    return click.style(f"refused with {fact.status}: {fact.rule} [{fact.evidence}] → {fact.fix}", fg="red")
+
+
+def _resumed(fact: InterruptionResumed) -> str:
+    return f" agent: went on after a pause of {fact.paused_ms} ms (no interruption)"
+
+
+def _failed(fact: ProviderFailed) -> str:
+    return click.style(f"{fact.provider} failed ({fact.verdict}): {fact.problem}", fg="red")
+
+
+def _media(fact: MediaReported) -> str:
+    return (
+        f"media: {fact.packets_received} packets in, {fact.packets_sent} out, "
+        f"loss {fact.loss_percent:.1f} %, jitter {fact.jitter_ms:.1f} ms"
+    )
+
+
+def _recorded(fact: RecordingWritten) -> str:
+    return f"recorded to {fact.path}"
+
+
+def _ended(fact: CallEnded) -> str:
+    status = f" {fact.sip_code}" if fact.sip_code is not None else ""
+    reason = f" ({fact.reason})" if fact.reason else ""
+    return f"ended by {fact.by} after {fact.duration_ms / 1000:.1f} s: {fact.cause}{status}{reason}"
+
+
+LINES: Mapping[type[CallFact], Callable[[Any], str | None]] = {
+    AgentJoined: _silent,
+    AgentLeft: _silent,
+    CallAnswered: _answered,
+    CallArrived: _arrived,
+    CallEnded: _ended,
+    CallRefused: _refused,
+    CallRinging: _silent,
+    InterruptionResumed: _resumed,
+    MediaPathChanged: _silent,
+    MediaReported: _media,
+    ProviderFailed: _failed,
+    RecordingWritten: _recorded,
+    ToolCalled: _silent,
+}
+"""A line for every fact that is the same with and without privacy; a test holds it against the union."""

@@ -1,0 +1,84 @@
+"""The transcript holds what was heard, when, and how long it took."""
+
+from __future__ import annotations
+
+from offhook.call.conversation import MAX_OPEN_ITEMS, Conversation
+from offhook.model.call_events import TurnSpoken
+
+
+def answered(at: float = 100.0) -> Conversation:
+    conversation = Conversation()
+    conversation.answered(at)
+    return conversation
+
+
+def test_an_item_played_to_its_end_is_a_turn_with_all_its_words() -> None:
+    talk = answered()
+    talk.agent_words("a", "Hello, ", final=False, at_ms=0)
+    talk.agent_words("a", "Hello, caller.", final=True, at_ms=None)
+    talk.agent_heard("a", 100.5)
+    assert talk.agent_done("a", 102.0) == TurnSpoken(
+        speaker="agent", text="Hello, caller.", started_ms=500, ended_ms=2000
+    )
+
+
+def test_latency_counts_from_the_last_speech_packet_to_the_first_answer_packet() -> None:
+    talk = answered()
+    talk.caller_speech_started(101.0)
+    talk.caller_speech_stopped(102.0)
+    caller = talk.caller_said("what time is it", 102.9)
+    talk.agent_words("a", "Ten.", final=True, at_ms=None)
+    talk.agent_heard("a", 102.8)
+    agent = talk.agent_done("a", 103.5)
+    assert (caller.started_ms, caller.ended_ms) == (1000, 2000)
+    assert agent is not None
+    assert agent.latency_ms == 800
+
+
+def test_only_the_first_item_of_an_answer_has_a_latency() -> None:
+    talk = answered()
+    talk.caller_speech_stopped(101.0)
+    latencies = []
+    for item, at in (("a", 101.7), ("b", 103.0)):
+        talk.agent_words(item, "words", final=True, at_ms=None)
+        talk.agent_heard(item, at)
+        turn = talk.agent_done(item, at + 1)
+        assert turn is not None
+        latencies.append(turn.latency_ms)
+    assert latencies == [700, None]
+
+
+def test_a_cut_item_keeps_the_words_whose_sound_had_begun() -> None:
+    talk = answered()
+    for at_ms, word in ((0, "one "), (400, "two "), (900, "three ")):
+        talk.agent_words("a", word, final=False, at_ms=at_ms)
+    talk.agent_words("a", "one two three", final=True, at_ms=None)
+    talk.agent_heard("a", 100.0)
+    turn = talk.agent_cut("a", 600, 1300, 100.6)
+    assert turn is not None
+    assert (turn.text, turn.interrupted) == ("one two", True)
+
+
+def test_without_positions_the_share_of_the_audio_decides() -> None:
+    talk = answered()
+    talk.agent_words("a", "one two three four", final=True, at_ms=None)
+    talk.agent_heard("a", 100.0)
+    turn = talk.agent_cut("a", 500, 1000, 100.5)
+    assert turn is not None
+    assert turn.text == "one two"
+
+
+def test_what_was_never_heard_is_no_turn() -> None:
+    talk = answered()
+    talk.agent_words("a", "unheard", final=True, at_ms=None)
+    assert talk.agent_cut("a", 0, 1000, 101.0) is None
+    assert talk.agent_done("never seen", 101.0) is None
+
+
+def test_items_that_never_end_are_forgotten() -> None:
+    talk = answered()
+    for number in range(MAX_OPEN_ITEMS + 1):
+        talk.agent_words(str(number), "x", final=True, at_ms=None)
+        talk.agent_heard(str(number), 101.0)
+    assert talk.agent_done("0", 102.0) is None
+    assert talk.agent_done("1", 102.0) is not None
