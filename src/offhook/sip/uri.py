@@ -36,7 +36,7 @@ def scheme_of(uri: str) -> str:
 
 def is_sip(uri: str) -> bool:
     """Whether the scheme is sip or sips."""
-    return uri.partition(":")[0].lower() in {"sip", "sips"}
+    return uri[:5].lower().startswith(("sip:", "sips:"))
 
 
 def unescape(text: str) -> str:
