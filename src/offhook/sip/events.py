@@ -8,12 +8,13 @@ every command on it raises ``LocalProtocolError``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from offhook.sip.message import Request, Response
+from offhook.sip.message import Request, Response
 
 Transport = Literal["UDP", "TCP", "TLS"]
+InviteFailureCause = Literal["refused", "timeout", "transport", "cancelled"]
+UsageEndCause = Literal["bye_answered", "bye_timeout", "ack_missing", "transport"]
 
 
 class Address(NamedTuple):
@@ -131,7 +132,7 @@ class InviteFailed:
     status: int | None
     reason: str
     response: Response | None
-    cause: Literal["refused", "timeout", "transport", "cancelled"]
+    cause: InviteFailureCause
 
 
 # ── a call's events: both roles ──────────────────────────────────────────────────────────────────────────
@@ -185,7 +186,7 @@ class UsageEnded:
     """
 
     usage_id: int
-    cause: Literal["bye_answered", "bye_timeout", "ack_missing", "transport"]
+    cause: UsageEndCause
 
 
 # ── events outside calls ─────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,114 @@
+"""What a user agent server looks at before it acts on a request (RFC 3261 §8.2.1-§8.2.3): rules as pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from offhook.model.errors import SipParseError
+from offhook.sip.message import Request
+
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
+ALLOW = ("Allow", ", ".join(METHODS))
+
+EXTENSIONS: tuple[str, ...] = ()
+"""Option tags we understand. An empty Supported says just that (RFC 3261 §20.37)."""
+SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
+
+SDP = "application/sdp"
+ACCEPT = ("Accept", SDP)
+
+_SDP_RANGES = frozenset({SDP, "application/*", "*/*"})
+_EVIDENCE_CHARS = 80
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A failure to answer with: by which rule, and what in the request shows it."""
+
+    status: int
+    rule: str
+    evidence: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def inspect(request: Request) -> Refusal | None:
+    """The first rule that the request breaks, in the order of §8.2; None: none. Not for ACK and CANCEL."""
+    for rule in _RULES:
+        refusal = rule(request)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _method(request: Request) -> Refusal | None:
+    """§8.2.1: "the UAS MUST generate a 405 (Method Not Allowed) response" with an Allow header."""
+    if request.method in METHODS:
+        return None
+    return Refusal(status=405, rule="method not allowed", evidence=request.method[:_EVIDENCE_CHARS], headers=(ALLOW,))
+
+
+def _scheme(request: Request) -> Refusal | None:
+    """§8.2.2.1: 416 for a scheme we do not understand. sips needs TLS on every hop, which we do not have."""
+    try:
+        scheme = request.sip_uri.scheme
+    except SipParseError as error:
+        return Refusal(status=error.status, rule="Request-URI", evidence=request.uri[:_EVIDENCE_CHARS])
+    if scheme != "sip":
+        return Refusal(status=416, rule="Request-URI scheme", evidence=request.uri[:_EVIDENCE_CHARS])
+    return None
+
+
+def _extensions(request: Request) -> Refusal | None:
+    """§8.2.2.3: 420 with every option tag we do not understand. Proxy-Require is for proxies."""
+    unknown = [tag for tag in request.headers.values("Require") if tag.lower() not in EXTENSIONS]
+    if not unknown:
+        return None
+    listed = ", ".join(unknown)
+    return Refusal(
+        status=420, rule="Require", evidence=listed[:_EVIDENCE_CHARS], headers=(("Unsupported", listed), SUPPORTED)
+    )
+
+
+def _content(request: Request) -> Refusal | None:
+    """§8.2.3: 415 for a body we cannot read, with what we could."""
+    if request.method != "INVITE" or not request.body:
+        return None
+    encodings = [value for value in request.headers.values("Content-Encoding") if value.lower() != "identity"]
+    if encodings:
+        identity = ("Accept-Encoding", "identity")
+        return Refusal(status=415, rule="Content-Encoding", evidence=encodings[0], headers=(identity, ACCEPT))
+    content_type = request.headers.get("Content-Type") or ""
+    if _media_range(content_type) == SDP:
+        return None
+    return Refusal(status=415, rule="Content-Type", evidence=content_type[:_EVIDENCE_CHARS], headers=(ACCEPT,))
+
+
+def _acceptable(request: Request) -> Refusal | None:
+    """§20.1, §21.4.7: 406 where the answer could not be a session description. No Accept means that it may."""
+    if request.method != "INVITE" or "Accept" not in request.headers:
+        return None
+    if _SDP_RANGES.intersection(map(_media_range, request.headers.values("Accept"))):
+        return None
+    accept = ", ".join(request.headers.get_all("Accept"))
+    return Refusal(status=406, rule="Accept", evidence=accept[:_EVIDENCE_CHARS], headers=(ACCEPT,))
+
+
+def _media_range(value: str) -> str:
+    """``type/subtype`` in lower case, without parameters and blanks."""
+    return "".join(value.partition(";")[0].split()).lower()
+
+
+_RULES: tuple[Callable[[Request], Refusal | None], ...] = (_method, _scheme, _extensions, _content, _acceptable)
+
+
+def too_many(retry_after_s: int) -> Refusal:
+    """§21.5.4: we have no room; come back, or go elsewhere."""
+    return Refusal(status=503, rule="no room", evidence="", headers=(("Retry-After", str(retry_after_s)),))
+
+
+NO_SUCH_DIALOG = Refusal(status=481, rule="no such dialog", evidence="")
+OUT_OF_ORDER = Refusal(status=500, rule="CSeq out of order", evidence="")
+"""§12.2.2."""
+MERGED = Refusal(status=482, rule="merged request", evidence="")
+"""§8.2.2.2."""

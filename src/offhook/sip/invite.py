@@ -1,0 +1,326 @@
+"""INVITE outside a dialog and CANCEL, both roles (RFC 3261 §13, §9): how a usage begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
+from offhook.sip import acknowledge, bye
+from offhook.sip.dialog import Dialog, DialogInput, dialog_of_client, dialog_of_server
+from offhook.sip.events import (
+    AnswerReceived,
+    CancelReceived,
+    Flow,
+    Hop,
+    InviteFailed,
+    InviteFailureCause,
+    InviteReceived,
+    Outbound,
+    ProvisionalReceived,
+    ReinviteCancelled,
+)
+from offhook.sip.headers import Headers, NameAddr
+from offhook.sip.inspection import ALLOW, MERGED, NO_SUCH_DIALOG, SUPPORTED, inspect, too_many
+from offhook.sip.message import Request, Response
+from offhook.sip.parts import HeaderLines, Parts, Unattended
+from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
+from offhook.sip.transaction import GIVE_UP_S, State
+from offhook.sip.transaction_layer import FailureCause, ServerTransaction, companion
+from offhook.sip.uri import SipUri
+from offhook.sip.usage import Usage, UsageInput, UsageState
+
+# ── the UAS ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def receive(parts: Parts, request: Request, flow: Flow, now: float) -> None:
+    """A new INVITE outside any dialog (§13.3.1)."""
+    if parts.full:
+        refusal = too_many(parts.limits.retry_after_s)
+        parts.respond_statelessly(request, flow, refusal.status, refusal.headers)
+        parts.reject(flow.remote, refusal.status, refusal.rule, request.uri)
+        return
+    refusal_or_none = MERGED if parts.transactions.is_merged(request) else inspect(request)
+    if refusal_or_none is not None:
+        parts.refuse(request, flow, refusal_or_none, now)
+        return
+    local_tag = parts.new_token()
+    usage = parts.add_usage(
+        UsageState.INVITED, request.sip_call_id, local_tag, dialog_of_server(request, flow, local_tag)
+    )
+    usage.served = parts.transactions.serve(request, flow, local_tag, now)
+    parts.respond(usage.served, 100, now)
+    parts.emit(InviteReceived(usage_id=usage.usage_id, request=request, flow=flow))
+
+
+def ring(parts: Parts, usage: Usage, now: float, *, status: int, body: bytes, headers: HeaderLines) -> None:
+    """A provisional response that makes an early dialog (§13.3.1.1)."""
+    if not 101 <= status <= 199:
+        raise LocalProtocolError(f"{status} is no provisional response that tells anything")
+    usage.advance(UsageInput.RING)
+    transaction = pending(usage)
+    parts.respond(transaction, status, now, headers=[*forming(usage, transaction.request), *headers], body=body)
+
+
+def answer(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: HeaderLines) -> None:
+    """200 to the INVITE (§13.3.1.4)."""
+    usage.advance(UsageInput.ANSWER)
+    usage.settled.advance(DialogInput.SUCCESS)
+    accept(parts, usage, now, body=body, headers=headers)
+
+
+def accept(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: HeaderLines) -> None:
+    """200 to whichever INVITE is pending, and its repetition until the ACK."""
+    transaction, usage.served = pending(usage), None
+    request = transaction.request
+    response = parts.respond(transaction, 200, now, headers=[*forming(usage, request), *headers], body=body)
+    packet = Outbound(data=transaction.latest, flow=transaction.flow)
+    acknowledge.await_ack(
+        parts, usage, number=response.cseq.number, packet=packet, carries_offer=not request.body, now=now
+    )
+
+
+def reject(parts: Parts, usage: Usage, now: float, *, status: int, reason: str | None, headers: HeaderLines) -> None:
+    """A 3xx-6xx to the INVITE; the usage is gone."""
+    usage.advance(UsageInput.REJECT)
+    refuse_pending(parts, usage, now, status=status, reason=reason, headers=headers)
+    usage.settled.advance(DialogInput.FAILURE)
+    parts.drop_usage(usage)
+
+
+def refuse_pending(
+    parts: Parts, usage: Usage, now: float, *, status: int, reason: str | None, headers: HeaderLines
+) -> None:
+    """A 3xx-6xx to whichever INVITE is pending. Raises ``LocalProtocolError`` for another status."""
+    transaction, usage.served = pending(usage), None
+    parts.respond(transaction, status, now, reason=reason, headers=headers)
+
+
+def pending(usage: Usage) -> ServerTransaction:
+    if usage.served is None:
+        raise LocalProtocolError(f"usage {usage.usage_id} is {usage.state.name}: no INVITE waits for an answer")
+    return usage.served
+
+
+def forming(usage: Usage, request: Request) -> list[tuple[str, str]]:
+    """What a response carries that makes or changes a dialog (§12.1.1, §13.3.1)."""
+    recorded = [("Record-Route", value) for value in request.headers.get_all("Record-Route")]
+    return [*recorded, ("Contact", usage.settled.contact), ALLOW, SUPPORTED]
+
+
+def receive_cancel(parts: Parts, cancel: Request, flow: Flow, now: float) -> None:
+    """§9.2: 200 wherever the CANCEL matches a transaction; it has effect only on an INVITE without final response."""
+    transaction = parts.transactions.cancelled_by(cancel)
+    if transaction is None:
+        parts.refuse(cancel, flow, NO_SUCH_DIALOG, now)
+        return
+    parts.respond_statelessly(cancel, flow, 200, to_tag=transaction.to_tag)
+    usage = parts.usage_of(cancel.sip_call_id, transaction.to_tag)
+    if usage is None or usage.served is not transaction or transaction.state is not State.PROCEEDING:
+        return
+    parts.respond(transaction, 487, now)
+    usage.served = None
+    if not usage.can(UsageInput.CANCEL_CAME):
+        parts.emit(ReinviteCancelled(usage_id=usage.usage_id))
+        return
+    usage.advance(UsageInput.CANCEL_CAME)
+    usage.settled.advance(DialogInput.FAILURE)
+    parts.drop_usage(usage)
+    parts.emit(CancelReceived(usage_id=usage.usage_id, request=cancel))
+
+
+# ── the UAC ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invitation:
+    """What the application asks for. ``to`` None: the target. ``offer`` empty: the callee makes one (§13.2.1)."""
+
+    target: SipUri
+    from_: NameAddr
+    to: NameAddr | None
+    flow: Flow
+    next_hop: Hop
+    offer: bytes
+    content_type: str
+    headers: tuple[tuple[str, str], ...]
+
+
+def invite(parts: Parts, wanted: Invitation, now: float) -> int:
+    """Send an INVITE and return its usage. Raises ``ResourceExhaustedError`` where there is no room for one more."""
+    if parts.full:
+        raise ResourceExhaustedError(f"no room for another call: {len(parts.usages)} usages are open")
+    usage = parts.add_usage(UsageState.CALLING, parts.new_token(), parts.new_token())
+    request = _request(parts, usage, wanted)
+    caller = _Caller(parts, usage, request, wanted.from_.sip_uri().user)
+    usage.asked = parts.transactions.request(request, flow=wanted.flow, next_hop=wanted.next_hop, user=caller, now=now)
+    return usage.usage_id
+
+
+def _request(parts: Parts, usage: Usage, wanted: Invitation) -> Request:
+    """§8.1.1, §13.2.1."""
+    uri = as_request_uri(str(wanted.target))
+    # §19.1.1, table 1: neither port nor parameters in a To
+    to = wanted.to or NameAddr(uri=str(replace(wanted.target, port=None, params=(), headers="")))
+    contact = contact_uri(wanted.flow, wanted.from_.sip_uri().user)
+    headers = Headers(
+        [
+            ("Via", parts.transactions.new_via(wanted.flow)),
+            ("Max-Forwards", str(MAX_FORWARDS)),
+            ("From", str(wanted.from_.with_tag(usage.local_tag))),
+            ("To", str(to)),
+            ("Call-ID", usage.sip_call_id),
+            ("CSeq", "1 INVITE"),
+            ("Contact", f"<{contact}>"),
+        ]
+    )
+    request = Request(method="INVITE", uri=uri, headers=headers)
+    parts.finish(request, headers=wanted.headers, body=wanted.offer, content_type=wanted.content_type)
+    return request
+
+
+def cancel(parts: Parts, usage: Usage, now: float) -> None:
+    """§9.1: at once where a provisional response came, otherwise as soon as one does."""
+    usage.advance(UsageInput.CANCEL)
+    if usage.state is UsageState.CANCELLING:
+        _send_cancel(parts, usage, now)
+
+
+def _send_cancel(parts: Parts, usage: Usage, now: float) -> None:
+    """§9.1; after 64*T1 without a final response the INVITE is taken for cancelled."""
+    asked = usage.asked
+    if asked is None:
+        return
+    request = companion(asked.request, "CANCEL")
+    parts.transactions.request(request, flow=asked.flow, next_hop=asked.next_hop, user=Unattended(), now=now)
+    usage.cancel_timer = parts.timers.start(now + GIVE_UP_S, partial(_stop_waiting, parts, usage))
+
+
+def _stop_waiting(parts: Parts, usage: Usage, now: float) -> None:
+    if usage.asked is not None:
+        parts.transactions.abandon(usage.asked)
+    _fail(parts, usage, status=None, reason="", response=None, cause="cancelled")
+
+
+def _fail(
+    parts: Parts,
+    usage: Usage,
+    *,
+    status: int | None,
+    reason: str,
+    response: Response | None,
+    cause: InviteFailureCause,
+) -> None:
+    wanted_so = usage.state in (UsageState.CANCEL_WANTED, UsageState.CANCELLING)
+    usage.advance(UsageInput.REFUSAL_CAME)
+    parts.drop_usage(usage)
+    parts.emit(
+        InviteFailed(
+            usage_id=usage.usage_id,
+            status=status,
+            reason=reason,
+            response=response,
+            cause="cancelled" if wanted_so else cause,
+        )
+    )
+
+
+class _Caller:
+    """Follows our INVITE: provisional responses, the first 2xx, other forks' 2xx, copies of them all, failure.
+
+    It outlives the usage, as long as the transaction may still bring a 2xx (RFC 6026's timer M).
+    """
+
+    def __init__(self, parts: Parts, usage: Usage, request: Request, contact_user: str | None) -> None:
+        self._parts = parts
+        self._usage = usage
+        self._request = request
+        self._contact_user = contact_user
+        self._turned_away: dict[str, Outbound] = {}
+        """Remote tag of a fork that came too late -> its ACK."""
+
+    def responded(self, response: Response, flow: Flow, now: float) -> None:
+        if response.status < 200:
+            self._provisional(response, now)
+        elif response.status < 300:
+            self._success(response, flow, now)
+        elif self._usage.can(UsageInput.REFUSAL_CAME):
+            status, reason = response.status, response.reason
+            _fail(self._parts, self._usage, status=status, reason=reason, response=response, cause="refused")
+
+    def failed(self, cause: FailureCause, now: float) -> None:
+        """§8.1.3.1: a time-out is treated as a 408."""
+        status, reason = (408, "Request Timeout") if cause == "timeout" else (None, "")
+        _fail(self._parts, self._usage, status=status, reason=reason, response=None, cause=cause)
+
+    def _provisional(self, response: Response, now: float) -> None:
+        usage = self._usage
+        if not usage.can(UsageInput.PROVISIONAL_CAME):
+            return
+        waited = usage.state is UsageState.CANCEL_WANTED
+        usage.advance(UsageInput.PROVISIONAL_CAME)
+        if waited:
+            _send_cancel(self._parts, usage, now)
+        if response.status == 100 or not self._know(response.to.tag or ""):
+            return
+        self._parts.emit(
+            ProvisionalReceived(
+                usage_id=usage.usage_id,
+                status=response.status,
+                reason=response.reason,
+                remote_tag=response.to.tag or "",
+                response=response,
+            )
+        )
+
+    def _know(self, remote_tag: str) -> bool:
+        """Whether the early dialog is known now; a bounded number of them is."""
+        tags = self._usage.early_tags
+        if len(tags) < self._parts.limits.forks:
+            tags.add(remote_tag)
+        return remote_tag in tags
+
+    def _success(self, response: Response, flow: Flow, now: float) -> None:
+        usage = self._usage
+        remote_tag = response.to.tag or ""
+        if usage.dialog is not None and usage.dialog.remote_tag == remote_tag:
+            acknowledge.repeat(self._parts, usage, response)
+        elif usage.dialog is None and usage.can(UsageInput.ANSWER_CAME):
+            self._confirm(response, flow)
+        else:
+            self._turn_away(response, flow, now)
+
+    def _confirm(self, response: Response, flow: Flow) -> None:
+        """§13.2.2.4: the first 2xx is the call."""
+        usage = self._usage
+        usage.asked = None
+        dialog = usage.dialog = self._dialog_of(response, flow)
+        if self._request.body:
+            usage.advance(UsageInput.ANSWER_CAME)
+            acknowledge.acknowledge(self._parts, usage, self._request.cseq.number, b"")
+        else:
+            usage.advance(UsageInput.OFFER_CAME)
+        self._parts.emit(AnswerReceived(usage_id=usage.usage_id, remote_tag=dialog.remote_tag, response=response))
+
+    def _turn_away(self, response: Response, flow: Flow, now: float) -> None:
+        """§13.2.2.4: another fork's 2xx, or one that crossed our CANCEL: acknowledged, then ended with BYE."""
+        remote_tag = response.to.tag or ""
+        ack = self._turned_away.get(remote_tag)
+        if ack is not None:
+            self._parts.outbox.append(ack)
+            return
+        if len(self._turned_away) >= self._parts.limits.forks:
+            return
+        dialog = self._dialog_of(response, flow)
+        ack = self._parts.ack_packet(dialog, self._request.cseq.number, b"")
+        self._turned_away[remote_tag] = ack
+        self._parts.outbox.append(ack)
+        bye.send_unattended(self._parts, dialog, now)
+        if self._usage.can(UsageInput.REFUSAL_CAME):
+            status, reason = response.status, response.reason
+            _fail(self._parts, self._usage, status=status, reason=reason, response=response, cause="cancelled")
+
+    def _dialog_of(self, response: Response, flow: Flow) -> Dialog:
+        dialog = dialog_of_client(self._request, response, flow, self._contact_user)
+        dialog.advance(DialogInput.SUCCESS)
+        return dialog

@@ -1,0 +1,60 @@
+"""OPTIONS, both roles (RFC 3261 §11): what we can do, and whether the other side is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from offhook.sip.events import Flow, Hop, OptionsAnswered
+from offhook.sip.headers import Headers, NameAddr
+from offhook.sip.inspection import ACCEPT, ALLOW, SUPPORTED
+from offhook.sip.message import Request, Response
+from offhook.sip.parts import Parts
+from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
+from offhook.sip.transaction_layer import FailureCause
+from offhook.sip.uri import SipUri
+
+_CAPABILITIES = (ALLOW, ACCEPT, ("Accept-Encoding", "identity"), ("Accept-Language", "en"), SUPPORTED)
+"""§11.2."""
+
+
+def receive(parts: Parts, request: Request, flow: Flow) -> None:
+    """200 with our capabilities. Nothing changes by it, so nothing of it is kept (§8.2.7)."""
+    contact = ("Contact", f"<{contact_uri(flow, request.sip_uri.user)}>")
+    parts.respond_statelessly(request, flow, 200, (contact, *_CAPABILITIES))
+
+
+def options(parts: Parts, *, target: SipUri, from_: NameAddr, flow: Flow, next_hop: Hop, now: float) -> int:
+    """Ask ``target`` what it can do; returns the token that ``OptionsAnswered`` will carry."""
+    token = parts.new_options_token()
+    uri = as_request_uri(str(target))
+    headers = Headers(
+        [
+            ("Via", parts.transactions.new_via(flow)),
+            ("Max-Forwards", str(MAX_FORWARDS)),
+            ("From", str(from_.with_tag(parts.new_token()))),
+            ("To", str(NameAddr(uri=str(replace(target, port=None, params=(), headers=""))))),
+            ("Call-ID", parts.new_token()),
+            ("CSeq", "1 OPTIONS"),
+            ("Contact", f"<{contact_uri(flow, from_.sip_uri().user)}>"),
+            ACCEPT,
+        ]
+    )
+    request = Request(method="OPTIONS", uri=uri, headers=headers)
+    parts.finish(request)
+    parts.transactions.request(request, flow=flow, next_hop=next_hop, user=_Asker(parts, token), now=now)
+    return token
+
+
+class _Asker:
+    """Waits for the final response to our OPTIONS."""
+
+    def __init__(self, parts: Parts, token: int) -> None:
+        self._parts = parts
+        self._token = token
+
+    def responded(self, response: Response, flow: Flow, now: float) -> None:
+        if response.status >= 200:
+            self._parts.emit(OptionsAnswered(token=self._token, response=response))
+
+    def failed(self, cause: FailureCause, now: float) -> None:
+        self._parts.emit(OptionsAnswered(token=self._token, response=None))

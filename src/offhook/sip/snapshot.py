@@ -1,0 +1,108 @@
+"""An answered usage as plain data, and back: so that another process can go on with the call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias, cast
+
+import msgspec
+
+from offhook.model.errors import LocalProtocolError
+from offhook.sip import acknowledge
+from offhook.sip.dialog import Dialog, DialogState
+from offhook.sip.events import Flow, Outbound
+from offhook.sip.message import serialize
+from offhook.sip.parser import parse_message
+from offhook.sip.parts import Parts
+from offhook.sip.usage import Acknowledged, Usage, UsageState
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+CSEQ_GAP = 100
+"""Added to our CSeq by ``restore``: requests may have been sent after the snapshot was taken (RFC 3261 §12.2.1.1)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedDialog:
+    """The fields of ``Dialog`` that outlive a process."""
+
+    sip_call_id: str
+    local: str
+    remote: str
+    local_tag: str
+    remote_tag: str
+    local_cseq: int
+    remote_cseq: int | None
+    remote_target: str
+    route_set: tuple[str, ...]
+    contact_user: str | None
+    owns_call_id: bool
+    nat_source: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedPacket:
+    """Our 2xx that waits for its ACK, or our ACK of the peer's latest 2xx. ``number`` is the INVITE's CSeq."""
+
+    number: int
+    data: bytes
+    carries_offer: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedUsage:
+    version: Literal[1]
+    state: Literal["ANSWERED", "CONFIRMED"]
+    dialog: SavedDialog
+    answer: SavedPacket | None
+    ack: SavedPacket | None
+
+
+def snapshot(usage: Usage) -> dict[str, Json]:
+    """Raises ``LocalProtocolError`` for a usage that is not answered, or that is being ended."""
+    if usage.state not in (UsageState.ANSWERED, UsageState.CONFIRMED):
+        raise LocalProtocolError(f"usage {usage.usage_id} is {usage.state.name}: only an answered one can be saved")
+    dialog, answer, ack = usage.settled, usage.unacknowledged, usage.acknowledged
+    saved = SavedUsage(
+        version=1,
+        state="ANSWERED" if usage.state is UsageState.ANSWERED else "CONFIRMED",
+        dialog=SavedDialog(**{field.name: getattr(dialog, field.name) for field in fields(SavedDialog)}),
+        answer=None
+        if answer is None
+        else SavedPacket(number=answer.number, data=answer.packet.data, carries_offer=answer.carries_offer),
+        ack=None if ack is None else SavedPacket(number=ack.number, data=ack.packet.data),
+    )
+    return cast("dict[str, Json]", msgspec.to_builtins(saved))
+
+
+def restore(parts: Parts, data: Mapping[str, Json], flow: Flow, now: float) -> int:
+    """A usage that goes on where ``data`` was taken; returns its id. Raises ``LocalProtocolError``: no snapshot."""
+    try:
+        saved = msgspec.convert(data, SavedUsage)
+    except msgspec.ValidationError as error:
+        raise LocalProtocolError(f"not a snapshot of a usage: {error}") from None
+    dialog = _dialog(saved.dialog, flow)
+    usage = parts.add_usage(UsageState[saved.state], dialog.sip_call_id, dialog.local_tag, dialog)
+    if saved.ack is not None:
+        way, hop = dialog.way(parts.live_connections)
+        packet = Outbound(data=saved.ack.data, flow=way, next_hop=hop)
+        usage.acknowledged = Acknowledged(number=saved.ack.number, packet=packet)
+    if saved.answer is not None:
+        _resume_answer(parts, usage, saved.answer, now)
+    return usage.usage_id
+
+
+def _dialog(saved: SavedDialog, flow: Flow) -> Dialog:
+    values = {field.name: getattr(saved, field.name) for field in fields(SavedDialog)}
+    values["local_cseq"] += CSEQ_GAP
+    return Dialog(**values, flow=flow, state=DialogState.CONFIRMED)
+
+
+def _resume_answer(parts: Parts, usage: Usage, saved: SavedPacket, now: float) -> None:
+    """Our 2xx was not acknowledged yet: it is repeated from here, naming us as its Contact."""
+    response = parse_message(saved.data)
+    response.headers.set("Contact", usage.settled.contact)
+    packet = Outbound(data=serialize(response), flow=usage.settled.flow)
+    acknowledge.await_ack(parts, usage, number=saved.number, packet=packet, carries_offer=saved.carries_offer, now=now)
+    parts.outbox.append(packet)

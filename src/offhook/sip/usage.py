@@ -1,0 +1,164 @@
+"""An INVITE usage (RFC 5057 §2), one leg of one call, and the table of its states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from offhook.model.errors import LocalProtocolError
+from offhook.sip.dialog import Dialog
+from offhook.sip.events import Outbound
+from offhook.sip.timers import Timer
+from offhook.sip.transaction_layer import ClientTransaction, ServerTransaction
+
+
+class UsageState(Enum):
+    INVITED = auto()  # UAS: an INVITE waits for its final response
+    ANSWERED = auto()  # UAS: the 2xx waits for its ACK
+    BYE_WANTED = auto()  # UAS: the same, and then BYE (§15: no BYE before the ACK)
+    CALLING = auto()  # UAC: nothing heard yet
+    PROCEEDING = auto()  # UAC: a provisional response came
+    CANCEL_WANTED = auto()  # UAC: CANCEL waits for a provisional response (§9.1)
+    CANCELLING = auto()  # UAC: CANCEL is sent, the INVITE's final response is awaited
+    OFFERED = auto()  # UAC: a 2xx brought the offer, the application owes the ACK
+    CONFIRMED = auto()  # acknowledged
+    ENDING = auto()  # our BYE waits for its answer
+    GONE = auto()
+
+
+class UsageInput(Enum):
+    """Commands of the application, what the network brought, and what time brought."""
+
+    RING = auto()
+    ANSWER = auto()
+    REJECT = auto()
+    CANCEL = auto()
+    SEND_ACK = auto()
+    BYE = auto()
+    PROVISIONAL_CAME = auto()
+    ANSWER_CAME = auto()
+    OFFER_CAME = auto()  # a 2xx to our INVITE without offer
+    REFUSAL_CAME = auto()  # 3xx-6xx, time-out, transport failure, or whatever follows our CANCEL
+    ACK_CAME = auto()
+    CANCEL_CAME = auto()
+    BYE_CAME = auto()
+    BYE_DONE = auto()
+    ACK_MISSING = auto()
+
+
+_S, _I = UsageState, UsageInput
+
+USAGE: Mapping[tuple[UsageState, UsageInput], UsageState] = {
+    # the UAS (§13.3)
+    (_S.INVITED, _I.RING): _S.INVITED,
+    (_S.INVITED, _I.ANSWER): _S.ANSWERED,
+    (_S.INVITED, _I.REJECT): _S.GONE,
+    (_S.INVITED, _I.CANCEL_CAME): _S.GONE,
+    (_S.INVITED, _I.BYE_CAME): _S.GONE,
+    (_S.ANSWERED, _I.ACK_CAME): _S.CONFIRMED,
+    (_S.ANSWERED, _I.BYE): _S.BYE_WANTED,
+    (_S.ANSWERED, _I.BYE_CAME): _S.GONE,
+    (_S.ANSWERED, _I.ACK_MISSING): _S.GONE,
+    (_S.BYE_WANTED, _I.ACK_CAME): _S.ENDING,
+    (_S.BYE_WANTED, _I.BYE_CAME): _S.GONE,
+    (_S.BYE_WANTED, _I.ACK_MISSING): _S.GONE,
+    # the UAC (§13.2, §9.1)
+    (_S.CALLING, _I.PROVISIONAL_CAME): _S.PROCEEDING,
+    (_S.CALLING, _I.ANSWER_CAME): _S.CONFIRMED,
+    (_S.CALLING, _I.OFFER_CAME): _S.OFFERED,
+    (_S.CALLING, _I.REFUSAL_CAME): _S.GONE,
+    (_S.CALLING, _I.CANCEL): _S.CANCEL_WANTED,
+    (_S.PROCEEDING, _I.PROVISIONAL_CAME): _S.PROCEEDING,
+    (_S.PROCEEDING, _I.ANSWER_CAME): _S.CONFIRMED,
+    (_S.PROCEEDING, _I.OFFER_CAME): _S.OFFERED,
+    (_S.PROCEEDING, _I.REFUSAL_CAME): _S.GONE,
+    (_S.PROCEEDING, _I.CANCEL): _S.CANCELLING,
+    (_S.PROCEEDING, _I.BYE_CAME): _S.GONE,
+    (_S.CANCEL_WANTED, _I.PROVISIONAL_CAME): _S.CANCELLING,
+    (_S.CANCEL_WANTED, _I.REFUSAL_CAME): _S.GONE,
+    (_S.CANCELLING, _I.PROVISIONAL_CAME): _S.CANCELLING,
+    (_S.CANCELLING, _I.REFUSAL_CAME): _S.GONE,
+    (_S.CANCELLING, _I.BYE_CAME): _S.GONE,
+    (_S.OFFERED, _I.SEND_ACK): _S.CONFIRMED,
+    (_S.OFFERED, _I.BYE): _S.ENDING,
+    (_S.OFFERED, _I.BYE_CAME): _S.GONE,
+    # both (§14, §15)
+    (_S.CONFIRMED, _I.BYE): _S.ENDING,
+    (_S.CONFIRMED, _I.BYE_CAME): _S.GONE,
+    (_S.CONFIRMED, _I.ACK_MISSING): _S.GONE,  # of a re-INVITE
+    (_S.ENDING, _I.BYE_CAME): _S.ENDING,  # the two BYEs crossed
+    (_S.ENDING, _I.BYE_DONE): _S.GONE,
+}
+
+
+@dataclass(kw_only=True, slots=True)
+class Acknowledged:
+    """The ACK of the latest 2xx we received: repeated whenever that 2xx is (§13.2.2.4)."""
+
+    number: int
+    packet: Outbound
+
+
+@dataclass(kw_only=True, slots=True)
+class Unacknowledged:
+    """A 2xx of ours that is repeated until its ACK comes (§13.3.1.4).
+
+    ``carries_offer``: the ACK must bring the answer.
+    """
+
+    number: int
+    packet: Outbound
+    carries_offer: bool
+    give_up_at: float
+    interval_s: float
+    timer: Timer
+
+
+@dataclass(kw_only=True, slots=True)
+class Retry:
+    """Our re-INVITE that met the peer's (491): sent once more when ``timer`` fires (§14.1)."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+    timer: Timer
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Usage:
+    """One INVITE usage. What is None is not there now.
+
+    ``dialog``: a UAC has none before the 2xx. ``served``: the peer's INVITE or re-INVITE that waits for a final
+    response. ``asked``: our INVITE or re-INVITE that does. ``early_tags``: the remote tags of provisional responses.
+    """
+
+    usage_id: int
+    state: UsageState
+    sip_call_id: str
+    local_tag: str
+    dialog: Dialog | None = None
+    served: ServerTransaction | None = None
+    asked: ClientTransaction | None = None
+    acknowledged: Acknowledged | None = None
+    unacknowledged: Unacknowledged | None = None
+    retry: Retry | None = None
+    cancel_timer: Timer | None = None
+    early_tags: set[str] = field(default_factory=set)
+    bye_headers: tuple[tuple[str, str], ...] = ()
+
+    def can(self, given: UsageInput) -> bool:
+        return (self.state, given) in USAGE
+
+    def advance(self, given: UsageInput) -> None:
+        """Raises ``LocalProtocolError`` where the table has no row."""
+        state = USAGE.get((self.state, given))
+        if state is None:
+            raise LocalProtocolError(f"usage {self.usage_id} is {self.state.name}: no {given.name} now")
+        self.state = state
+
+    @property
+    def settled(self) -> Dialog:
+        """The dialog, where there must be one. Raises ``LocalProtocolError``."""
+        if self.dialog is None:
+            raise LocalProtocolError(f"usage {self.usage_id} is {self.state.name}: it has no dialog yet")
+        return self.dialog
