@@ -125,15 +125,20 @@ class JitterBuffer:
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def push(self, sequence: int, timestamp: int, marker: bool, payload: bytes, arrival_s: float) -> None:
-        """Take one packet that is not a duplicate (``Reception`` has judged it)."""
+    def push(
+        self, sequence: int, timestamp: int, marker: bool, payload: bytes, arrival_s: float, *, timed: bool = True
+    ) -> None:
+        """Take one packet that is not a duplicate (``Reception`` has judged it).
+
+        ``timed`` False: its true arrival is not known, so it must not count as a measure of the network.
+        """
         extended = self._last_extended + timestamp_distance(timestamp, self._last_timestamp)
         transit = arrival_s * self._clock_hz - extended
         if not payload or len(payload) > MAX_PAYLOAD_MS * self._per_ms or self._is_broken(transit):
             return
         if self._transit.empty:
             self._end = extended
-        if self._transit.add(transit, arrival_s):
+        if (timed or self._transit.empty) and self._transit.add(transit, arrival_s):
             self._aim()
         if extended >= self._end:
             # A pause of the sender shows as a marker (RFC 3551 §4.1) or as time that took no packets.

@@ -1,0 +1,131 @@
+"""Loss concealment: what is played in place of a frame that did not come (after G.711 Appendix I).
+
+The last pitch periods are repeated in phase, at full level for 10 ms, fading over the next 50 into comfort
+noise; the first frame that comes again is cross-faded in. numpy runs on lost frames only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offhook.audio.g711 import decode, encode
+from offhook.audio.level import rms_of
+from offhook.model.audio import Encoding
+
+FULL_LEVEL_MS = 10
+FADED_MS = 60
+"""Appendix I.2.5: speech is hardly stationary longer; repeating it further sounds like a machine."""
+
+COMFORT_DBM0 = -58.0
+"""The noise a faded concealment ends in: audible as a line that is alive, not as a sound."""
+
+_RATE_PER_MS = 8
+_HISTORY_FRAMES = 3
+_SHORTEST_PERIOD = 40  # 5 ms, 200 Hz; shorter pitches fit in several times
+_LONGEST_PERIOD = 160
+_TEMPLATE = 160  # the end of the history a period is searched with
+_CROSS_FADE = 40  # 5 ms
+
+_Samples = NDArray[np.float32]
+
+_FADE_IN: _Samples = ((np.arange(_CROSS_FADE, dtype=np.float32) + 0.5) / _CROSS_FADE).astype(np.float32)
+_NOISE: _Samples = np.random.default_rng(1).normal(0, rms_of(COMFORT_DBM0), 8000).astype(np.float32)
+
+
+class Concealer:
+    """Follows the frames of one stream (G.711, 8 kHz); every call gives one whole frame."""
+
+    def __init__(self, encoding: Encoding, *, frame_samples: int = 160) -> None:
+        self._encoding = encoding
+        self._frame = frame_samples
+        self._history: deque[bytes] = deque(maxlen=_HISTORY_FRAMES)
+        self._period: _Samples | None = None
+        self._made = 0  # samples since the last good one
+        self._noise_at = 0
+        self.concealed_frames = 0
+
+    def good(self, frame: bytes) -> bytes:
+        """A frame that came; after a loss its beginning is blended with the repetition."""
+        self._history.append(frame)
+        if not self._made:
+            return frame
+        return self._blend(self._synthesize(_CROSS_FADE), frame)
+
+    def lost(self) -> bytes:
+        """A frame in place of one that is missing."""
+        self.concealed_frames += 1
+        return self._code(self._synthesize(self._frame))
+
+    def complete(self, beginning: bytes) -> bytes:
+        """A frame of which only the beginning came."""
+        beginning = self.good(beginning)
+        self._end_loss()
+        self.concealed_frames += 1
+        return beginning + self._code(self._synthesize(self._frame - len(beginning)))
+
+    def splice(self, left_out: bytes, frame: bytes) -> bytes:
+        """A frame that follows another than it should: begin as the one left out would have begun."""
+        self._history.append(frame)
+        self._end_loss()
+        return self._blend(self._decode(left_out[:_CROSS_FADE]), frame)
+
+    def forget(self) -> None:
+        """The stream paused: what comes next does not continue what was."""
+        self._history.clear()
+        self._end_loss()
+
+    def _end_loss(self) -> None:
+        self._made = 0
+        self._period = None
+
+    def _blend(self, fading: _Samples, frame: bytes) -> bytes:
+        self._end_loss()
+        beginning = self._decode(frame[:_CROSS_FADE])
+        fade_in = _FADE_IN[: beginning.size]
+        return self._code(fading[: beginning.size] * (1 - fade_in) + beginning * fade_in) + frame[_CROSS_FADE:]
+
+    def _synthesize(self, count: int) -> _Samples:
+        if self._period is None:
+            self._period = self._last_period()
+        places = np.arange(self._made, self._made + count)
+        gain = np.clip((FADED_MS * _RATE_PER_MS - places) / ((FADED_MS - FULL_LEVEL_MS) * _RATE_PER_MS), 0, 1)
+        self._made += count
+        noise = np.take(_NOISE, np.arange(self._noise_at, self._noise_at + count), mode="wrap")
+        self._noise_at = (self._noise_at + count) % _NOISE.size
+        repeated = self._period[places % self._period.size]
+        made: _Samples = (repeated * gain + noise * (1 - gain)).astype(np.float32)
+        return made
+
+    def _last_period(self) -> _Samples:
+        history = self._decode(b"".join(self._history))
+        wanted = _TEMPLATE + _LONGEST_PERIOD
+        if history.size < wanted:
+            history = np.concatenate([np.zeros(wanted - history.size, dtype=np.float32), history])
+        length = _best_period(history[-wanted:])
+        period = history[-length:].copy()
+        # Appendix I.2.4: the seam is smoothed with what came before the period.
+        seam = length // 4
+        fade = (np.arange(seam, dtype=np.float32) + 1) / (seam + 1)
+        period[-seam:] = period[-seam:] * (1 - fade) + history[-length - seam : -length] * fade
+        return period
+
+    def _decode(self, frame: bytes) -> _Samples:
+        return np.frombuffer(decode(self._encoding, frame), dtype="<i2").astype(np.float32)
+
+    def _code(self, samples: NDArray[Any]) -> bytes:
+        return encode(self._encoding, np.clip(samples, -32768, 32767).astype("<i2").tobytes())
+
+
+def _best_period(samples: _Samples) -> int:
+    """The lag at which the last ``_TEMPLATE`` samples resemble what came before them most."""
+    template = samples[-_TEMPLATE:]
+    # Entry k compares the template with the stretch that lies (_LONGEST_PERIOD - k) samples before it.
+    likeness = np.correlate(samples[:-_SHORTEST_PERIOD], template, "valid")
+    squares = np.concatenate([np.zeros(1, dtype=np.float32), np.cumsum(samples * samples)])
+    energy = squares[_TEMPLATE : _TEMPLATE + likeness.size] - squares[: likeness.size]
+    score = likeness / np.sqrt(np.maximum(energy, 1.0))
+    return _LONGEST_PERIOD - int(np.argmax(score))

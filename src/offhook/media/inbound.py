@@ -1,0 +1,186 @@
+"""The receiving half of a leg: datagram to frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, silence
+from offhook.audio.level import LOUDNESS, loudness_of
+from offhook.audio.vad import VoiceActivityDetector
+from offhook.media.concealment import Concealer
+from offhook.media.events import DtmfReceived, PathChanged
+from offhook.model.audio import AudioFormat, Encoding
+from offhook.rtp.jitter_buffer import Gap, JitterBuffer
+from offhook.rtp.latching import Address, Latch, Verdict
+from offhook.rtp.packet import COMFORT_NOISE, HEADER, HEADER_BYTES, MARKER, PLAIN_FIRST_BYTE, payload_bounds
+from offhook.rtp.reception import Admission, Reception
+from offhook.rtp.telephone_event import DigitPressed, DtmfReceiver
+from offhook.sdp.offer_answer import Agreement
+
+QUIET_DBM0 = -45.0
+"""Frames below are left out or repeated unheard: the level between words on a telephone line."""
+
+_STATIC_TYPES = {0: Encoding.PCMU, 8: Encoding.PCMA}
+"""RFC 3551 §6. A sender may take up the other codec of an offer without a word (RFC 3264 §8.3.2)."""
+
+TRANSLATION = {
+    (Encoding.PCMU, Encoding.PCMA): PCMU_TO_PCMA,
+    (Encoding.PCMA, Encoding.PCMU): PCMA_TO_PCMU,
+}
+
+_unpack_header = HEADER.unpack_from
+
+
+class InboundStream:
+    """Latch, reception, jitter buffer, concealment, digits and speech level of what the remote party sends.
+
+    ``buffer`` is where the transport puts a datagram; ``receive`` is called once for each.
+    """
+
+    def __init__(
+        self,
+        *,
+        buffer: bytearray,
+        agreement: Agreement,
+        signalling_host: str | None,
+        tell: Callable[[DtmfReceived | PathChanged], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        now = monotonic()
+        self._buffer = buffer
+        self._view = memoryview(buffer)
+        self._tell = tell
+        self._monotonic = monotonic
+        self._signalling_host = signalling_host
+        self.latch = Latch(declared=agreement.remote, signalling_ip=signalling_host, now=now)
+        self._locked: Address | None = None
+        self.reception = Reception()
+        self.last_packet_at = now
+        self.last_speech_at = 0.0
+        self.malformed = 0
+        self.unexpected = 0
+        self.stalled = False
+        """The engine reads late what came in time: arrivals are now no measure of the network."""
+        self._concealed_before = 0
+        self._agree(agreement)
+
+    def update(self, agreement: Agreement) -> None:
+        """A re-INVITE agreed on something else; where the address stays, the lock stays (rule 5)."""
+        now = self._monotonic()
+        self.last_packet_at = now
+        if agreement.remote != self.latch.declared:
+            self.latch.renew(declared=agreement.remote, signalling_ip=self._signalling_host, now=now)
+            self._locked = None
+        if agreement.encoding is self._encoding:
+            self._take_types(agreement)
+        else:
+            self._concealed_before = self.concealed_frames
+            self._agree(agreement)
+
+    @property
+    def concealed_frames(self) -> int:
+        return self._concealed_before + self._concealer.concealed_frames
+
+    def receive(self, length: int, source: Address) -> None:
+        """Take the datagram that lies in the buffer. Whatever it is, nothing is raised."""
+        start, end = HEADER_BYTES, length
+        if length < HEADER_BYTES or self._buffer[0] != PLAIN_FIRST_BYTE:
+            bounds = payload_bounds(self._buffer, length)
+            if bounds is None:
+                self.malformed += 1
+                return
+            start, end = bounds
+        _, second, sequence, timestamp, ssrc = _unpack_header(self._buffer)
+        now = self._monotonic()
+        if source != self._locked and not self._is_taken(source, ssrc, sequence, second & 0x7F, now):
+            return
+        admission = self.reception.admit(ssrc, sequence)
+        if admission is not Admission.FRESH:
+            if admission is not Admission.RESTART:
+                return
+            self._restart()
+        self.last_packet_at = now
+        payload = bytes(self._view[start:end])
+        if second & 0x7F != self._audio_type:
+            self._receive_other(second, sequence, timestamp, payload, now)
+            return
+        self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now, timed=not self.stalled)
+        self._detector.feed(payload)
+        if self._detector.heard:
+            self.last_speech_at = now
+
+    def next_frame(self, due_s: float) -> bytes:
+        """The frame of the tick that was due at ``due_s``: as received, concealed, or silence."""
+        buffer = self.jitter_buffer
+        frame = buffer.pull(due_s)
+        if isinstance(frame, bytes):
+            if buffer.spliced is not None:
+                return self._concealer.splice(buffer.spliced, frame)
+            if len(frame) == self._format.frame_bytes:
+                return self._concealer.good(frame)
+            return self._concealer.complete(frame)
+        if frame is Gap.LOST:
+            return self._concealer.lost()
+        self._concealer.forget()
+        return self.silence
+
+    def skip(self, frames: int) -> None:
+        """Ticks that will never be played."""
+        self.jitter_buffer.skip(frames)
+
+    def expire(self, now: float) -> None:
+        """Digits whose end was lost."""
+        if self._digits.pending:
+            self._tell_digits(self._digits.expire(now))
+
+    def _agree(self, agreement: Agreement) -> None:
+        self._encoding = agreement.encoding
+        self._format = AudioFormat(encoding=agreement.encoding)
+        self.silence = silence(self._format)
+        self._loudness = LOUDNESS[agreement.encoding]
+        self._quiet_below = loudness_of(QUIET_DBM0) * self._format.frame_bytes
+        self._concealer = Concealer(agreement.encoding)
+        self._detector = VoiceActivityDetector(agreement.encoding)
+        self._digits = DtmfReceiver()
+        self.jitter_buffer = JitterBuffer(quiet=self._is_quiet, frame_samples=self._format.frame_bytes)
+        self._take_types(agreement)
+
+    def _take_types(self, agreement: Agreement) -> None:
+        self._audio_type = agreement.receive_payload_type
+        self._event_type = agreement.dtmf_receive_payload_type
+        self._negotiated = {self._audio_type, self._event_type, COMFORT_NOISE}
+
+    def _is_quiet(self, frame: bytes) -> bool:
+        return sum(frame.translate(self._loudness)) < self._quiet_below
+
+    def _is_taken(self, source: Address, ssrc: int, sequence: int, payload_type: int, now: float) -> bool:
+        latch = self.latch
+        before = latch.destination
+        if self._locked is not None and self.reception.ssrc is not None:
+            latch.heard(self.reception.ssrc, self.reception.extended_highest & 0xFFFF, self.last_packet_at)
+        verdict = latch.judge(source, ssrc, sequence, payload_type in self._negotiated, now)
+        if verdict is Verdict.LOCK:
+            self._locked = source
+            if source != before:
+                self._tell(PathChanged(remote=source))
+        return verdict is not Verdict.DROP
+
+    def _restart(self) -> None:
+        self.jitter_buffer.reset()
+
+    def _receive_other(self, second: int, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
+        payload_type = second & 0x7F
+        if payload_type == self._event_type:
+            self.jitter_buffer.interlude(sequence)
+            self._tell_digits(self._digits.receive(timestamp, payload, now))
+        elif payload_type == COMFORT_NOISE:
+            self.jitter_buffer.interlude(sequence)
+        elif table := TRANSLATION.get((_STATIC_TYPES.get(payload_type, self._encoding), self._encoding)):
+            self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload.translate(table), now)
+        else:
+            self.unexpected += 1
+
+    def _tell_digits(self, pressed: list[DigitPressed]) -> None:
+        for digit in pressed:
+            self._tell(DtmfReceived(digit=digit.digit, duration_ms=digit.duration_ms))

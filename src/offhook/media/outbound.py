@@ -1,0 +1,168 @@
+"""The sending half of a leg: one packet a tick, whatever there is to say."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from offhook.audio.g711 import silence
+from offhook.audio.level import LOUDNESS, loudness_of
+from offhook.media.events import Drained
+from offhook.media.playout import Playout
+from offhook.model.audio import AudioFormat
+from offhook.rtp.latching import Address
+from offhook.rtp.packet import HEADER, HEADER_BYTES, MARKER, PLAIN_FIRST_BYTE
+from offhook.rtp.telephone_event import PAYLOAD, DtmfSender
+from offhook.sdp.offer_answer import Agreement
+
+SOUND_DBM0 = -45.0
+"""An agent's frame above this is speech; a voice's own lead-in noise lies below."""
+
+RELAYED_FRAMES = 4
+"""Frames another leg may be ahead: both tick in one group, so one is usual. Older ones are dropped."""
+
+_pack_header = HEADER.pack_into
+
+
+class OutboundStream:
+    """Packs and sends. ``tell_sound(item, at)`` at an item's first audible frame, ``tell_end`` after its last.
+
+    Packets are built in one buffer that is never replaced: header, then payload.
+    """
+
+    def __init__(
+        self,
+        *,
+        ssrc: int,
+        agreement: Agreement,
+        send: Callable[[bytes | bytearray, Address], bool],
+        tell_sound: Callable[[str, float], None],
+        tell_end: Callable[[Drained], None],
+        playout: Playout,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ssrc = ssrc
+        self._send = send
+        self._tell_sound = tell_sound
+        self._tell_end = tell_end
+        self._monotonic = monotonic
+        self.playout = playout
+        # RFC 3550 §5.1: both begin at random, so that an encrypted stream cannot be attacked with known text
+        self.first_sequence = secrets.randbits(16)
+        self._sequence = self.first_sequence
+        self.timestamp = secrets.randbits(32)
+        self.packets = 0
+        self.octets = 0
+        self.skipped_ticks = 0
+        self.dropped_relayed = 0
+        self._marker = MARKER
+        self._relayed: deque[bytes] = deque()
+        self._digits = DtmfSender()
+        self._event_packet = bytearray(HEADER_BYTES + PAYLOAD.size)
+        self.update(agreement)
+
+    def update(self, agreement: Agreement) -> None:
+        """The agreement changed: types, encoding, direction. The numbering goes on."""
+        audio_format = AudioFormat(encoding=agreement.encoding)
+        self._frame = audio_format.frame_bytes
+        self.silence = silence(audio_format)
+        self._loudness = LOUDNESS[agreement.encoding]
+        self._sound_above = loudness_of(SOUND_DBM0) * self._frame
+        self._packet = bytearray(HEADER_BYTES + self._frame)
+        self._audio_type = agreement.payload_type
+        self._event_type = agreement.dtmf_payload_type
+        self._may_send = agreement.direction in ("sendrecv", "sendonly")
+        self._relayed.clear()
+
+    def aim(self, destination: Address) -> None:
+        """Where packets go from now on. An address that names no host (RFC 3264 §8.4: 0.0.0.0) gets none."""
+        self._destination = destination if is_sendable(destination) else None
+
+    def queue_digits(self, digits: str, duration_ms: int) -> None:
+        """Raises ``ValueError`` for what is no digit; silently nothing where the remote takes no events."""
+        if self._event_type is not None:
+            self._digits.queue(digits, duration_ms)
+
+    def relay(self, frame: bytes) -> None:
+        """A frame of another leg, to be sent when this leg's agent says nothing."""
+        if len(frame) != self._frame:
+            return
+        if len(self._relayed) == RELAYED_FRAMES:
+            self._relayed.popleft()
+            self.dropped_relayed += 1
+        self._relayed.append(frame)
+
+    def send_next(self) -> bytes:
+        """Send the packet of this tick; the frame it carried, silence when it carried none."""
+        destination = self._destination
+        timestamp = self.timestamp
+        self.timestamp = (timestamp + self._frame) & 0xFFFFFFFF
+        if destination is None or not self._may_send:
+            self._marker = MARKER
+            return self.silence
+        if not self._digits.idle and (payload := self._digits.next_payload(timestamp)) is not None:
+            self._send_event(payload, destination)
+            return self.silence
+        frame = self.playout.next_frame()
+        speaking = frame is not None
+        if frame is None:
+            frame = self._relayed.popleft() if self._relayed else self.silence
+        packet = self._packet
+        _pack_header(
+            packet, 0, PLAIN_FIRST_BYTE, self._audio_type | self._marker, self._sequence, timestamp, self._ssrc
+        )
+        packet[HEADER_BYTES:] = frame
+        self._dispatch(packet, destination, self._frame)
+        if speaking:
+            self._follow_item(frame)
+        return frame
+
+    def end_items(self) -> None:
+        """Tell of items that are over; after the tick's packet is out."""
+        while ended := self.playout.take_ended():
+            self._tell_end(Drained(item=ended.item, played_ms=ended.played_ms))
+
+    def skip(self, frames: int) -> None:
+        """Ticks that will never be sent: time and audio move on without them, the numbering does not."""
+        self.timestamp = (self.timestamp + frames * self._frame) & 0xFFFFFFFF
+        self.skipped_ticks += frames
+        self.playout.missed(frames)
+        self._relayed.clear()
+
+    def _send_event(self, payload: bytes, destination: Address) -> None:
+        assert self._event_type is not None
+        digits = self._digits
+        marker = MARKER if digits.marker else 0
+        packet = self._event_packet
+        _pack_header(
+            packet, 0, PLAIN_FIRST_BYTE, self._event_type | marker, self._sequence, digits.timestamp, self._ssrc
+        )
+        packet[HEADER_BYTES:] = payload
+        self._dispatch(packet, destination, PAYLOAD.size)
+
+    def _dispatch(self, packet: bytearray, destination: Address, octets: int) -> None:
+        self._send(packet, destination)
+        self._marker = 0
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self.packets += 1
+        self.octets += octets
+
+    def _follow_item(self, frame: bytes) -> None:
+        playout = self.playout
+        item = playout.sounding_item
+        playout.sent()
+        if item is not None and sum(frame.translate(self._loudness)) > self._sound_above:
+            playout.mark_sounded()
+            self._tell_sound(item, self._monotonic())
+
+
+def is_sendable(address: Address) -> bool:
+    """A numeric address with a port: names are not looked up here, the socket would do it on the loop."""
+    try:
+        host = ip_address(address[0])
+    except ValueError:
+        return False
+    return not host.is_unspecified and 0 < address[1] < 65_536

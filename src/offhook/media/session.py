@@ -1,0 +1,322 @@
+"""One leg's media: sockets, both streams and RTCP, driven by the clock. Audio in and out are 20 ms frames."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+
+from offhook.audio.g711 import SILENCE
+from offhook.media.clock import FRAME_S, MediaClock
+from offhook.media.events import (
+    Drained,
+    DtmfReceived,
+    MediaEvent,
+    MediaTimedOut,
+    PathChanged,
+    Played,
+    SpeechSent,
+)
+from offhook.media.inbound import TRANSLATION, InboundStream
+from offhook.media.outbound import OutboundStream
+from offhook.media.playout import Playout
+from offhook.media.ports import PortPool
+from offhook.media.reports import ReportExchange
+from offhook.media.stats import StreamStats
+from offhook.media.transport import UdpTransport
+from offhook.model.audio import Encoding
+from offhook.model.errors import LocalProtocolError
+from offhook.rtp.latching import Address
+from offhook.rtp.telephone_event import DEFAULT_DURATION_MS
+from offhook.sdp.offer_answer import Agreement
+
+__all__ = [
+    "Drained",
+    "DtmfReceived",
+    "MediaEvent",
+    "MediaSession",
+    "MediaTimedOut",
+    "PathChanged",
+    "Played",
+    "SpeechSent",
+    "StreamStats",
+]
+
+MEDIA_TIMEOUT_S = 60.0
+"""Twice the longest pause of a gateway that suppresses silence without comfort noise."""
+
+_CHORES_TICKS = 5
+"""Reports, time-outs and lost ends of digits are looked after every 100 ms."""
+
+Sink = Callable[[bytes], None]
+Tap = Callable[[bytes, bytes], None]
+
+
+class MediaSession:
+    """Open from construction to ``close``; RTP flows from ``start`` on, silence when there is nothing to say.
+
+    Audio given to and taken from it is G.711 in the agreed encoding. ``listener`` is called on the loop.
+    Raises ``ResourceExhaustedError`` when the pool has no port. Must be made on a running loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: MediaClock,
+        pool: PortPool,
+        local_host: str,
+        ssrc: int,
+        phase_group: int = 0,
+        listener: Callable[[MediaEvent], None],
+        media_timeout_s: float = MEDIA_TIMEOUT_S,
+    ) -> None:
+        self._clock = clock
+        self._pool = pool
+        self._ssrc = ssrc
+        self._phase_group = phase_group
+        self._listener = listener
+        self._media_timeout_s = media_timeout_s
+        self._sinks: tuple[Sink, ...] = ()
+        self._taps: tuple[Tap, ...] = ()
+        self._agreement: Agreement | None = None
+        self._inbound: InboundStream | None = None
+        self._closed = False
+        self._timed_out = False
+        self._late_ticks = 0
+        self._chores_in = _CHORES_TICKS
+        self._playout = Playout(silence=SILENCE[Encoding.PCMU])
+        self._pair = pool.open(local_host)
+        self._transport = UdpTransport(asyncio.get_running_loop(), self._pair, self._on_rtp, self._on_rtcp)
+
+    # ── life ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def local_port(self) -> int:
+        return self._pair.port
+
+    def start(self, agreement: Agreement, signalling_host: str | None = None) -> None:
+        """Send and receive from now on. ``signalling_host`` is the IP the SIP messages come from (latching).
+
+        Raises ``LocalProtocolError`` when started or closed before.
+        """
+        if self._agreement is not None or self._closed:
+            raise LocalProtocolError("this media session was started or closed before")
+        self._agreement = agreement
+        self._playout.silence = SILENCE[agreement.encoding]
+        inbound = InboundStream(
+            buffer=self._transport.buffer, agreement=agreement, signalling_host=signalling_host, tell=self._told
+        )
+        self._outbound = OutboundStream(
+            ssrc=self._ssrc,
+            agreement=agreement,
+            send=self._transport.send,
+            tell_sound=self._tell_sound,
+            tell_end=self._listener,
+            playout=self._playout,
+        )
+        self._outbound.aim(agreement.remote)
+        self._reports = ReportExchange(
+            ssrc=self._ssrc,
+            cname=secrets.token_urlsafe(12),  # RFC 7022 §4.2: random, told apart per call
+            remote=agreement.remote_rtcp,
+            inbound=inbound,
+            outbound=self._outbound,
+            send=self._transport.send_control,
+        )
+        self._inbound = inbound
+        self._clock.add(self, self._phase_group)
+
+    def update(self, agreement: Agreement) -> None:
+        """A re-INVITE agreed on other addresses, types, codec or direction. Raises as ``start`` does."""
+        if self._inbound is None or self._agreement is None or self._closed:
+            raise LocalProtocolError("this media session is not started, or closed")
+        if agreement.encoding is not self._agreement.encoding:
+            self._playout.recode(TRANSLATION[self._agreement.encoding, agreement.encoding])
+            self._playout.silence = SILENCE[agreement.encoding]
+        if agreement.remote_rtcp != self._agreement.remote_rtcp:
+            self._reports.latch.renew(declared=agreement.remote_rtcp)
+        self._agreement = agreement
+        self._timed_out = False
+        self._inbound.update(agreement)
+        self._outbound.update(agreement)
+        self._outbound.aim(self._inbound.latch.destination)
+
+    def close(self) -> None:
+        """Say goodbye by RTCP and let go of everything; idempotent; no event comes after it."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._inbound is not None:
+            self._clock.remove(self)
+            self._reports.close()
+        self._transport.close()
+        self._pool.release(self._pair)
+        self._sinks = self._taps = ()
+
+    # ── who hears the remote party ───────────────────────────────────────────────────────────────────────
+
+    def connect(self, sink: Sink) -> None:
+        """Push every frame of the remote party, one each tick, concealed where lost."""
+        self._sinks = (*self._sinks, sink)
+
+    def disconnect(self, sink: Sink) -> None:
+        self._sinks = tuple(other for other in self._sinks if other != sink)
+
+    def tap(self, tap: Tap) -> None:
+        """Push (frame heard, frame sent) of every tick."""
+        self._taps = (*self._taps, tap)
+
+    def untap(self, tap: Tap) -> None:
+        self._taps = tuple(other for other in self._taps if other != tap)
+
+    # ── what the remote party hears ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def playing(self) -> str | None:
+        """The item that sounds or comes next; None when nothing is left to say."""
+        return self._playout.playing
+
+    @property
+    def queued_ms(self) -> int:
+        return self._playout.queued_ms
+
+    def play(self, item: str, audio: bytes) -> None:
+        """Append audio, in the encoding agreed or to be agreed, to an item; before ``start`` it waits."""
+        self._playout.play(item, audio)
+
+    def finish(self, item: str) -> None:
+        """No more audio of ``item``: ``Drained`` comes when all of it was sent."""
+        self._playout.finish(item)
+
+    def flush(self, item: str | None = None) -> list[Played]:
+        """Drop what waits, of one item or of all; how many ms of each left on RTP. No ``Drained`` comes for them."""
+        return self._playout.flush(item)
+
+    def pause(self) -> None:
+        """Send silence and keep what waits."""
+        self._playout.paused = True
+
+    def resume(self) -> None:
+        self._playout.paused = False
+
+    def relay(self, frame: bytes) -> None:
+        """A frame of another leg in this leg's encoding; sent when no item is playing. A sink for ``connect``."""
+        if self._inbound is not None:
+            self._outbound.relay(frame)
+
+    def send_dtmf(self, digits: str, duration_ms: int = DEFAULT_DURATION_MS) -> None:
+        """Queue digits (RFC 4733); speech waits while one sounds.
+
+        Raises ``ValueError`` for what is no digit or too many of them, ``LocalProtocolError`` before ``start``.
+        """
+        if self._inbound is None:
+            raise LocalProtocolError("digits can be sent once the media session is started")
+        self._outbound.queue_digits(digits, duration_ms)
+
+    # ── figures ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def last_speech_at(self) -> float:
+        """Monotonic arrival of the last packet judged speech; 0.0 before the first."""
+        return self._inbound.last_speech_at if self._inbound is not None else 0.0
+
+    @property
+    def remote(self) -> Address | None:
+        """Where media is sent now; None before ``start``."""
+        return self._inbound.latch.destination if self._inbound is not None else None
+
+    def stats(self) -> StreamStats | None:
+        """The figures so far; None before ``start``."""
+        if self._inbound is None:
+            return None
+        reception, buffer = self._inbound.reception, self._inbound.jitter_buffer
+        return StreamStats(
+            packets_sent=self._outbound.packets,
+            octets_sent=self._outbound.octets,
+            packets_received=reception.received,
+            packets_lost=reception.lost,
+            loss_percent=100 * reception.lost / reception.expected if reception.expected else 0.0,
+            jitter_ms=buffer.jitter_ms,
+            remote_loss_percent=self._reports.remote_loss_percent,
+            remote_jitter_ms=self._reports.remote_jitter_ms,
+            round_trip_ms=self._reports.round_trip_ms,
+            concealed_frames=self._inbound.concealed_frames,
+            playout_delay_ms=buffer.delay_ms(time.monotonic()),
+            target_delay_ms=buffer.target_delay_ms,
+            packets_late=buffer.late,
+            packets_duplicate=reception.duplicates,
+            packets_reordered=reception.reordered,
+            packets_malformed=self._inbound.malformed + self._reports.malformed,
+            packets_unexpected=self._inbound.unexpected,
+            packets_from_strangers=self._inbound.latch.dropped + self._reports.latch.dropped,
+            stream_restarts=reception.restarts,
+            late_ticks=self._late_ticks,
+            skipped_ticks=self._outbound.skipped_ticks,
+            send_failures=self._transport.send_failures,
+            starved_frames=self._playout.starved_frames,
+        )
+
+    # ── the hot path ─────────────────────────────────────────────────────────────────────────────────────
+
+    def tick(self, due_s: float) -> None:
+        """One frame out, one frame in. The packet leaves first: nothing a sink does delays it."""
+        inbound = self._inbound
+        if self._closed or inbound is None:
+            return
+        if time.monotonic() - due_s >= FRAME_S:
+            self._late_ticks += 1
+            inbound.stalled = True
+            self._transport.drain()
+            inbound.stalled = False
+        sent = self._outbound.send_next()
+        heard = inbound.next_frame(due_s)
+        for sink in self._sinks:
+            sink(heard)
+        for tap in self._taps:
+            tap(heard, sent)
+        self._outbound.end_items()
+        self._chores_in -= 1
+        if not self._chores_in:
+            self._chores_in = _CHORES_TICKS
+            self._do_chores(inbound, due_s)
+
+    def skip(self, frames: int) -> None:
+        """Ticks the engine missed: their audio is gone, both timelines move on."""
+        if self._closed or self._inbound is None:
+            return
+        self._outbound.skip(frames)
+        self._inbound.skip(frames)
+
+    def _on_rtp(self, length: int, source: Address) -> None:
+        if self._inbound is not None:
+            self._inbound.receive(length, source)
+
+    def _on_rtcp(self, datagram: bytes, source: Address) -> None:
+        if self._inbound is not None:
+            self._reports.receive(datagram, source)
+
+    # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _do_chores(self, inbound: InboundStream, now: float) -> None:
+        inbound.expire(now)
+        if not self._closed:
+            self._reports.send_due(now)
+            self._watch_silence(inbound, now)
+
+    def _watch_silence(self, inbound: InboundStream, now: float) -> None:
+        assert self._agreement is not None
+        quiet_s = now - inbound.last_packet_at
+        if quiet_s < self._media_timeout_s:
+            self._timed_out = False
+        elif not self._timed_out and self._agreement.direction in ("sendrecv", "recvonly"):
+            self._timed_out = True
+            self._listener(MediaTimedOut(after_s=self._media_timeout_s))
+
+    def _told(self, event: DtmfReceived | PathChanged) -> None:
+        if isinstance(event, PathChanged):
+            self._outbound.aim(event.remote)
+        self._listener(event)
+
+    def _tell_sound(self, item: str, at: float) -> None:
+        self._listener(SpeechSent(item=item, at=at, caller_speech_at=self.last_speech_at))
