@@ -18,9 +18,9 @@ from offhook.call.ports import Directory, EventSink
 from offhook.config import Settings, agents_of, numbers_of
 from offhook.delivery.bus import Bus
 from offhook.media.clock import MediaClock
+from offhook.media.events import MediaEvent
 from offhook.media.ports import PortPool
 from offhook.media.recorder import RecordingWriter
-from offhook.media.events import MediaEvent
 from offhook.media.session import MediaSession
 from offhook.model.errors import ConfigError
 from offhook.observability import LoopLag, raise_descriptor_limit, settle_memory
@@ -44,14 +44,12 @@ class Phone:
 
     endpoint: SipEndpoint
     manager: CallManager
-    clock: MediaClock
     recordings: RecordingWriter
 
     async def close(self) -> None:
         """End every call, then let go of every socket and thread."""
         await self.manager.close()
         await self.endpoint.close()
-        self.clock.close()
         self.recordings.close()
 
 
@@ -82,7 +80,7 @@ def build_phone(
             recordings_folder=recordings_folder,
         )
     )
-    return Phone(endpoint=endpoint, manager=manager, clock=clock, recordings=recordings)
+    return Phone(endpoint=endpoint, manager=manager, recordings=recordings)
 
 
 def _media_opener(clock: MediaClock, ports: PortPool, media_timeout_s: float) -> MediaOpener:

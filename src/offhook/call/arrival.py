@@ -66,7 +66,7 @@ class Arrival:
             media=media,
             negotiation=negotiation,
             direction="inbound",
-            signalling_host=self._invite.flow.remote.host,
+            flow=self._invite.flow,
             usage_id=self._invite.usage_id,
             state="incoming",
         )
@@ -108,9 +108,7 @@ class Arrival:
         self._call.answered()
         setup_ms = round((time.monotonic() - self._arrived_at) * 1000)
         self._call.emit(CallAnswered(codec=leg.format.encoding.value, setup_ms=setup_ms))
-        conduct.answered()
-        if leg.negotiation.agreement is not None:
-            leg.start_media(leg.negotiation.agreement)
+        conduct.answered(leg.negotiation.agreement)
 
     def _acknowledged(self, body: bytes) -> None:
         """The first ACK starts the talk; it carries the answer where our 200 carried the offer (RFC 3264 §4)."""
@@ -131,7 +129,7 @@ class Arrival:
             self._explain(agreement)
             self._call.end(by="system", cause="refused", sip_code=agreement.status, reason=agreement.why)
             return
-        leg.start_media(agreement)
+        conduct.start_media(agreement)
         conduct.begin()
 
     def _media_event(self, event: MediaEvent) -> None:

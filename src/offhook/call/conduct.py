@@ -38,6 +38,7 @@ from offhook.call.turn_taking import TurnTaking
 from offhook.call.wiring import Wiring
 from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, SpeechSent
 from offhook.media.recorder import Recorder
+from offhook.model.audio import PCMU_8K
 from offhook.model.call_events import (
     AgentJoined,
     AgentLeft,
@@ -56,6 +57,7 @@ from offhook.model.call_events import (
 )
 from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
+from offhook.sdp.offer_answer import Agreement
 from offhook.sip.events import ReinviteAnswered, ReinviteReceived
 
 GOODBYE_LIMIT_S = 20.0
@@ -95,6 +97,7 @@ class Conduct:
             leg_format=leg.format,
             report=lambda event: call.deliver(AgentFact(event=event)),
         )
+        self._agent.follow(PCMU_8K)  # what the media session takes until it is started
         self._turns = TurnTaking(
             agent=self._agent,
             media=leg.media,
@@ -111,6 +114,10 @@ class Conduct:
         self.talking = False
         self._reroute()
 
+    @property
+    def agent(self) -> Agent:
+        return self._agent.agent
+
     # ── coming up ────────────────────────────────────────────────────────────────────────────────────────
 
     def engage(self) -> None:
@@ -125,16 +132,21 @@ class Conduct:
             return
         self._call.deliver(AgentReady())
 
-    def answered(self) -> None:
-        """The leg is up: times count from now, the recorder runs, the longest duration is watched."""
+    def answered(self, agreement: Agreement | None) -> None:
+        """The leg is up: times count from now, RTP flows where the agreement stands, the duration is watched."""
         self._answered = True
         self._turns.answered(time.monotonic())
         self._call.emit(AgentJoined(agent_id=self._agent.agent.agent_id, provider=self._agent.profile.provider))
         self._call.arm("duration_limit", self._agent.agent.max_call_s)
+        if agreement is not None:
+            self.start_media(agreement)
+
+    def start_media(self, agreement: Agreement) -> None:
+        self._leg.start_media(agreement)
+        self._agent.follow(self._leg.format)
 
     def begin(self) -> None:
         """Media flows both ways and the agent may be heard."""
-        self._agent.follow(self._leg.format)
         self._start_recorder()
         self._leg.media.resume()
         self.talking = True

@@ -96,7 +96,7 @@ class Dialling:
             media=media,
             negotiation=Negotiation(new_capabilities(plan.flow.local, media.local_port)),
             direction="outbound",
-            signalling_host=plan.flow.remote.host,
+            flow=plan.flow,
             usage_id=0,
             state="dialing",
         )
@@ -107,8 +107,7 @@ class Dialling:
             leg.gone()
             self._provider_failed(error)
             return
-        leg.dial(plan)
-        self._call.own_usage(leg.usage_id)
+        leg.dial(plan, self._call.own_usage)
         self._call.arm("no_answer", self._command.no_answer_s)
         self._call.conduct.engage()
 
@@ -132,8 +131,7 @@ class Dialling:
         self._call.answered()
         setup_ms = round((time.monotonic() - self._began_at) * 1000)
         self._call.emit(CallAnswered(codec=leg.format.encoding.value, setup_ms=setup_ms))
-        conduct.answered()
-        leg.start_media(accepted)
+        conduct.answered(accepted)
         conduct.begin()
 
     def _explain(self, response: Response) -> None:

@@ -10,7 +10,7 @@ from offhook.call.leg import DialPlan
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import EndCause, EndedBy
 from offhook.model.errors import BridgeError
-from offhook.sip.events import SipEvent
+from offhook.sip.events import Flow, SipEvent
 
 MAX_WAITING = 2000
 """Facts a call may have waiting; a peer that outruns this floods. Then its call ends, and no other suffers."""
@@ -54,6 +54,13 @@ class WayFound:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WayBack:
+    """The peer of a restored leg can be reached by this flow."""
+
+    flow: Flow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NoWay:
     """The outbound target cannot be reached: its name does not resolve, or no transport serves it."""
 
@@ -74,4 +81,6 @@ class HangUp:
     reason: str = ""
 
 
-InboxFact = SipFact | MediaFact | AgentFact | AgentReady | AgentFailed | WayFound | NoWay | TimerFired | HangUp
+InboxFact = (
+    SipFact | MediaFact | AgentFact | AgentReady | AgentFailed | WayFound | WayBack | NoWay | TimerFired | HangUp
+)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.states import LegState, leg_machine
 from offhook.media.session import MediaSession
 from offhook.model.audio import AudioFormat, Encoding
-from offhook.model.call_events import Direction
+from offhook.model.call_events import Direction, MediaReported
+from offhook.model.errors import LocalProtocolError
 from offhook.sdp.offer_answer import Agreement, Capabilities
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.sip.events import Address, Flow, Hop
 from offhook.sip.headers import NameAddr
 from offhook.sip.uri import SipUri
+from offhook.sip.user_agent import UserAgent
 
 TEMPORARILY_UNAVAILABLE = 480
+
+_log = logging.getLogger("offhook.call")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +48,7 @@ class Leg:
         media: MediaSession,
         negotiation: Negotiation,
         direction: Direction,
-        signalling_host: str,
+        flow: Flow,
         usage_id: int,
         state: LegState,
     ) -> None:
@@ -53,8 +58,9 @@ class Leg:
         self.direction = direction
         self.usage_id = usage_id
         self._endpoint = endpoint
-        self._signalling_host = signalling_host
+        self.flow = flow
         self._machine = leg_machine(state)
+        self.late_commands = 0
 
     @property
     def state(self) -> LegState:
@@ -75,24 +81,21 @@ class Leg:
 
     def ring(self) -> None:
         self._machine.command("provisional")
-        self._endpoint.user_agent.ring(self.usage_id, time.monotonic())
-        self._endpoint.flush()
+        self._command(lambda core, now: core.ring(self.usage_id, now))
 
     def answer(self, body: bytes) -> None:
         """200 with our answer, or with our offer where the INVITE had none."""
         self._machine.command("answer")
-        self._endpoint.user_agent.answer(self.usage_id, time.monotonic(), body=body)
-        self._endpoint.flush()
+        self._command(lambda core, now: core.answer(self.usage_id, now, body=body))
 
     def refuse(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         self._machine.command("gone")
-        self._endpoint.user_agent.reject(self.usage_id, time.monotonic(), status=status, headers=headers)
-        self._endpoint.flush()
+        self._command(lambda core, now: core.reject(self.usage_id, now, status=status, headers=headers))
 
     # ── the caller's side ────────────────────────────────────────────────────────────────────────────────
 
-    def dial(self, plan: DialPlan) -> None:
-        """Send the INVITE with our offer; ``usage_id`` is known afterwards."""
+    def dial(self, plan: DialPlan, own_usage: Callable[[int], None]) -> None:
+        """Send the INVITE with our offer; ``own_usage`` is told its usage before anything can come back."""
         self.usage_id = self._endpoint.user_agent.invite(
             target=plan.target,
             from_=plan.from_,
@@ -101,6 +104,7 @@ class Leg:
             offer=self.negotiation.offer(),
             now=time.monotonic(),
         )
+        own_usage(self.usage_id)
         self._endpoint.flush()
 
     def hears_progress(self) -> bool:
@@ -115,19 +119,17 @@ class Leg:
     # ── both ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def start_media(self, agreement: Agreement) -> None:
-        self.media.start(agreement, self._signalling_host)
+        self.media.start(agreement, self.flow.remote.host)
 
     def answer_reinvite(self, body: bytes) -> Unacceptable | None:
         """Answer the peer's new offer, or make ours where it asked for one; None when it went well."""
         answer = self.negotiation.answer(body) if body else self.negotiation.offer()
-        now = time.monotonic()
         if isinstance(answer, Unacceptable):
             header = answer.warning_header(self.negotiation.capabilities.address)
-            self._endpoint.user_agent.reject(self.usage_id, now, status=answer.status, headers=(header,))
-            self._endpoint.flush()
+            status = answer.status
+            self._command(lambda core, now: core.reject(self.usage_id, now, status=status, headers=(header,)))
             return answer
-        self._endpoint.user_agent.answer(self.usage_id, now, body=answer)
-        self._endpoint.flush()
+        self._command(lambda core, now: core.answer(self.usage_id, now, body=answer))
         if body:
             self.apply_agreement()
         return None
@@ -142,25 +144,47 @@ class Leg:
 
     def reinvite(self) -> None:
         """Offer our session anew (after a restore, with our new address)."""
-        self._endpoint.user_agent.reinvite(self.usage_id, time.monotonic(), offer=self.negotiation.offer())
-        self._endpoint.flush()
+        self._command(lambda core, now: core.reinvite(self.usage_id, now, offer=self.negotiation.offer()))
 
     def hang_up(self) -> None:
         """End it the way its state asks for: 480, CANCEL or BYE. Does nothing when it is ending already."""
         before = self.state
         if before in {"ending", "ended"}:
             return
-        now = time.monotonic()
-        user_agent = self._endpoint.user_agent
         if before in {"up", "held"}:
             self._machine.command("hang_up")
-            user_agent.bye(self.usage_id, now)
+            self._command(lambda core, now: core.bye(self.usage_id, now))
         elif self.direction == "outbound":
             self._machine.command("hang_up")
-            user_agent.cancel(self.usage_id, now)
+            self._command(lambda core, now: core.cancel(self.usage_id, now))
         else:
             self._machine.command("gone")
-            user_agent.reject(self.usage_id, now, status=TEMPORARILY_UNAVAILABLE)
+            self._command(lambda core, now: core.reject(self.usage_id, now, status=TEMPORARILY_UNAVAILABLE))
+
+    def media_report(self) -> MediaReported | None:
+        """The leg's figures; None when no media ever flowed."""
+        stats = self.media.stats()
+        if stats is None:
+            return None
+        return MediaReported(
+            packets_sent=stats.packets_sent,
+            packets_received=stats.packets_received,
+            packets_lost=stats.packets_lost,
+            loss_percent=round(stats.loss_percent, 2),
+            remote_loss_percent=stats.remote_loss_percent,
+            jitter_ms=round(stats.jitter_ms, 2),
+            concealed_frames=stats.concealed_frames,
+            late_ticks=stats.late_ticks,
+            round_trip_ms=stats.round_trip_ms,
+        )
+
+    def _command(self, act: Callable[[UserAgent, float], None]) -> None:
+        """Tell the core and send. It may have dropped the usage already: then the fact that says so is on its way."""
+        try:
+            act(self._endpoint.user_agent, time.monotonic())
+        except LocalProtocolError as error:
+            self.late_commands += 1
+            _log.debug("leg %s: %s", self.leg_id, error)
         self._endpoint.flush()
 
     def gone(self) -> None:

@@ -13,6 +13,8 @@ from offhook.call.arrival import RETRY_AFTER_S, Arrival
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import HangUp, SipFact
+from offhook.call.leg import Leg
+from offhook.call.resumption import CallSnapshot, LegSnapshot, Resumption
 from offhook.call.session import CallSession, SetUp
 from offhook.sip.events import InviteReceived, MessageRejected, OptionsAnswered, SipEvent
 
@@ -43,6 +45,21 @@ class CallManager:
         """Start an outbound call; what becomes of it is told by its events."""
         call = self._new_call()
         self._run(call, Dialling(call, command))
+        return call
+
+    def snapshot(self, call_id: str) -> CallSnapshot | None:
+        """An answered call as plain data, for another process to take over; None where there is none to take."""
+        call = self._calls.get(call_id)
+        if call is None or call.phase != "up" or call.leg is None or call.conduct is None:
+            return None
+        return CallSnapshot(
+            call_id=call_id, seq=call.seq, agent=call.conduct.agent, leg=_leg_snapshot(call.leg, self._need_equipment())
+        )
+
+    def restore(self, snapshot: CallSnapshot) -> CallSession:
+        """Take over a call that was answered elsewhere: re-INVITE its peer from here."""
+        call = self._new_call(snapshot.call_id, last_seq=snapshot.seq)
+        self._run(call, Resumption(call, snapshot))
         return call
 
     def hang_up(self, call_id: str, command: HangUp) -> bool:
@@ -99,8 +116,13 @@ class CallManager:
         why = "draining" if self._draining else f"max_calls ({self._max_calls}) are up"
         _log.warning("INVITE from %s refused with 503: %s", invite.flow.remote.host, why)
 
-    def _new_call(self) -> CallSession:
-        call = CallSession(call_id=str(uuid.uuid4()), equipment=self._need_equipment(), usages=self._by_usage)
+    def _new_call(self, call_id: str | None = None, last_seq: int = 0) -> CallSession:
+        call = CallSession(
+            call_id=call_id or str(uuid.uuid4()),
+            equipment=self._need_equipment(),
+            usages=self._by_usage,
+            last_seq=last_seq,
+        )
         self._calls[call.call_id] = call
         return call
 
@@ -117,3 +139,16 @@ class CallManager:
         if self._equipment is None:
             raise RuntimeError("CallManager.attach comes before the first call")
         return self._equipment
+
+
+def _leg_snapshot(leg: Leg, equipment: Equipment) -> LegSnapshot:
+    capabilities = leg.negotiation.capabilities
+    return LegSnapshot(
+        direction=leg.direction,
+        dialog=equipment.endpoint.user_agent.snapshot(leg.usage_id),
+        transport=leg.flow.transport,
+        remote_host=leg.flow.remote.host,
+        remote_port=leg.flow.remote.port,
+        session_id=capabilities.session_id,
+        version=capabilities.version,
+    )

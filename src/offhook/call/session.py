@@ -28,6 +28,7 @@ from offhook.call.inbox import (
     SipFact,
     Timer,
     TimerFired,
+    WayBack,
     WayFound,
 )
 from offhook.call.leg import Leg
@@ -63,7 +64,9 @@ class SetUp(Protocol):
 class CallSession:
     """Made by ``CallManager``; ``run`` returns when the call is over, and never raises."""
 
-    def __init__(self, *, call_id: str, equipment: Equipment, usages: dict[int, CallSession]) -> None:
+    def __init__(
+        self, *, call_id: str, equipment: Equipment, usages: dict[int, CallSession], last_seq: int = 0
+    ) -> None:
         """``usages``: whose SIP events go to which call; the call enters and removes its own."""
         self.call_id = call_id
         self._usages = usages
@@ -74,7 +77,7 @@ class CallSession:
         self._inbox: asyncio.Queue[InboxFact] = asyncio.Queue(MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._seq = 0
+        self.seq = last_seq
         self._end: CallEnded | None = None
         self._answered_at: float | None = None
 
@@ -96,9 +99,9 @@ class CallSession:
         self._inbox.put_nowait(fact)
 
     def emit(self, fact: CallFact) -> None:
-        self._seq += 1
+        self.seq += 1
         leg_id = self.leg.leg_id if self.leg is not None else ""
-        event = CallEvent(call_id=self.call_id, leg_id=leg_id, seq=self._seq, at=time.time(), fact=fact)
+        event = CallEvent(call_id=self.call_id, leg_id=leg_id, seq=self.seq, at=time.time(), fact=fact)
         self.equipment.events.append(event)
 
     def move(self, given: CallInput) -> None:
@@ -179,7 +182,7 @@ class CallSession:
                 self._on_timer(timer)
             case HangUp(by=by, cause=cause, reason=reason):
                 self.end(by=by, cause=cause, reason=reason)
-            case AgentReady() | AgentFailed() | WayFound() | NoWay():
+            case AgentReady() | AgentFailed() | WayFound() | WayBack() | NoWay():
                 pass  # the set-up's business
             case _:
                 assert_never(fact)
@@ -201,7 +204,7 @@ class CallSession:
                 self._leg_gone(by="system", cause="ack_missing", reason="no ACK came for our 200")
             case UsageEnded():
                 self._leg_gone(by="caller", cause="hangup")
-            case ReinviteReceived() | ReinviteAnswered() if self.conduct is not None:
+            case ReinviteReceived() | ReinviteAnswered() if self.conduct is not None and self.conduct.talking:
                 self.conduct.on_reinvite(event)
             case _:
                 pass
@@ -256,8 +259,9 @@ class CallSession:
 
     def _close_leg(self, leg: Leg) -> None:
         leg.media.close()
-        if self._answered_at is not None:
-            self.emit(leg.media.stats())
+        report = leg.media_report()
+        if report is not None:
+            self.emit(report)
 
 
 def _with_duration(ended: CallEnded, answered_at: float) -> CallEnded:

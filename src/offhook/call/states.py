@@ -11,10 +11,11 @@ from typing import Generic, Literal, TypeVar
 from offhook.model.call_events import CallPhase
 from offhook.model.errors import LocalProtocolError
 
-CallInput = Literal["resolve", "ring", "answer", "hang_up", "cancelled", "refused", "failed", "legs_gone"]
+CallInput = Literal["resolve", "restore", "ring", "answer", "hang_up", "cancelled", "refused", "failed", "legs_gone"]
 
 CALL: Mapping[tuple[CallPhase, CallInput], CallPhase] = {
     ("arrived", "resolve"): "resolving",
+    ("arrived", "restore"): "up",  # answered elsewhere: it goes on here
     ("arrived", "cancelled"): "ending",
     ("arrived", "failed"): "ending",
     ("arrived", "hang_up"): "ending",

@@ -13,7 +13,7 @@ import socket
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from offhook.signaling.budget import WorkBudget
 from offhook.signaling.resolver import UnreachableError
@@ -111,14 +111,14 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._partial_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        flow = self._pool.flow_of(transport, self.number)
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of asyncio's
+        self._transport = stream
+        flow = self._pool.flow_of(stream, self.number)
         if flow is None:  # reset before it was accepted
             self.abort()
             return
         self.flow = flow
-        _keep_alive(transport.get_extra_info("socket"))
+        _keep_alive(stream.get_extra_info("socket"))
         if not self._pool.admit(self):
             self.abort()
 

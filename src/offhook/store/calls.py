@@ -44,6 +44,11 @@ class CallStore:
         self._writer.start()
         self.failed_writes = 0
 
+    @property
+    def open_calls(self) -> int:
+        """Calls that have not ended."""
+        return len(self._open)
+
     def append(self, event: CallEvent) -> None:
         """One more fact; the file is written when the call arrives, is answered and ends."""
         if isinstance(event.fact, CallArrived):

@@ -1,0 +1,127 @@
+"""How an answered call goes on in another process: snapshot -> restored usage -> re-INVITE -> talk.
+
+The snapshot is plain data, as JSON has it, of the answered dialog, leg and call. The new owner has another media
+address, so it offers the session anew (same o= id, higher version: RFC 8866 §5.2) and lets its own agent go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import msgspec
+
+from offhook.call.arrival import FIRST_LEG
+from offhook.call.conduct import Conduct
+from offhook.call.inbox import AgentFailed, InboxFact, MediaFact, NoWay, SipFact, WayBack
+from offhook.call.leg import Leg, new_capabilities
+from offhook.call.negotiation import Negotiation, Unacceptable
+from offhook.call.session import CallSession
+from offhook.media.events import MediaEvent
+from offhook.model.call_events import Direction
+from offhook.model.errors import BridgeError, OffhookError
+from offhook.model.records import Agent
+from offhook.sip.events import Flow, Hop, ReinviteAnswered, ReinviteFailed, Transport
+from offhook.sip.snapshot import Json
+
+
+class LegSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """An answered leg. ``dialog`` is ``UserAgent.snapshot``'s; ``hop`` is where its peer signals from."""
+
+    direction: Direction
+    dialog: Mapping[str, Json]
+    transport: Transport
+    remote_host: str
+    remote_port: int
+    session_id: int
+    version: int
+
+
+class CallSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """An answered call. ``seq`` is that of its last fact, so that numbering goes on."""
+
+    call_id: str
+    seq: int
+    agent: Agent
+    leg: LegSnapshot
+
+
+class Resumption:
+    """The set-up of a call that was answered elsewhere."""
+
+    def __init__(self, call: CallSession, snapshot: CallSnapshot) -> None:
+        self._call = call
+        self._snapshot = snapshot
+
+    def begin(self) -> None:
+        self._call.move("restore")
+        self._call.spawn(self._find_way())
+
+    async def _find_way(self) -> None:
+        leg = self._snapshot.leg
+        hop = Hop(transport=leg.transport, host=leg.remote_host, port=leg.remote_port)
+        try:
+            flow, _ = await self._call.equipment.endpoint.flow_to(hop)
+        except (OSError, OffhookError) as error:
+            self._call.deliver(NoWay(problem=str(error)))
+            return
+        self._call.deliver(WayBack(flow=flow))
+
+    def observe(self, fact: InboxFact) -> None:
+        match fact:
+            case WayBack(flow=flow) if self._call.phase == "up":
+                self._restore(flow)
+            case NoWay(problem=problem):
+                self._call.end(by="system", cause="unreachable", reason=problem)
+            case AgentFailed(error=error):
+                self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
+            case SipFact(event=ReinviteAnswered(response=response)):
+                self._answered(response.body)
+            case SipFact(event=ReinviteFailed(status=status, reason=reason)):
+                self._call.end(by="system", cause="unreachable", sip_code=status, reason=reason)
+            case _:
+                pass
+
+    def _restore(self, flow: Flow) -> None:
+        saved = self._snapshot.leg
+        equipment = self._call.equipment
+        try:
+            usage_id = equipment.endpoint.user_agent.restore(saved.dialog, flow, time.monotonic())
+            media = equipment.open_media(flow.local.host, self._media_event)
+            capabilities = replace(
+                new_capabilities(flow.local, media.local_port), session_id=saved.session_id, version=saved.version
+            )
+            leg = Leg(
+                leg_id=FIRST_LEG,
+                endpoint=equipment.endpoint,
+                media=media,
+                negotiation=Negotiation(capabilities),
+                direction=saved.direction,
+                flow=flow,
+                usage_id=usage_id,
+                state="up",
+            )
+            self._call.leg = leg
+            self._call.own_usage(usage_id)
+            self._call.conduct = Conduct(self._call, leg, self._snapshot.agent)
+        except (OffhookError, BridgeError) as error:
+            self._call.end(by="system", cause="internal_error", reason=str(error))
+            return
+        leg.media.pause()
+        leg.reinvite()
+        self._call.conduct.engage()
+
+    def _answered(self, body: bytes) -> None:
+        leg, conduct = self._call.leg, self._call.conduct
+        if leg is None or conduct is None or conduct.talking:
+            return
+        agreement = leg.negotiation.accept(body)
+        if isinstance(agreement, Unacceptable):
+            self._call.end(by="system", cause="refused", sip_code=agreement.status, reason=agreement.why)
+            return
+        conduct.answered(agreement)
+        conduct.begin()
+
+    def _media_event(self, event: MediaEvent) -> None:
+        self._call.deliver(MediaFact(leg_id=FIRST_LEG, event=event))

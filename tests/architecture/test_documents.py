@@ -1,0 +1,40 @@
+"""What the documents show is what the code has."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from tests.architecture.machines import PAGE, page
+
+ROOT = PAGE.parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_drawn_state_machines_are_those_of_the_tables() -> None:
+    assert PAGE.read_text() == page(), "run: python -m tests.architecture.machines"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_a_document_names_exists(document: Path) -> None:
+    named = re.findall(r"`((?:src|tests|docs|\.ci)/[\w./-]+)`|\]\((?!https?:)([\w./-]+)\)", document.read_text())
+    missing = [
+        path
+        for in_code, in_link in named
+        if not ((ROOT / (path := in_code or in_link)).exists() or (document.parent / path).exists())
+    ]
+    assert missing == []
+
+
+def test_every_dependency_is_explained() -> None:
+    explained = (ROOT / "docs" / "DEPENDENCIES.md").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [
+        *project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"]["local"],
+        *project["dependency-groups"]["dev"],
+    ]
+    names = [re.split(r"[<>=;\[ ]", line)[0] for line in wanted]
+    assert [name for name in names if f"`{name}`" not in explained] == []

@@ -1,0 +1,94 @@
+"""A call's facts become its record, in memory and on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from offhook.model.call_events import (
+    AgentJoined,
+    CallAnswered,
+    CallArrived,
+    CallEnded,
+    CallEvent,
+    CallFact,
+    CallRinging,
+    DigitReceived,
+    RecordingWritten,
+    TurnSpoken,
+)
+from offhook.store.calls import CallStore
+
+ARRIVED = CallArrived(
+    direction="inbound",
+    from_uri="sip:alice@example.com",
+    to_uri="sip:demo@example.com",
+    sip_call_id="abc@example.com",
+    transport="UDP",
+    remote_address="192.0.2.1:5060",
+)
+ENDED = CallEnded(by="caller", phase="up", cause="hangup", duration_ms=4000)
+
+
+def happened(store: CallStore, *facts: CallFact, call_id: str = "c1") -> None:
+    for seq, fact in enumerate(facts, 1):
+        store.append(CallEvent(call_id=call_id, leg_id="leg-1", seq=seq, at=1000.0 + seq, fact=fact))
+
+
+def test_a_whole_call_is_one_file_with_its_record_and_events(tmp_path: Path) -> None:
+    store = CallStore(tmp_path, node_id="n1")
+    turn = TurnSpoken(speaker="caller", text="what time is it", started_ms=100, ended_ms=900)
+    happened(
+        store,
+        ARRIVED,
+        CallRinging(status=180),
+        CallAnswered(codec="PCMU", setup_ms=20),
+        AgentJoined(agent_id="demo", provider="local"),
+        turn,
+        DigitReceived(digit="5", duration_ms=100),
+        DigitReceived(digit="#", duration_ms=100),
+        RecordingWritten(path="recordings/c1.wav", duration_ms=4000),
+        ENDED,
+    )
+    store.close()
+    record = json.loads((tmp_path / "calls" / "c1.json").read_text())
+    assert record["phase"] == "ended"
+    assert (record["ended_by"], record["cause"], record["duration_ms"]) == ("caller", "hangup", 4000)
+    assert (record["agent_id"], record["provider"], record["codec"]) == ("demo", "local", "PCMU")
+    assert (record["digits"], record["recording"]) == ("5#", "recordings/c1.wav")
+    assert [turn["text"] for turn in record["transcript"]] == ["what time is it"]
+    assert [event["seq"] for event in record["events"]] == list(range(1, 10))
+    assert record["events"][0]["type"] == "CallArrived"
+
+
+def test_a_running_call_is_on_disk_since_it_arrived(tmp_path: Path) -> None:
+    store = CallStore(tmp_path, node_id="n1")
+    happened(store, ARRIVED)
+    store.close()
+    assert json.loads((tmp_path / "calls" / "c1.json").read_text())["phase"] == "arrived"
+
+
+def test_an_ended_call_is_not_kept_in_memory(tmp_path: Path) -> None:
+    store = CallStore(tmp_path, node_id="n1")
+    for number in range(10):
+        happened(store, ARRIVED, ENDED, call_id=f"c{number}")
+    assert store.open_calls == 0
+    store.close()
+    assert len(list((tmp_path / "calls").glob("*.json"))) == 10
+    assert not list((tmp_path / "calls").glob("*.tmp"))
+
+
+def test_a_fact_of_an_unknown_call_is_reported_and_harms_nothing(tmp_path: Path) -> None:
+    store = CallStore(tmp_path, node_id="n1")
+    happened(store, ENDED)
+    happened(store, ARRIVED, ENDED, call_id="c2")
+    store.close()
+    assert [path.name for path in (tmp_path / "calls").iterdir()] == ["c2.json"]
+
+
+def test_a_disk_that_refuses_is_counted_not_raised(tmp_path: Path) -> None:
+    store = CallStore(tmp_path, node_id="n1")
+    (tmp_path / "calls" / "c1.json").mkdir()
+    happened(store, ARRIVED, ENDED)
+    store.close()
+    assert store.failed_writes == 2

@@ -1,0 +1,96 @@
+"""Settings: what is read, what wins, and what an error says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, numbers_of
+from offhook.model.errors import ConfigError
+
+
+def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None, **flags: object) -> Settings:
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    return load_settings(file, environment or {}, {key.replace("__", "."): value for key, value in flags.items()})
+
+
+def error_of(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, environment)
+    return caught.value
+
+
+def test_comments_and_trailing_commas_are_read(tmp_path: Path) -> None:
+    settings = load(tmp_path, '{ // where\n "sip": {"port": 5070,}, /* all */ "max_calls": 5 }')
+    assert (settings.sip.port, settings.max_calls) == (5070, 5)
+
+
+def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None:
+    text = '{"sip": {"port": 1}}'
+    assert load(tmp_path, text).sip.port == 1
+    assert load(tmp_path, text, {"OFFHOOK_SIP_PORT": "2"}).sip.port == 2
+    assert load(tmp_path, text, {"OFFHOOK_SIP_PORT": "2"}, sip__port=3).sip.port == 3
+    assert load(tmp_path, text, {"OFFHOOK_SIP_PORT": "2"}, sip__port=None).sip.port == 2
+
+
+def test_environment_lists_are_comma_separated_and_booleans_are_words(tmp_path: Path) -> None:
+    settings = load(tmp_path, "{}", {"OFFHOOK_SIP_TRANSPORTS": "udp, tcp", "OFFHOOK_LOG_SPEECH": "true"})
+    assert settings.sip.transports == ("udp", "tcp")
+    assert settings.log.speech is True
+
+
+def test_the_file_is_found_by_its_variable(tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    file.write_text('{"max_calls": 7}')
+    assert load_settings(None, {"CONFIG_FILE": str(file)}).max_calls == 7
+
+
+def test_without_a_file_the_demo_agent_answers_every_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(None, {})
+    assert [agent.agent_id for agent in agents_of(settings)] == [DEMO_AGENT_ID]
+    assert [(number.user, number.agent_id) for number in numbers_of(settings)] == [("*", DEMO_AGENT_ID)]
+
+
+def test_agents_become_records(tmp_path: Path) -> None:
+    text = '{"agents": [{"id": "a", "provider": "scripted", "options": {"script": "{}"}}]}'
+    (agent,) = agents_of(load(tmp_path, text))
+    assert (agent.agent_id, agent.provider, agent.options["script"]) == ("a", "scripted", "{}")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "says"),
+    [
+        ('{"sip": {"prot": 1}}', "sip.prot", "use one of: host, port, transports"),
+        ('{"foo": 1}', "foo", "use one of: agents"),
+        ('{"agents": [{"id": "a", "x": 1}]}', "agents[0].x", "use one of: greeting"),
+        ('{"sip": {"port": "5060"}}', "sip.port", "expected `int`"),
+        ('{"sip": {"port": 70000}}', "sip.port", "<= 65535"),
+        ('{"sip": {"transports": []}}', "sip.transports", "Name at least one"),
+        ('{"sip": {"transports": ["tls"]}}', "sip.transports[0]", "'tls'"),
+        ('{"numbers": [{"user": "1", "agent": "b"}]}', "numbers[0].agent", "Use one of: demo"),
+        ('{"agents": [{"id": "a"}, {"id": "a"}]}', "agents[1].id", "used twice"),
+        ('{"rtp": {"port_min": 20000, "port_max": 10000}}', "rtp.port_max", "Widen the range"),
+    ],
+)
+def test_an_error_names_the_key_and_the_fix(tmp_path: Path, text: str, key: str, says: str) -> None:
+    error = error_of(tmp_path, text)
+    assert error.key == key
+    assert says in str(error)
+
+
+@pytest.mark.parametrize("text", ["{ sip ", "", "[1]", '"text"', "[" * 100_000])
+def test_what_is_no_json_object_is_said_to_be_none(tmp_path: Path, text: str) -> None:
+    assert "config.json" in error_of(tmp_path, text).key
+
+
+def test_a_bad_variable_is_named(tmp_path: Path) -> None:
+    error = error_of(tmp_path, "{}", {"OFFHOOK_SIP_PORT": "many"})
+    assert (error.key, "environment variable" in error.fix) == ("OFFHOOK_SIP_PORT", True)
+
+
+def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path / "absent.json", {})
