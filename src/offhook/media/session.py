@@ -49,6 +49,9 @@ MEDIA_TIMEOUT_S = 60.0
 _CHORES_TICKS = 5
 """Reports, time-outs and lost ends of digits are looked after every 100 ms."""
 
+_MOST_SKIPPED_HEARD = 500
+"""Ten seconds: after a longer stop (a suspended machine) a recording need not keep time."""
+
 Sink = Callable[[bytes], None]
 Tap = Callable[[bytes, bytes], None]
 
@@ -282,11 +285,15 @@ class MediaSession:
             self._do_chores(inbound, due_s)
 
     def skip(self, frames: int) -> None:
-        """Ticks the engine missed: their audio is gone, both timelines move on."""
-        if self._closed or self._inbound is None:
+        """Ticks the engine missed: their audio is gone, both timelines move on; taps hear silence, to keep time."""
+        inbound = self._inbound
+        if self._closed or inbound is None:
             return
         self._outbound.skip(frames)
-        self._inbound.skip(frames)
+        inbound.skip(frames)
+        for tap in self._taps:
+            for _ in range(min(frames, _MOST_SKIPPED_HEARD)):
+                tap(inbound.silence, inbound.silence)
 
     def _on_rtp(self, length: int, source: Address) -> None:
         if self._inbound is not None:

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from offhook.audio.wav import read_wav
+from offhook.media import recorder as recorder_module
+from offhook.media.recorder import MAX_WAITING_BATCHES, RecordingWriter, wav_header
+from offhook.model.audio import Encoding
+
+HEARD, SENT = b"\x11" * 160, b"\x22" * 160
+
+RECORD_UNTIL_KILLED = """
+import sys, time
+from pathlib import Path
+from offhook.media.recorder import RecordingWriter
+from offhook.model.audio import Encoding
+recorder = RecordingWriter().open(Path(sys.argv[1]), Encoding.PCMU)
+for second in range(10_000):
+    for _ in range(50):
+        recorder.write(bytes([0x11]) * 160, bytes([0x22]) * 160)
+    time.sleep(0.005)
+    print(second, flush=True)
+"""
+
+
+@pytest.fixture
+def writer() -> Iterator[RecordingWriter]:
+    made = RecordingWriter()
+    yield made
+    made.close()
+
+
+async def test_left_is_what_was_heard_and_right_what_was_sent(writer: RecordingWriter, tmp_path: Path) -> None:
+    recorder = writer.open(tmp_path / "new" / "call.wav", Encoding.PCMU)
+    for _ in range(125):
+        recorder.write(HEARD, SENT)
+    assert recorder.close() == 2500
+    await recorder.written()
+    data = recorder.path.read_bytes()
+    audio_format, left = read_wav(data)
+    assert audio_format.encoding is Encoding.PCMU
+    assert left == HEARD * 125
+    assert data == wav_header(Encoding.PCMU, 20_000) + b"\x11\x22" * 20_000
+    assert recorder.problem is None
+
+
+async def test_closing_twice_is_closing_once(writer: RecordingWriter, tmp_path: Path) -> None:
+    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMA)
+    recorder.write(HEARD, SENT)
+    assert (recorder.close(), recorder.close()) == (20, 20)
+    await recorder.written()
+    assert len(read_wav(recorder.path.read_bytes())[1]) == 160
+
+
+async def test_a_call_without_audio_leaves_a_valid_empty_file(writer: RecordingWriter, tmp_path: Path) -> None:
+    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMA)
+    recorder.close()
+    await recorder.written()
+    audio_format, samples = read_wav(recorder.path.read_bytes())
+    assert (audio_format.encoding, samples) == (Encoding.PCMA, b"")
+
+
+async def test_a_changed_codec_is_translated_into_that_of_the_file(writer: RecordingWriter, tmp_path: Path) -> None:
+    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMU)
+    recorder.write(b"\xff" * 160, b"\xff" * 160)
+    recorder.follow(Encoding.PCMA)
+    recorder.write(b"\xd5" * 160, b"\xd5" * 160)
+    recorder.follow(Encoding.PCMU)
+    recorder.write(b"\xff" * 160, b"\xff" * 160)
+    recorder.close()
+    await recorder.written()
+    nearest = b"\xfe"  # both laws have +8; only µ-law has 0
+    assert read_wav(recorder.path.read_bytes())[1] == b"\xff" * 160 + nearest * 160 + b"\xff" * 160
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_killed_process_leaves_a_valid_file(tmp_path: Path, attempt: int) -> None:
+    path = tmp_path / "call.wav"
+    with subprocess.Popen(
+        [sys.executable, "-c", RECORD_UNTIL_KILLED, str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(20 + attempt * 7):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    data = path.read_bytes()
+    left = read_wav(data)[1]
+    assert len(left) >= 10 * 8000
+    assert len(left) % 8000 == 0
+    assert set(left) == {0x11}
+    assert int.from_bytes(data[54:58], "little") == 2 * len(left)
+
+
+@pytest.mark.skipif(shutil.which("soxi") is None, reason="sox is not installed")
+async def test_sox_reads_it(writer: RecordingWriter, tmp_path: Path) -> None:
+    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMA)
+    for _ in range(150):
+        recorder.write(HEARD, SENT)
+    recorder.close()
+    await recorder.written()
+    told = [await asyncio.to_thread(soxi, flag, recorder.path) for flag in ("-s", "-c", "-r", "-e")]
+    assert told == ["24000", "2", "8000", "A-law"]
+
+
+def soxi(flag: str, path: Path) -> str:
+    return subprocess.run(["soxi", flag, path], capture_output=True, text=True, check=True).stdout.strip()
+
+
+async def test_a_disk_that_refuses_is_told_and_harms_no_other(tmp_path: Path) -> None:
+    problems: list[tuple[Path, str]] = []
+    writer = RecordingWriter(on_problem=lambda path, problem: problems.append((path, problem)))
+    (tmp_path / "file").write_text("no folder")
+    refused = writer.open(tmp_path / "file" / "call.wav", Encoding.PCMU)
+    fine = writer.open(tmp_path / "call.wav", Encoding.PCMU)
+    for _ in range(100):
+        refused.write(HEARD, SENT)
+        fine.write(HEARD, SENT)
+    refused.close()
+    fine.close()
+    await refused.written()
+    await fine.written()
+    assert [path for path, _ in problems] == [refused.path]
+    assert refused.problem is not None
+    assert len(read_wav(fine.path.read_bytes())[1]) == 16_000
+    writer.close()
+
+
+async def test_a_disk_that_hangs_costs_audio_and_not_memory(
+    writer: RecordingWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    really = recorder_module._write_all
+
+    def hang(file: int, data: bytes | bytearray, offset: int) -> None:
+        released.wait(10)
+        really(file, data, offset)
+
+    monkeypatch.setattr(recorder_module, "_write_all", hang)
+    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMU)
+    for _ in range(50 * (MAX_WAITING_BATCHES + 5)):
+        recorder.write(HEARD, SENT)
+    assert recorder.dropped_ms == 5000
+    released.set()
+    recorder.close()
+    await asyncio.wait_for(recorder.written(), 5)
+    assert len(read_wav(recorder.path.read_bytes())[1]) == MAX_WAITING_BATCHES * 8000
+
+
+async def test_descriptors_are_given_back(writer: RecordingWriter, tmp_path: Path) -> None:
+    process = psutil.Process()
+    before = process.num_fds()
+    for index in range(20):
+        recorder = writer.open(tmp_path / f"{index}.wav", Encoding.PCMU)
+        recorder.write(HEARD, SENT)
+        recorder.close()
+        await recorder.written()
+    assert process.num_fds() == before
