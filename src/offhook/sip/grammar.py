@@ -27,7 +27,7 @@ _TOKEN = re.compile(rf"[{TOKEN_CHARS}]+")
 _DIGITS = re.compile(r"0*([0-9]{1,10})")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _MUST_ESCAPE = re.compile(r'["\\]')
-_LIST_VALUE = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
+_LIST_VALUE = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>|["<].*)++', re.DOTALL)
 _PARAM = re.compile(
     rf";[ \t]*([{TOKEN_CHARS}]+)[ \t]*(?:=[ \t]*({QUOTED}|[^ \t;,\"<>]+)[ \t]*)?",
     re.DOTALL,
@@ -77,22 +77,8 @@ def split_list(text: str) -> list[str]:
     Commas inside quotes and angle brackets do not count. What follows a quote or bracket that never
     closes is one value, for its own parser to refuse.
     """
-    if "," not in text:
-        return [value] if (value := text.strip(BLANK)) else []
-    values = []
-    position = 0
-    while position <= len(text):
-        end = _end_of_value(text, position)
-        values.append(text[position:end].strip(BLANK))
-        position = end + 1
-    return [value for value in values if value]
-
-
-def _end_of_value(text: str, position: int) -> int:
-    """Where the next comma that counts is, or the end."""
-    match = _LIST_VALUE.match(text, position)
-    end = position if match is None else match.end()
-    return end if text[end : end + 1] == "," else len(text)
+    values = _LIST_VALUE.findall(text) if "," in text else [text]
+    return [stripped for value in values if (stripped := value.strip(BLANK))]
 
 
 def parse_params(text: str, field: str) -> Params:
@@ -107,6 +93,11 @@ def parse_params(text: str, field: str) -> Params:
         params.append((match[1], match[2]))
         position = match.end()
     return tuple(params)
+
+
+def readable_params(text: str) -> str:
+    """The parameters in ``text``, written again without what lies between them."""
+    return format_params(tuple((name, value or None) for name, value in _PARAM.findall(text)))
 
 
 def param_value(params: Params, name: str) -> str | None:

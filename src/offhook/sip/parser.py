@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from offhook.model.errors import SipParseError
-from offhook.sip.grammar import BLANK, is_token, parse_number, parse_params, split_list
+from offhook.sip.grammar import BLANK, is_token, parse_number, readable_params, split_list
 from offhook.sip.headers import Field, Headers, NameAddr, Via, field_of, known_name
 from offhook.sip.message import Request, Response, SipMessage
 from offhook.sip.uri import is_sip
@@ -263,39 +263,32 @@ def _blame(error: SipParseError, raw_head: bytes) -> SipParseError:
 
 
 def _readable_headers(lines: list[str]) -> Headers:
-    """The readable Vias (none if the top one is not), and the first of each other header a response copies."""
+    """Every Via with a readable sent-by (none if the top one has not), and the first of each other header."""
     found: dict[str, str] = {}
-    vias: list[str | None] = []
+    vias: list[str] = []
     for line in lines:
         name, _, value = line[:MAX_LINE_BYTES].partition(":")
         _, name, value = field_of(name.rstrip(BLANK), value.strip(BLANK))
         if "\r" in value or "\n" in value:
             continue
         if name == "Via":
-            vias.extend(map(_readable_via, split_list(value)[: MAX_VIAS - len(vias)]))
+            vias += split_list(value)[: MAX_VIAS - len(vias)]
         elif name in _COPIED:
             found.setdefault(name, value)
-    if not vias or vias[0] is None:
+    mended = [_mended(via) for via in vias]
+    if not mended or mended[0] is None:
         return Headers()
-    return Headers([*(("Via", via) for via in vias if via is not None), *found.items()])
+    return Headers([*(("Via", via) for via in mended if via is not None), *found.items()])
 
 
-def _readable_via(text: str) -> str | None:
-    """A Via without the parameters that are none (RFC 4475 §3.1.2.1), or None."""
-    sent_by, *params = text.split(";")
-    readable = "".join(f";{param}" for param in params if _is_param(param))
+def _mended(via: str) -> str | None:
+    """A Via without what is no parameter (RFC 4475 §3.1.2.1); None without a readable sent-by."""
+    sent_by, semicolon, params = via.partition(";")
     try:
-        Via.parse(sent_by + readable)
+        Via.parse(sent_by)
     except SipParseError:
         return None
-    return sent_by.rstrip(BLANK) + readable
-
-
-def _is_param(text: str) -> bool:
-    try:
-        return len(parse_params(f";{text}", "Via")) == 1
-    except SipParseError:
-        return False
+    return sent_by.rstrip(BLANK) + readable_params(semicolon + params)
 
 
 # ── streams ──────────────────────────────────────────────────────────────────────────────────────────────
