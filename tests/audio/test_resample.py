@@ -72,8 +72,8 @@ def test_the_delay_is_half_the_filter(from_hz: int, to_hz: int) -> None:
 
 def test_a_constant_stays_the_constant_it_was() -> None:
     for from_hz, to_hz in PAIRS:
-        steady = samples_of(settled(converted(l16([1000] * (from_hz // 10)), from_hz, to_hz), to_hz))
-        assert set(steady) == {1000.0}, (from_hz, to_hz)
+        steady = samples_of(settled(converted(l16([30_000] * (from_hz // 10)), from_hz, to_hz), to_hz))
+        assert set(steady) == {30_000.0}, (from_hz, to_hz)
 
 
 def test_full_scale_saturates_and_does_not_wrap() -> None:

@@ -122,6 +122,13 @@ def test_a_description_without_name_and_time_is_read() -> None:
     assert len(description.media) == 1
 
 
+def test_spaces_at_the_end_of_a_line_are_text() -> None:
+    """RFC 4566 §5.3 asked for "s= " where a session has no name."""
+    nameless = sdp(SMALLEST).replace(b"s=-", b"s= ")
+    assert parse(nameless).name == " "
+    assert serialize(parse(nameless)) == nameless
+
+
 def test_text_that_is_not_utf8_survives() -> None:
     latin_1 = sdp(SMALLEST).replace(b"s=-", b"s=caf\xe9 \xff\x80")
     assert serialize(parse(latin_1)) == latin_1

@@ -114,6 +114,11 @@ def test_a_later_offer_keeps_audio_where_the_first_answer_had_it() -> None:
     assert m_lines(offer(OURS, previous=answer)) == ["video 0 RTP/AVP 31", "audio 4000 RTP/AVP 0 8 101"]
 
 
+def test_a_later_offer_leaves_a_refused_audio_stream_refused() -> None:
+    answer, _ = agreed(audio_offer("m=audio 6000 RTP/SAVP 0\nm=audio 5000 RTP/AVP 8"))
+    assert m_lines(offer(OURS, previous=answer)) == ["audio 0 RTP/SAVP 0", "audio 4000 RTP/AVP 0 8 101"]
+
+
 def test_a_later_offer_adds_audio_where_none_was_live() -> None:
     previous = audio_offer("m=video 6000 RTP/AVP 31")
     assert m_lines(offer(OURS, previous=previous)) == ["video 0 RTP/AVP 31", "audio 4000 RTP/AVP 0 8 101"]
@@ -237,6 +242,11 @@ def test_what_only_browsers_and_video_phones_understand_is_not_answered() -> Non
 def test_the_answer_repeats_the_times_of_the_offer() -> None:
     remote = described("v=0\no=- 1 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=3149328700 0\nm=audio 5000 RTP/AVP 0")
     assert agreed(remote)[0].timing == ("t=3149328700 0",)
+
+
+def test_the_transport_is_compared_without_case() -> None:
+    answer, _ = agreed(audio_offer("m=audio 5000 rtp/avp 0"))
+    assert m_lines(answer) == ["audio 4000 rtp/avp 0"]
 
 
 def test_a_host_name_is_agreed_as_text() -> None:

@@ -32,6 +32,10 @@ def test_rtpmap_speaks_before_the_static_table() -> None:
     assert formats("m=audio 4000 RTP/AVP 0\na=rtpmap:0 opus/48000/1") == {0: "opus/48000"}
 
 
+def test_the_first_rtpmap_of_a_number_holds() -> None:
+    assert formats("m=audio 4000 RTP/AVP 96\na=rtpmap:96 PCMA/8000\na=rtpmap:96 opus/48000/1") == {96: "PCMA/8000"}
+
+
 @pytest.mark.parametrize(
     "mapping", ["PCMU", "PCMU/", "PCMU/0", "PCMU/x", "/8000", "PCMU/8000/2", "PCMU/8000/", "", "PCMU/99999999"]
 )

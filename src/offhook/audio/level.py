@@ -66,7 +66,7 @@ def frame_level_db(encoding: Encoding, frame: bytes) -> float:
 def _attenuation_table(encoding: Encoding, step: int) -> bytes:
     samples = np.frombuffer(decode(encoding, _EVERY_CODE), dtype="<i2")
     gain: float = 10 ** (-ATTENUATION_STEP_DB * step / 20)
-    return encode(encoding, np.trunc(samples * gain).astype("<i2").tobytes())
+    return encode(encoding, np.rint(samples * gain).astype("<i2").tobytes())
 
 
 _ATTENUATION = {

@@ -91,7 +91,7 @@ class VoiceActivityDetector:
         if self._speaking:
             return self._keep(total)
         self._quiet_frames += 1
-        if loud and self._history.bit_count() >= _ATTACK_QUARTERS:
+        if self._history.bit_count() >= _ATTACK_QUARTERS:
             return self._start()
         return None
 
@@ -106,7 +106,6 @@ class VoiceActivityDetector:
         if self._quiet_frames < self._hangover_frames:
             return None
         self._speaking = False
-        self._history = 0
         return "stopped"
 
     def _follow_floor(self, total: int) -> None:
