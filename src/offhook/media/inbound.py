@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, silence
 from offhook.audio.level import LOUDNESS, loudness_of
-from offhook.audio.vad import VoiceActivityDetector
 from offhook.media.concealment import Concealer
 from offhook.media.events import DtmfReceived, PathChanged
+from offhook.media.speech_level import SpeechLevel
 from offhook.model.audio import AudioFormat, Encoding
 from offhook.rtp.jitter_buffer import Gap, JitterBuffer
 from offhook.rtp.latching import Address, Latch, Verdict
@@ -106,8 +106,7 @@ class InboundStream:
             self._receive_other(second, sequence, timestamp, payload, now)
             return
         self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now, timed=not self.stalled)
-        self._detector.feed(payload)
-        if self._detector.heard:
+        if self._speech.sounds(payload):
             self.last_speech_at = now
 
     def next_frame(self, due_s: float) -> bytes:
@@ -141,7 +140,7 @@ class InboundStream:
         self._loudness = LOUDNESS[agreement.encoding]
         self._quiet_below = loudness_of(QUIET_DBM0) * self._format.frame_bytes
         self._concealer = Concealer(agreement.encoding)
-        self._detector = VoiceActivityDetector(agreement.encoding)
+        self._speech = SpeechLevel(agreement.encoding)
         self._digits = DtmfReceiver()
         self.jitter_buffer = JitterBuffer(quiet=self._is_quiet, frame_samples=self._format.frame_bytes)
         self._take_types(agreement)

@@ -39,6 +39,9 @@ MOST_AHEAD_S = 1.0
 MOST_BEHIND_S = 2.0
 """A timestamp this far from where it should be is a break of the timeline: believed at the second packet."""
 
+CONFIRM_S = 1.0
+"""Within this time that second packet has to come."""
+
 _JITTER_WEIGHT = 2
 """The delay is at least this often the RFC 3550 jitter, which rises before the peaks have been seen."""
 
@@ -67,6 +70,8 @@ class JitterBuffer:
         self._half = frame_samples // 2
         self._clock_hz = clock_hz
         self._per_ms = clock_hz // 1000
+        self._ahead, self._behind = -MOST_AHEAD_S * clock_hz, MOST_BEHIND_S * clock_hz
+        self._most_payload = MAX_PAYLOAD_MS * self._per_ms
         self._running_ticks = RUNNING_MS * self._per_ms // frame_samples
         self.late = 0
         self.overflows = 0
@@ -77,7 +82,7 @@ class JitterBuffer:
         """The frame left out before the one just returned, for a cross-fade; None on every other tick."""
         self._last_timestamp = 0
         self._last_extended = 0
-        self._suspect_transit: float | None = None
+        self._suspect: tuple[float, float] | None = None  # transit, arrival
         self._forget()
 
     def _forget(self) -> None:
@@ -111,7 +116,7 @@ class JitterBuffer:
 
     @property
     def target_delay_ms(self) -> float:
-        return (self._ideal - self._transit.floor) / self._per_ms
+        return 0.0 if self._transit.empty else (self._ideal - self._transit.floor) / self._per_ms
 
     def delay_ms(self, now: float) -> float:
         """How long the fastest packet of the frame played at the tick ``now`` waited here; 0 while nothing plays."""
@@ -134,10 +139,13 @@ class JitterBuffer:
         """
         extended = self._last_extended + timestamp_distance(timestamp, self._last_timestamp)
         transit = arrival_s * self._clock_hz - extended
-        if not payload or len(payload) > MAX_PAYLOAD_MS * self._per_ms or self._is_broken(transit):
-            return
-        if self._transit.empty:
+        if not self._ahead <= transit - self._transit.floor <= self._behind:
+            if not self._believes(transit, arrival_s):
+                return
             self._end = extended
+        count = len(payload)
+        if not 0 < count <= self._most_payload:
+            return
         if (timed or self._transit.empty) and self._transit.add(transit, arrival_s):
             self._aim()
         if extended >= self._end:
@@ -145,7 +153,7 @@ class JitterBuffer:
             if extended > self._end and (marker or sequence == self._next_sequence):
                 self._onsets.add(extended)
             self._last_timestamp, self._last_extended = timestamp, extended
-            self._end = extended + len(payload)
+            self._end = extended + count
             self._next_sequence = (sequence + 1) & 0xFFFF
             self._interlude = False
         self._store(extended, payload)
@@ -158,21 +166,17 @@ class JitterBuffer:
         self._next_sequence = (sequence + 1) & 0xFFFF
         self._interlude = True
 
-    def _is_broken(self, transit: float) -> bool:
-        """The timestamp does not belong to the timeline; at the second such packet in agreement it is reset."""
+    def _believes(self, transit: float, arrival_s: float) -> bool:
+        """A timestamp off the timeline: the first of all, or one that breaks with it, which the next must confirm."""
         if self._transit.empty:
-            return False
-        astray = transit - self._transit.floor
-        if -MOST_AHEAD_S * self._clock_hz <= astray <= MOST_BEHIND_S * self._clock_hz:
-            self._suspect_transit = None
-            return False
-        if self._suspect_transit is None or abs(transit - self._suspect_transit) > self._clock_hz:
-            self._suspect_transit = transit
             return True
-        self._suspect_transit = None
+        suspect, self._suspect = self._suspect, (transit, arrival_s)
+        if suspect is None or abs(transit - suspect[0]) > self._clock_hz or arrival_s - suspect[1] > CONFIRM_S:
+            return False
+        self._suspect = None
         self.breaks += 1
         self.reset()
-        return False
+        return True
 
     def _aim(self) -> None:
         window = self._transit
@@ -181,21 +185,21 @@ class JitterBuffer:
         self._ideal = window.floor + bounded
 
     def _store(self, at: int, payload: bytes) -> None:
-        if self._cursor is not None and at < self._cursor:
-            payload = payload[self._cursor - at :]
+        cursor, pieces = self._cursor, self._pieces
+        if cursor is not None and at < cursor:
+            payload = payload[cursor - at :]
+            at = cursor
             if not payload:
                 self.late += 1
                 return
-            at = self._cursor
-        if len(self._pieces) >= MAX_PIECES:
+        if len(pieces) >= MAX_PIECES:
             self.overflows += 1
             self.reset()
-            return
-        if len(payload) <= self._frame:
-            self._pieces[at] = payload
-            return
-        for start in range(0, len(payload), self._frame):
-            self._pieces[at + start] = payload[start : start + self._frame]
+        elif len(payload) <= self._frame:
+            pieces[at] = payload
+        else:
+            for start in range(0, len(payload), self._frame):
+                pieces[at + start] = payload[start : start + self._frame]
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,14 +16,15 @@ class TransitWindow:
 
     ``floor`` is the least of the last three seconds. ``peak`` is the greatest after the worst packet of
     each half second was set aside: one packet that comes late alone is cheaper to conceal than to wait for.
-    Both follow a clock that drifts, since old buckets fall out.
+    Both follow a clock that drifts, since old buckets fall out. ``floor`` is infinite while ``empty``.
     """
 
     def __init__(self) -> None:
-        self.floor = 0.0
+        self.floor = float("inf")
         self.peak = 0.0
         self.jitter = 0.0
-        self._last: float | None = None
+        self.empty = True
+        self._last = 0.0
         self._bucket_ends = 0.0
         self._floors: list[float] = []
         self._peaks: list[float] = []
@@ -31,13 +32,9 @@ class TransitWindow:
         self._worst = _NEVER
         self._second = _NEVER
 
-    @property
-    def empty(self) -> bool:
-        return self._last is None
-
     def add(self, transit: float, arrival_s: float) -> bool:
         """Count one packet; True when ``floor`` or ``peak`` moved."""
-        if self._last is None:
+        if self.empty:
             return self._begin(transit, arrival_s)
         self.jitter += (abs(transit - self._last) - self.jitter) * _JITTER_GAIN
         self._last = transit
@@ -51,6 +48,7 @@ class TransitWindow:
         return False
 
     def _begin(self, transit: float, arrival_s: float) -> bool:
+        self.empty = False
         self._last = self.floor = self.peak = self._least = self._worst = transit
         self._bucket_ends = arrival_s + BUCKET_S
         return True
