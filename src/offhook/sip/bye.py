@@ -28,10 +28,10 @@ def hang_up(parts: Parts, usage: Usage, now: float, headers: HeaderLines = ()) -
 
 def send_awaited(parts: Parts, usage: Usage, now: float) -> None:
     """The BYE of a usage that is ENDING: its answer ends the usage. What was being changed is dropped."""
-    refuse_pending(parts, usage, now)
     parts.cancel_repetition(usage)
     parts.cancel_retry(usage)
     _send(parts, usage.settled, _Farewell(parts, usage), now, usage.bye_headers)
+    refuse_pending(parts, usage, now)
 
 
 def send_unattended(parts: Parts, dialog: Dialog, now: float) -> None:

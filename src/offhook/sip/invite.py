@@ -22,7 +22,7 @@ from offhook.sip.events import (
 )
 from offhook.sip.headers import Headers, NameAddr
 from offhook.sip.inspection import ALLOW, MERGED, NO_SUCH_DIALOG, SUPPORTED, inspect, too_many
-from offhook.sip.message import Request, Response
+from offhook.sip.message import Request, Response, serialize
 from offhook.sip.parts import HeaderLines, Parts, Unattended
 from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
 from offhook.sip.transaction import GIVE_UP_S, State
@@ -57,7 +57,7 @@ def ring(parts: Parts, usage: Usage, now: float, *, status: int, body: bytes, he
     """A provisional response that makes an early dialog (§13.3.1.1)."""
     if not 101 <= status <= 199:
         raise LocalProtocolError(f"{status} is no provisional response that tells anything")
-    usage.advance(UsageInput.RING)
+    usage.check(UsageInput.RING)
     transaction = pending(usage)
     parts.respond(transaction, status, now, headers=[*forming(usage, transaction.request), *headers], body=body)
 
@@ -82,8 +82,9 @@ def accept(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: Head
 
 def reject(parts: Parts, usage: Usage, now: float, *, status: int, reason: str | None, headers: HeaderLines) -> None:
     """A 3xx-6xx to the INVITE; the usage is gone."""
-    usage.advance(UsageInput.REJECT)
+    usage.check(UsageInput.REJECT)
     refuse_pending(parts, usage, now, status=status, reason=reason, headers=headers)
+    usage.advance(UsageInput.REJECT)
     usage.settled.advance(DialogInput.FAILURE)
     parts.drop_usage(usage)
 
@@ -92,6 +93,8 @@ def refuse_pending(
     parts: Parts, usage: Usage, now: float, *, status: int, reason: str | None, headers: HeaderLines
 ) -> None:
     """A 3xx-6xx to whichever INVITE is pending. Raises ``LocalProtocolError`` for another status."""
+    if not 300 <= status <= 699:
+        raise LocalProtocolError(f"{status} refuses nothing")
     transaction, usage.served = pending(usage), None
     parts.respond(transaction, status, now, reason=reason, headers=headers)
 
@@ -150,15 +153,15 @@ def invite(parts: Parts, wanted: Invitation, now: float) -> int:
     """Send an INVITE and return its usage. Raises ``ResourceExhaustedError`` where there is no room for one more."""
     if parts.full:
         raise ResourceExhaustedError(f"no room for another call: {len(parts.usages)} usages are open")
-    usage = parts.add_usage(UsageState.CALLING, parts.new_token(), parts.new_token())
-    request = _request(parts, usage, wanted)
+    request = _request(parts, wanted)
+    usage = parts.add_usage(UsageState.CALLING, request.sip_call_id, request.from_.tag or "")
     caller = _Caller(parts, usage, request, wanted.from_.sip_uri().user)
     usage.asked = parts.transactions.request(request, flow=wanted.flow, next_hop=wanted.next_hop, user=caller, now=now)
     return usage.usage_id
 
 
-def _request(parts: Parts, usage: Usage, wanted: Invitation) -> Request:
-    """§8.1.1, §13.2.1."""
+def _request(parts: Parts, wanted: Invitation) -> Request:
+    """§8.1.1, §13.2.1. Raises ``LocalProtocolError`` for what cannot be written."""
     uri = as_request_uri(str(wanted.target))
     # §19.1.1, table 1: neither port nor parameters in a To
     to = wanted.to or NameAddr(uri=str(replace(wanted.target, port=None, params=(), headers="")))
@@ -167,15 +170,16 @@ def _request(parts: Parts, usage: Usage, wanted: Invitation) -> Request:
         [
             ("Via", parts.transactions.new_via(wanted.flow)),
             ("Max-Forwards", str(MAX_FORWARDS)),
-            ("From", str(wanted.from_.with_tag(usage.local_tag))),
+            ("From", str(wanted.from_.with_tag(parts.new_token()))),
             ("To", str(to)),
-            ("Call-ID", usage.sip_call_id),
+            ("Call-ID", parts.new_token()),
             ("CSeq", "1 INVITE"),
             ("Contact", f"<{contact}>"),
         ]
     )
     request = Request(method="INVITE", uri=uri, headers=headers)
     parts.finish(request, headers=wanted.headers, body=wanted.offer, content_type=wanted.content_type)
+    serialize(request)  # raises before anything remembers the call
     return request
 
 

@@ -11,6 +11,7 @@ from itertools import count
 from offhook.model.errors import LocalProtocolError
 from offhook.sip.dialog import Dialog
 from offhook.sip.events import Address, Flow, MessageRejected, Outbound, ProvisionalReceived, SipEvent
+from offhook.sip.grammar import is_token
 from offhook.sip.inspection import ALLOW, SDP, SUPPORTED, Refusal
 from offhook.sip.message import Request, Response, response_to, serialize
 from offhook.sip.routing import reply_flow
@@ -42,6 +43,15 @@ class UserAgentLimits:
 
 
 HeaderLines = Iterable[tuple[str, str]]
+
+
+def writable(headers: HeaderLines) -> tuple[tuple[str, str], ...]:
+    """The application's headers. Raises ``LocalProtocolError`` for one that would break the message apart."""
+    lines = tuple(headers)
+    for name, value in lines:
+        if not is_token(name) or "\r" in value or "\n" in value:
+            raise LocalProtocolError(f"not a header: {name!r}: {value!r}")
+    return lines
 
 
 class Unattended:

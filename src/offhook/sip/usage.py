@@ -149,12 +149,15 @@ class Usage:
     def can(self, given: UsageInput) -> bool:
         return (self.state, given) in USAGE
 
+    def check(self, given: UsageInput) -> None:
+        """Raises ``LocalProtocolError`` where the table has no row."""
+        if not self.can(given):
+            raise LocalProtocolError(f"usage {self.usage_id} is {self.state.name}: no {given.name} now")
+
     def advance(self, given: UsageInput) -> None:
         """Raises ``LocalProtocolError`` where the table has no row."""
-        state = USAGE.get((self.state, given))
-        if state is None:
-            raise LocalProtocolError(f"usage {self.usage_id} is {self.state.name}: no {given.name} now")
-        self.state = state
+        self.check(given)
+        self.state = USAGE[self.state, given]
 
     @property
     def settled(self) -> Dialog:

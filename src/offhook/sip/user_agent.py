@@ -14,13 +14,15 @@ from offhook.sip import acknowledge, bye, invite, options, reinvite, snapshot
 from offhook.sip.events import Flow, Hop, Inbound, Outbound, SipEvent
 from offhook.sip.headers import NameAddr
 from offhook.sip.inspection import NO_SUCH_DIALOG, OUT_OF_ORDER, SDP, inspect
-from offhook.sip.message import Request, Response
+from offhook.sip.message import Request, Response, SipMessage
 from offhook.sip.parser import MalformedRequest, is_keep_alive, parse_message
-from offhook.sip.parts import HeaderLines, Parts, UserAgentLimits
+from offhook.sip.parts import HeaderLines, Parts, UserAgentLimits, writable
 from offhook.sip.routing import with_source
 from offhook.sip.snapshot import Json
 from offhook.sip.uri import SipUri
 from offhook.sip.usage import Usage, UsageInput, UsageState
+
+__all__ = ["UserAgent", "UserAgentLimits"]
 
 _DEFAULT_LIMITS = UserAgentLimits()
 
@@ -42,15 +44,19 @@ class UserAgent:
     def receive(self, inbound: Inbound, now: float) -> None:
         """Take a datagram, or one framed message of a stream."""
         flow = inbound.flow
-        if flow.connection:
-            self._parts.live_connections.add(flow.connection)
         if is_keep_alive(inbound.data):
             return
         try:
             message = parse_message(inbound.data)
         except SipParseError as error:
             self.receive_malformed(error, flow, now)
-            return
+        else:
+            self.receive_message(message, flow, now)
+
+    def receive_message(self, message: SipMessage, flow: Flow, now: float) -> None:
+        """Take a message that is parsed already, as ``StreamParser`` gives it."""
+        if flow.connection:
+            self._parts.live_connections.add(flow.connection)
         if isinstance(message, Request):
             self._receive_request(with_source(message, flow), flow, now)
         else:
@@ -138,7 +144,7 @@ class UserAgent:
             next_hop=next_hop,
             offer=offer,
             content_type=content_type,
-            headers=tuple(headers),
+            headers=writable(headers),
         )
         return invite.invite(self._parts, wanted, now)
 
@@ -146,21 +152,22 @@ class UserAgent:
         self, usage_id: int, now: float, *, status: int = 180, body: bytes = b"", headers: HeaderLines = ()
     ) -> None:
         """Send a provisional response, 101-199; with ``body``, early media."""
-        invite.ring(self._parts, self._parts.usage(usage_id), now, status=status, body=body, headers=headers)
+        invite.ring(self._parts, self._parts.usage(usage_id), now, status=status, body=body, headers=writable(headers))
 
     def answer(self, usage_id: int, now: float, *, body: bytes, headers: HeaderLines = ()) -> None:
         """200 to the INVITE or to the pending re-INVITE."""
         usage = self._parts.usage(usage_id)
         procedure = invite.answer if usage.state is UsageState.INVITED else reinvite.answer
-        procedure(self._parts, usage, now, body=body, headers=headers)
+        procedure(self._parts, usage, now, body=body, headers=writable(headers))
 
     def reject(
         self, usage_id: int, now: float, *, status: int, reason: str | None = None, headers: HeaderLines = ()
     ) -> None:
         """A final 3xx-6xx to the INVITE (usage gone), or to the pending re-INVITE (the call goes on as it was)."""
         usage = self._parts.usage(usage_id)
+        writable([("reason", reason or "")])
         procedure = invite.reject if usage.state is UsageState.INVITED else invite.refuse_pending
-        procedure(self._parts, usage, now, status=status, reason=reason, headers=headers)
+        procedure(self._parts, usage, now, status=status, reason=reason, headers=writable(headers))
 
     def ack(self, usage_id: int, now: float, *, body: bytes = b"") -> None:
         """Acknowledge the 2xx that brought the callee's offer; ``body`` is the answer."""
@@ -174,11 +181,11 @@ class UserAgent:
 
     def bye(self, usage_id: int, now: float, *, headers: HeaderLines = ()) -> None:
         """Hang up: ``UsageEnded`` follows. As callee before the ACK, the BYE waits for that (§15)."""
-        bye.hang_up(self._parts, self._parts.usage(usage_id), now, headers)
+        bye.hang_up(self._parts, self._parts.usage(usage_id), now, writable(headers))
 
     def reinvite(self, usage_id: int, now: float, *, offer: bytes, headers: HeaderLines = ()) -> None:
         """Offer to change the session: ``ReinviteAnswered`` or ``ReinviteFailed`` follows."""
-        reinvite.reinvite(self._parts, self._parts.usage(usage_id), now, offer=offer, headers=headers)
+        reinvite.reinvite(self._parts, self._parts.usage(usage_id), now, offer=offer, headers=writable(headers))
 
     def options(self, *, target: SipUri, from_: NameAddr, flow: Flow, next_hop: Hop, now: float) -> int:
         """Ask ``target`` what it can do; returns the token of the ``OptionsAnswered`` that follows."""

@@ -1,0 +1,317 @@
+"""INVITE and CANCEL outside a dialog as server, against peers driven by hand."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sip.network import ANSWER, OFFER, Network, Peer, Phone, nothing_left
+
+from offhook.model.errors import LocalProtocolError
+from offhook.sip.events import (
+    AckReceived,
+    CancelReceived,
+    InviteReceived,
+    MessageRejected,
+    UsageEnded,
+)
+from offhook.sip.parts import UserAgentLimits
+
+# ── the UAS ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def called(transport: str = "UDP") -> tuple[Network, Peer, Phone]:
+    """A phone and the hand-driven peer that will call it."""
+    net = Network(transport="TCP" if transport == "TCP" else "UDP")
+    return net, net.peer(), net.phone("bob")
+
+
+def test_an_invite_gets_100_at_once_and_becomes_an_event() -> None:
+    net, peer, bob = called()
+    invite = peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    assert peer.statuses() == [100]
+    assert peer.responses()[0].to.tag is None
+    event = bob.one(InviteReceived)
+    assert event.request.body == OFFER
+    assert event.flow.remote == peer.address
+    assert event.request.sip_call_id == invite.sip_call_id
+
+
+def test_a_retransmitted_invite_is_no_second_call_and_gets_the_latest_response_again() -> None:
+    net, peer, bob = called()
+    invite = peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    bob.agent.ring(usage, net.now)
+    net.advance(0.05)
+    peer.send(invite, bob)
+    net.advance(0.05)
+    bob.agent.answer(usage, net.now, body=ANSWER)
+    net.advance(0.05)
+    peer.send(invite, bob)
+    net.advance(0.05)
+    assert peer.statuses() == [100, 180, 180, 200, 200]
+    assert len(bob.of(InviteReceived)) == 1
+    tags = {response.to.tag for response in peer.responses()[1:]}
+    assert len(tags) == 1
+    assert None not in tags
+    assert peer.responses()[3].headers == peer.responses()[4].headers
+
+
+def test_the_200_carries_what_makes_a_dialog() -> None:
+    net, peer, bob = called()
+    routes = [("Record-Route", "<sip:p2.example.com;lr>, <sip:p1.example.com;lr>"), ("Record-Route", "<sip:p0;lr>")]
+    peer.request("INVITE", bob, body=OFFER, headers=routes)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    bob.agent.ring(usage, net.now)
+    bob.agent.answer(usage, net.now, body=ANSWER)
+    net.advance(0.05)
+    _, ringing, answer = peer.responses()
+    for response in (ringing, answer):
+        assert response.headers.values("Record-Route") == [
+            "<sip:p2.example.com;lr>",
+            "<sip:p1.example.com;lr>",
+            "<sip:p0;lr>",
+        ]
+        assert response.headers.get("Contact") == "<sip:demo@10.0.0.2:5060>"
+        assert response.headers.get("Allow") == "INVITE, ACK, CANCEL, BYE, OPTIONS"
+        assert "Supported" in response.headers
+        assert response.headers.get("Server") == "offhook-test"
+    assert answer.headers.get("Content-Type") == "application/sdp"
+    assert answer.body == ANSWER
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+def test_a_200_is_repeated_until_its_ack_and_then_given_up_with_bye(transport: str) -> None:
+    net, peer, bob = called(transport)
+    peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    start = net.now
+    bob.agent.answer(usage, net.now, body=ANSWER)
+    net.advance(31.9)
+    moments = [round(sent.at - start, 3) for sent in net.sent(200)]
+    assert moments == [0, 0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
+    assert net.sent("BYE") == []
+    net.advance(0.2)
+    assert round(net.sent("BYE")[0].at - start, 3) == 32
+    assert bob.one(UsageEnded).cause == "ack_missing"
+    with pytest.raises(LocalProtocolError):
+        bob.agent.bye(usage, net.now)
+    peer.respond(peer.requests("BYE")[0], 200, bob, tag=None)
+    net.advance(40)
+    assert len(net.sent(200, by=bob)) == 11
+    nothing_left(bob)
+
+
+def test_the_ack_ends_the_repetition_and_its_copies_are_silent() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    bob.agent.answer(bob.one(InviteReceived).usage_id, net.now, body=ANSWER)
+    net.advance(0.05)
+    tag = peer.responses()[-1].to.tag
+    ack = peer.request("ACK", bob, to_tag=tag)
+    net.advance(0.05)
+    peer.send(ack, bob)
+    net.advance(40)
+    assert peer.statuses() == [100, 200]
+    assert bob.one(AckReceived).body == b""
+    assert bob.agent.counts()["transactions"] == 0
+    assert bob.agent.counts()["usages"] == 1
+
+
+def test_the_ack_of_a_peer_that_keeps_the_invites_branch_is_taken_too() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, branch="z9hG4bKsame", body=OFFER)
+    net.advance(0.05)
+    bob.agent.answer(bob.one(InviteReceived).usage_id, net.now, body=ANSWER)
+    net.advance(0.05)
+    peer.request("ACK", bob, branch="z9hG4bKsame", to_tag=peer.responses()[-1].to.tag)
+    net.advance(5)
+    assert peer.statuses() == [100, 200]
+    assert len(bob.of(AckReceived)) == 1
+
+
+def test_without_an_offer_the_200_brings_it_and_the_ack_the_answer() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob)
+    net.advance(0.05)
+    event = bob.one(InviteReceived)
+    assert event.request.body == b""
+    bob.agent.answer(event.usage_id, net.now, body=OFFER)
+    net.advance(0.05)
+    assert peer.responses()[-1].body == OFFER
+    peer.request("ACK", bob, to_tag=peer.responses()[-1].to.tag, body=ANSWER)
+    net.advance(0.05)
+    assert bob.one(AckReceived).body == ANSWER
+
+
+def test_a_rejection_is_repeated_until_its_ack_which_goes_no_further() -> None:
+    net, peer, bob = called()
+    invite = peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    start = net.now
+    bob.agent.reject(usage, net.now, status=486, headers=[("X-Why", "lunch")])
+    net.advance(8)
+    assert [round(sent.at - start, 3) for sent in net.sent(486)] == [0, 0.5, 1.5, 3.5, 7.5]
+    refusal = peer.responses()[-1]
+    assert (refusal.reason, refusal.headers.get("X-Why")) == ("Busy Here", "lunch")
+    assert refusal.to.tag
+    peer.request("ACK", bob, branch=invite.via_top.branch, to_tag=refusal.to.tag)
+    net.advance(40)
+    assert len(net.sent(486)) == 5
+    assert bob.kinds == ["InviteReceived"]
+    nothing_left(bob)
+
+
+def test_a_rejection_nobody_acknowledges_is_given_up_after_32_s() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    bob.agent.reject(bob.one(InviteReceived).usage_id, net.now, status=600)
+    net.advance(33)
+    assert len(net.sent(600)) == 11
+    nothing_left(bob)
+
+
+def test_over_tcp_a_rejection_is_sent_once_and_ends_with_its_ack() -> None:
+    net, peer, bob = called("TCP")
+    invite = peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    bob.agent.reject(bob.one(InviteReceived).usage_id, net.now, status=486)
+    net.advance(8)
+    assert len(net.sent(486)) == 1
+    peer.request("ACK", bob, branch=invite.via_top.branch, to_tag=peer.responses()[-1].to.tag)
+    net.advance(0.05)
+    nothing_left(bob)
+
+
+def test_cancel_while_ringing_ends_the_call() -> None:
+    net, peer, bob = called()
+    invite = peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    bob.agent.ring(usage, net.now)
+    net.advance(0.05)
+    cancel = peer.request("CANCEL", bob, branch=invite.via_top.branch)
+    net.advance(0.05)
+    peer.send(cancel, bob)
+    net.advance(0.05)
+    assert peer.statuses("CANCEL") == [200, 200]
+    assert peer.statuses() == [100, 180, 487]
+    tags = {response.to.tag for response in [*peer.responses("CANCEL"), *peer.responses()[1:]]}
+    assert len(tags) == 1
+    assert bob.one(CancelReceived).usage_id == usage
+    with pytest.raises(LocalProtocolError):
+        bob.agent.answer(usage, net.now, body=ANSWER)
+    peer.request("ACK", bob, branch=invite.via_top.branch, to_tag=tags.pop())
+    net.advance(40)
+    nothing_left(bob)
+
+
+def test_cancel_after_the_200_changes_nothing() -> None:
+    net, peer, bob = called()
+    invite = peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    bob.agent.answer(bob.one(InviteReceived).usage_id, net.now, body=ANSWER)
+    net.advance(0.05)
+    peer.request("CANCEL", bob, branch=invite.via_top.branch)
+    net.advance(0.05)
+    assert peer.statuses("CANCEL") == [200]
+    assert 487 not in peer.statuses()
+    assert bob.kinds == ["InviteReceived"]
+    assert bob.agent.counts()["usages"] == 1
+
+
+def test_cancel_of_nothing_gets_481() -> None:
+    net, peer, bob = called()
+    peer.request("CANCEL", bob)
+    net.advance(0.05)
+    assert peer.statuses("CANCEL") == [481]
+    assert bob.kinds == ["MessageRejected"]
+    nothing_left(bob)
+
+
+def test_cancel_is_never_refused_for_what_it_requires() -> None:
+    net, peer, bob = called()
+    invite = peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    peer.request("CANCEL", bob, branch=invite.via_top.branch, headers=[("Require", "nothing")])
+    net.advance(0.05)
+    assert peer.statuses("CANCEL") == [200]
+    assert peer.statuses() == [100, 487]
+
+
+def test_a_bye_to_the_early_dialog_ends_it() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    bob.agent.ring(bob.one(InviteReceived).usage_id, net.now)
+    net.advance(0.05)
+    peer.request("BYE", bob, cseq=2, to_tag=peer.responses()[-1].to.tag)
+    net.advance(0.05)
+    assert peer.statuses("BYE") == [200]
+    assert peer.statuses() == [100, 180, 487]
+    assert bob.kinds == ["InviteReceived", "ByeReceived"]
+
+
+def test_the_same_invite_by_another_path_gets_482() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, branch="z9hG4bKone", body=OFFER)
+    peer.request("INVITE", bob, branch="z9hG4bKtwo", body=OFFER)
+    net.advance(0.05)
+    assert peer.statuses() == [100, 482]
+    assert len(bob.of(InviteReceived)) == 1
+
+
+def test_beyond_the_limit_an_invite_gets_503_and_leaves_no_trace() -> None:
+    net = Network(limits=UserAgentLimits(usages=1, retry_after_s=7))
+    peer, bob = net.peer(), net.phone("bob")
+    peer.request("INVITE", bob, call_id="one", body=OFFER)
+    net.advance(0.05)
+    before = bob.agent.counts()
+    invite = peer.request("INVITE", bob, call_id="two", body=OFFER)
+    peer.send(invite, bob)
+    net.advance(0.05)
+    assert peer.statuses() == [100, 503, 503]
+    first, second = peer.responses()[1:]
+    assert first.headers.get("Retry-After") == "7"
+    assert first.to.tag == second.to.tag
+    assert bob.agent.counts() == before
+    assert [event.status for event in bob.of(MessageRejected)] == [503, 503]
+
+
+@pytest.mark.parametrize("status", [99, 100, 200, 300])
+def test_ring_takes_only_what_rings(status: int) -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    with pytest.raises(LocalProtocolError):
+        bob.agent.ring(bob.one(InviteReceived).usage_id, net.now, status=status)
+
+
+@pytest.mark.parametrize("status", [180, 200])
+def test_reject_takes_only_what_rejects_and_spoils_nothing(status: int) -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    with pytest.raises(LocalProtocolError):
+        bob.agent.reject(usage, net.now, status=status)
+    bob.agent.answer(usage, net.now, body=ANSWER)
+    net.advance(0.05)
+    assert peer.statuses() == [100, 200]
+
+
+def test_a_line_break_in_an_application_header_raises_and_spoils_nothing() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    with pytest.raises(LocalProtocolError):
+        bob.agent.answer(usage, net.now, body=ANSWER, headers=[("X-Note", "a\r\nVia: b")])
+    bob.agent.answer(usage, net.now, body=ANSWER)
+    net.advance(0.05)
+    assert peer.statuses() == [100, 200]
