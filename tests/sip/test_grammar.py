@@ -15,6 +15,7 @@ from offhook.sip.grammar import (
     parse_params,
     parse_port,
     quote,
+    readable_params,
     split_list,
     unquote,
 )
@@ -65,6 +66,19 @@ def test_what_is_no_parameter_is_refused_and_says_where(text: str) -> None:
 def test_params_are_written_as_they_were_read() -> None:
     text = ';lr;a="b c";d=e'
     assert format_params(parse_params(text, "Via")) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "readable"),
+    [
+        ("", ""),
+        (";;,;,,", ""),
+        (' ;; a = "b;" ;=;c, ;d', ';a="b;";c;d'),
+        (";branch=z9hG4bK1;rport", ";branch=z9hG4bK1;rport"),
+    ],
+)
+def test_what_is_readable_among_rubbish(text: str, readable: str) -> None:
+    assert readable_params(text) == readable
 
 
 def test_param_value_tells_absent_flag_and_value_apart() -> None:

@@ -57,7 +57,7 @@ def test_accepted_and_written_as_it_came(name: str) -> None:
 
 
 def test_an_address_without_brackets_in_the_request_uri_is_a_bad_request() -> None:
-    """§4.2: "A SIP implementation receiving this request should respond with a 400 Bad Request error"."""
+    """§4.2: to be answered with a 400 (Bad Request)."""
     with pytest.raises(MalformedRequest) as refused:
         parse_message(octets("ipv6-bad"))
     assert refused.value.status == 400

@@ -175,6 +175,9 @@ def test_whatever_parses_is_written_and_read_back_as_itself(text: str) -> None:
     try:
         uri = SipUri.parse(text)
     except SipParseError:
+        with pytest.raises(SipParseError):
+            SipUri.check(text)
         return
+    SipUri.check(text)
     assert SipUri.parse(str(uri)) == uri
     assert same_uri(uri, uri)

@@ -294,8 +294,9 @@ class Via:
         named: dict[str, str | None] = {}
         others = []
         for key, value in parse_params(text[match.end() :], field):
-            if key.lower() in _VIA_NAMED:
-                named[key.lower()] = value
+            lower = key.lower()
+            if lower in _VIA_NAMED:
+                named[lower] = value
             else:
                 others.append((key, value))
         received = named.get("received")

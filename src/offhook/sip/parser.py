@@ -15,7 +15,7 @@ from offhook.model.errors import SipParseError
 from offhook.sip.grammar import BLANK, is_token, parse_number, readable_params, split_list
 from offhook.sip.headers import Field, Headers, NameAddr, Via, field_of, known_name
 from offhook.sip.message import Request, Response, SipMessage
-from offhook.sip.uri import is_sip
+from offhook.sip.uri import SipUri, is_sip
 
 MAX_HEADER_SECTION_BYTES = 65_536
 """Start line and headers. A UDP datagram cannot carry more; a stream shall not either."""
@@ -131,7 +131,7 @@ class _Head(NamedTuple):
 def _read_head(raw: bytes) -> _Head:
     """Start line and fields, unfolded, nothing interpreted. Raises SipParseError."""
     if len(raw) > MAX_HEADER_SECTION_BYTES:
-        raise SipParseError("start-line", f"headers longer than {MAX_HEADER_SECTION_BYTES} octets", 513)
+        raise _head_too_long()
     lines = _lines(raw)
     if len(lines) - 1 > MAX_HEADERS:
         raise SipParseError("start-line", f"more than {MAX_HEADERS} headers", 513)
@@ -140,6 +140,10 @@ def _read_head(raw: bytes) -> _Head:
     if raw.count(b"\n") != raw.count(_CRLF) or raw.count(b"\r") != raw.count(_CRLF):
         raise SipParseError("start-line", "a CR or LF that does not end a line")
     return _Head(lines[0], Headers.of_fields([_field(line) for line in lines[1:]]))
+
+
+def _head_too_long() -> SipParseError:
+    return SipParseError("start-line", f"headers longer than {MAX_HEADER_SECTION_BYTES} octets", 513)
 
 
 def _lines(raw: bytes) -> list[str]:
@@ -203,11 +207,12 @@ def _request(head: _Head, body: bytes) -> Request:
 
 
 def _check_request_uri(request: Request) -> None:
-    if _ABSOLUTE_URI.fullmatch(request.uri) is None:
-        raise SipParseError("start-line", f"not a Request-URI: {request.uri[:80]!r}")
-    # §19.1.1, table 1: a Request-URI has no headers. Other schemes are for the user agent to refuse (416).
+    """Other schemes are for the user agent to refuse (416), as long as they are URIs."""
+    # §19.1.1, table 1: a Request-URI has no headers
     if is_sip(request.uri) and request.sip_uri.headers:
         raise SipParseError("start-line", "headers in the Request-URI")
+    if _ABSOLUTE_URI.fullmatch(request.uri) is None:
+        raise SipParseError("start-line", f"not a Request-URI: {request.uri[:80]!r}")
 
 
 def _check_headers(message: SipMessage) -> None:
@@ -242,7 +247,7 @@ def _addresses(headers: Headers, name: str) -> list[str]:
 def _check_target(address: NameAddr) -> None:
     """These become remote targets and route sets: a SIP URI in them must be one."""
     if is_sip(address.uri):
-        address.sip_uri()
+        SipUri.check(address.uri)
 
 
 # ── what can still be answered ───────────────────────────────────────────────────────────────────────────
@@ -294,6 +299,14 @@ def _mended(via: str) -> str | None:
 # ── streams ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class _Pending(NamedTuple):
+    """A message of a stream whose body is still to come."""
+
+    head: _Head
+    raw_head: bytes
+    body_length: int
+
+
 class StreamParser:
     """Cuts a TCP or TLS stream into messages (§18.3). Holds at most ``MAX_BUFFER_BYTES``, however it is fed.
 
@@ -302,21 +315,19 @@ class StreamParser:
     is lost, after which everything is ignored.
     """
 
-    __slots__ = ("_body_length", "_broken", "_buffer", "_head", "_raw_head", "_scanned")
+    __slots__ = ("_broken", "_buffer", "_pending", "_scanned")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0
         """Octets of the buffer known not to hold the end of a head."""
-        self._head: _Head | None = None
-        self._raw_head = b""
-        self._body_length = 0
+        self._pending: _Pending | None = None
         self._broken = False
 
     @property
     def buffered(self) -> int:
         """Octets held back of a message that is not complete."""
-        return len(self._buffer) + len(self._raw_head)
+        return len(self._buffer) + (0 if self._pending is None else len(self._pending.raw_head))
 
     def feed(self, data: bytes) -> list[StreamItem]:
         items: list[StreamItem] = []
@@ -332,14 +343,16 @@ class StreamParser:
     def _next(self) -> StreamItem | None:
         if self._broken:
             return None
-        if self._head is None and self._take_line_breaks():
-            return _KEEP_ALIVE
-        try:
-            if self._head is None and not self._take_head():
-                return None
-        except SipParseError as error:
-            return self._break(error)
-        return self._take_message() if len(self._buffer) >= self._body_length else None
+        if self._pending is None:
+            if self._take_line_breaks():
+                return _KEEP_ALIVE
+            try:
+                self._pending = self._take_head()
+            except SipParseError as error:
+                return self._break(error)
+        if self._pending is None or len(self._buffer) < self._pending.body_length:
+            return None
+        return self._take_message(self._pending)
 
     def _take_line_breaks(self) -> bool:
         """RFC 5626 §3.5.1: a double CRLF between messages is a ping. RFC 3261 §7.5: a single one is nothing."""
@@ -350,40 +363,38 @@ class StreamParser:
             del self._buffer[:2]
         return False
 
-    def _take_head(self) -> bool:
-        """Whether a head is complete; it and its body's length are then noted. Raises SipParseError."""
+    def _take_head(self) -> _Pending | None:
+        """The next head, or None while it is incomplete. Raises SipParseError, blamed."""
         if _HEAD_END.startswith(self._buffer):
-            return False  # nothing yet, or perhaps a ping
+            return None  # nothing yet, or perhaps a ping
         end = self._buffer.find(_HEAD_END, self._scanned)
+        if end < 0 and len(self._buffer) > MAX_HEADER_SECTION_BYTES + 3:
+            raise _blame(_head_too_long(), bytes(self._buffer))
         if end < 0:
             self._scanned = max(0, len(self._buffer) - 3)
-            if len(self._buffer) > MAX_HEADER_SECTION_BYTES + 3:
-                raise SipParseError("start-line", f"headers longer than {MAX_HEADER_SECTION_BYTES} octets", 513)
-            return False
-        self._raw_head = bytes(self._buffer[:end])
+            return None
+        raw_head = bytes(self._buffer[:end])
         del self._buffer[: end + 4]
         self._scanned = 0
-        self._head = _read_head(self._raw_head)
-        self._body_length = _stream_body_length(self._head.headers)
-        return True
-
-    def _take_message(self) -> StreamItem:
-        head, raw_head = self._head, self._raw_head
-        assert head is not None
-        body = bytes(self._buffer[: self._body_length])
-        del self._buffer[: self._body_length]
-        self._head, self._raw_head = None, b""
         try:
-            return _assemble(head, body)
+            head = _read_head(raw_head)
+            return _Pending(head, raw_head, _stream_body_length(head.headers))
         except SipParseError as error:
-            return _blame(error, raw_head)
+            raise _blame(error, raw_head) from None
+
+    def _take_message(self, pending: _Pending) -> StreamItem:
+        body = bytes(self._buffer[: pending.body_length])
+        del self._buffer[: pending.body_length]
+        self._pending = None
+        try:
+            return _assemble(pending.head, body)
+        except SipParseError as error:
+            return _blame(error, pending.raw_head)
 
     def _break(self, error: SipParseError) -> Broken:
-        blamed = _blame(error, self._raw_head or bytes(self._buffer))
         self._broken = True
         self._buffer.clear()
-        self._raw_head = b""
-        return Broken(blamed)
+        return Broken(error)
 
 
 _KEEP_ALIVE = KeepAlive()

@@ -14,7 +14,7 @@ _VISIBLE = r"^\x00-\x20\x7f<>\""
 
 _SIP_URI = re.compile(
     rf"([sS][iI][pP][sS]?):(?:([{_VISIBLE}@:]++)(?::([{_VISIBLE}@]*+))?@)?"
-    rf"({HOST})(?::([0-9]{{1,10}}))?((?:;[{_VISIBLE}?]*)?)(?:\?([{_VISIBLE}]*))?"
+    rf"({HOST})(?::([0-9]{{1,10}}))?((?:;[{_VISIBLE};=?]++[{_VISIBLE};?]*+)*+)(?:\?([{_VISIBLE}]*))?"
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -83,6 +83,14 @@ class SipUri:
             headers=headers or "",
         )
 
+    @staticmethod
+    def check(text: str) -> None:
+        """Raises what ``parse`` would raise, for half the price."""
+        match = _SIP_URI.fullmatch(text)
+        if match is None:
+            raise _no_sip_uri(text)
+        parse_port(match[5], "uri")
+
     def param(self, name: str) -> str | None:
         """The unescaped value of a parameter: "" for a flag, None when absent. ``name`` in lower case."""
         for key, value in self.params:
@@ -105,14 +113,8 @@ def _no_sip_uri(text: str) -> SipParseError:
 
 
 def _uri_params(text: str) -> Params:
-    """``;name=value`` of a URI: no white space, no quotes (the caller has checked)."""
-    params: list[tuple[str, str | None]] = []
-    for piece in text[1:].split(";"):
-        name, equals, value = piece.partition("=")
-        if not name:
-            raise SipParseError("uri", "an empty parameter")
-        params.append((name, value if equals else None))
-    return tuple(params)
+    pieces = [piece.partition("=") for piece in text[1:].split(";")]
+    return tuple((name, value if equals else None) for name, equals, value in pieces)
 
 
 def same_uri(a: SipUri, b: SipUri) -> bool:
