@@ -73,7 +73,7 @@ def test_whatever_arrives_is_read_or_refused(data: bytes) -> None:
 
 @pytest.mark.soak
 @given(data=st.binary(max_size=4000) | _lines | _mutated())
-@settings(max_examples=200_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100_000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_arrives_is_read_or_refused_for_minutes(data: bytes) -> None:
     holds(data)
 

@@ -7,6 +7,8 @@ from offhook.model.errors import SdpError
 from offhook.sdp.description import (
     MAX_ATTRIBUTES,
     MAX_DESCRIPTION_BYTES,
+    MAX_FORMATS,
+    MAX_LINES,
     MAX_MEDIA,
     Attribute,
     Connection,
@@ -192,6 +194,11 @@ def test_the_limits_hold_and_are_reached() -> None:
     assert len(described(SMALLEST + attribute * MAX_ATTRIBUTES).attributes) == MAX_ATTRIBUTES
     too_many = SMALLEST + attribute * 200 + (media + attribute * 60)
     assert refusal(too_many).problem == f"more than {MAX_ATTRIBUTES} attributes"
+    bandwidth = "\nb=X-Y:1"
+    assert len(described(SMALLEST + bandwidth * (MAX_LINES - 4)).bandwidths) == MAX_LINES - 4
+    assert refusal(SMALLEST + bandwidth * (MAX_LINES - 3)).problem == f"more than {MAX_LINES} lines"
+    assert len(described(SMALLEST + media + " 0" * (MAX_FORMATS - 1)).media[0].formats) == MAX_FORMATS
+    assert refusal(SMALLEST + media + " 0" * MAX_FORMATS).problem == f"more than {MAX_FORMATS} formats"
     filled = sdp(SMALLEST) + b"i=" + b"x" * (MAX_DESCRIPTION_BYTES - len(sdp(SMALLEST)) - 2)
     assert len(filled) == MAX_DESCRIPTION_BYTES
     assert len(parse(filled).title or "") > 65_000

@@ -20,6 +20,11 @@ MAX_MEDIA = 32
 MAX_ATTRIBUTES = 256
 """Of the whole description: a browser's audio and video together have about 150."""
 
+MAX_LINES = 1_000
+"""Ten thousand empty ones would hold the loop up for as long as a packet takes."""
+MAX_FORMATS = 128
+"""Of one ``m=`` line: RTP has as many payload types."""
+
 _MAX_PORT = 65_535
 _SHOWN = 120  # characters of an offending line that an error carries
 
@@ -126,6 +131,8 @@ def parse(data: bytes) -> SessionDescription:
     """
     if len(data) > MAX_DESCRIPTION_BYTES:
         raise SdpError("", f"longer than {MAX_DESCRIPTION_BYTES} bytes")
+    if data.count(b"\n") > MAX_LINES:
+        raise SdpError("", f"more than {MAX_LINES} lines")
     lines = _lines(data.decode("utf-8", "surrogateescape"))
     _check_limits(lines)
     bounds = [*(index for index, line in enumerate(lines) if line.letter == "m"), len(lines)]
@@ -224,6 +231,8 @@ def _media(lines: list[_Line]) -> MediaDescription:
 
 def _media_line(line: _Line) -> tuple[str, int, int, str, tuple[str, ...]]:
     kind, port, protocol, *formats = _words(line, at_least=3)
+    if len(formats) > MAX_FORMATS:
+        raise line.error(f"more than {MAX_FORMATS} formats")
     number, slash, count = port.partition("/")
     return kind, _port(line, number), _port(line, count) if slash else 1, protocol, tuple(formats)
 
