@@ -56,6 +56,7 @@ class WorkBudget:
 
     def _open_window(self) -> None:
         self._refill = None
+        self._window_ends = time.monotonic() + WINDOW_S
         self._spent_s = 0.0
         waiting, self._waiting = self._waiting, []
         for resume in waiting:
