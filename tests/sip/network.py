@@ -20,6 +20,7 @@ from itertools import count
 from random import Random
 from typing import TypeVar
 
+from offhook.model.errors import LocalProtocolError
 from offhook.sip.events import Address, Flow, Hop, Inbound, Outbound, SipEvent, Transport
 from offhook.sip.headers import NameAddr
 from offhook.sip.message import Request, Response, SipMessage, response_to, serialize
@@ -217,7 +218,7 @@ class Phone:
 
     @property
     def identity(self) -> NameAddr:
-        return NameAddr(uri=f"sip:{self.name}@{self.address.host}")
+        return NameAddr(uri=str(SipUri(user=self.name, host=self.address.host)))
 
     def pump(self) -> None:
         """Send and take events until there is nothing left of either."""
@@ -260,6 +261,14 @@ class Phone:
         """The only event of that kind so far."""
         (event,) = self.of(kind)
         return event
+
+    def attempt(self, command: str, usage_id: int, **arguments: object) -> bool:
+        """Give a command that may come too late; False: it did."""
+        try:
+            getattr(self.agent, command)(usage_id, self.network.now, **arguments)
+        except LocalProtocolError:
+            return False
+        return True
 
     @property
     def kinds(self) -> list[str]:
