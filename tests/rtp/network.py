@@ -29,11 +29,6 @@ class Sent:
     ssrc: int = 0xABCD
 
 
-def numbered(index: int) -> bytes:
-    """A frame that carries ``index`` in its first two bytes and is not quiet."""
-    return bytes([index >> 8 & 0x7F, index & 0xFF]) + bytes([1]) * (FRAME - 2)
-
-
 def stream(
     packets: int,
     *,
@@ -149,7 +144,7 @@ def play(
 
 
 def listener() -> JitterBuffer:
-    return JitterBuffer(quiet=lambda frame: frame[-1] == QUIET)
+    return JitterBuffer(quiet=lambda frame: frame[0] == QUIET)
 
 
 def deliver(buffer: JitterBuffer, reception: Reception, packet: Sent) -> None:

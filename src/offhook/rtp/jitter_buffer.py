@@ -50,6 +50,11 @@ _SPACING_TICKS = ((200, 2), (60, 5), (0, 10))
 
 _INSERT_SPACING_TICKS = 3
 
+_LEAVE_OUT_FROM_MS = 20
+_INSERT_BELOW_MS = -15
+"""How far the delay may stray from its target; playing starts within ±10 ms, so noise changes nothing.
+A packet that came too late takes the lower bound to 0 until the delay has changed."""
+
 
 class Gap(Enum):
     """What a tick gets when there is no frame to play."""
@@ -70,6 +75,7 @@ class JitterBuffer:
         self._half = frame_samples // 2
         self._clock_hz = clock_hz
         self._per_ms = clock_hz // 1000
+        self._most_excess = _LEAVE_OUT_FROM_MS * self._per_ms
         self._ahead, self._behind = -MOST_AHEAD_S * clock_hz, MOST_BEHIND_S * clock_hz
         self._most_payload = MAX_PAYLOAD_MS * self._per_ms
         self._running_ticks = RUNNING_MS * self._per_ms // frame_samples
@@ -92,10 +98,10 @@ class JitterBuffer:
         self._ideal = 0.0
         self._cursor: int | None = None  # the timestamp to play next; None while filling
         self._empty_ticks = self._running_ticks
-        self._ticks_since_change = 0
         self._interlude = False
         self._next_sequence = -1
         self._end = 0
+        self._note_change()
 
     def reset(self) -> None:
         """Forget the stream: another one begins (new SSRC, jump of the numbering, new codec)."""
@@ -191,6 +197,7 @@ class JitterBuffer:
             at = cursor
             if not payload:
                 self.late += 1
+                self._least_excess = 0
                 return
         if len(pieces) >= MAX_PIECES:
             self.overflows += 1
@@ -220,7 +227,7 @@ class JitterBuffer:
             if len(piece) != self._frame:
                 return self._mend(cursor, piece, excess, due_s)
         self._empty_ticks = 0
-        if -self._half <= excess < self._frame:
+        if self._least_excess <= excess < self._most_excess:
             self._cursor = cursor + self._frame
             return piece
         return self._adapt(cursor, piece, excess)
@@ -237,7 +244,7 @@ class JitterBuffer:
             first = min(self._pieces)
             if due_s * self._clock_hz - first >= self._ideal - self._half:
                 self._cursor = first
-                self._ticks_since_change = 0
+                self._note_change()
                 return self.pull(due_s)
         return self._absent()
 
@@ -254,7 +261,7 @@ class JitterBuffer:
         if excess > 0:
             return self._leave_out(cursor, piece, quiet)
         self._pieces[cursor] = piece
-        self._ticks_since_change = 0
+        self._note_change()
         self.inserted += 1
         return piece if quiet else Gap.LOST
 
@@ -266,10 +273,14 @@ class JitterBuffer:
                 self._pieces[following_at] = following
             return piece
         self._cursor = following_at + self._frame
-        self._ticks_since_change = 0
+        self._note_change()
         self.left_out += 1
         self.spliced = None if quiet else piece
         return following
+
+    def _note_change(self) -> None:
+        self._ticks_since_change = 0
+        self._least_excess = _INSERT_BELOW_MS * self._per_ms
 
     def _spacing(self, excess: float) -> int:
         excess_ms = excess / self._per_ms
@@ -290,9 +301,9 @@ class JitterBuffer:
             return frame
         if self._empty_ticks:
             return self._catch_up(cursor, following, due_s)
-        if excess < -self._half and not silent:
+        if excess < self._least_excess and not silent:
             # It may yet come: the delay is to grow anyway.
-            self._ticks_since_change = 0
+            self._note_change()
             self.inserted += 1
             return Gap.LOST
         return self._cross(cursor, following, max(0, int(excess)) if silent else 0, silent, due_s)

@@ -55,7 +55,7 @@ class Reception:
             self.received += 1
             return Admission.FRESH
         if ssrc == self.ssrc and (behind := -ahead & 0xFFFF) <= MAX_MISORDER:
-            return self._admit_late(1 << behind)
+            return self._admit_late(behind)
         return self._admit_stranger(ssrc, sequence)
 
     @property
@@ -81,11 +81,12 @@ class Reception:
         self._reported_received = self.received
         return min(255, (lost << 8) // expected) if expected > 0 and lost > 0 else 0
 
-    def _admit_late(self, bit: int) -> Admission:
-        if self._seen & bit:
+    def _admit_late(self, behind: int) -> Admission:
+        if self._seen >> behind & 1:
             self.duplicates += 1
             return Admission.DUPLICATE
-        self._seen |= bit
+        self._seen |= 1 << behind
+        self._base = min(self._base, self._extended - behind)  # the first to arrive was not the first sent
         self.received += 1
         self.reordered += 1
         return Admission.FRESH
@@ -101,7 +102,6 @@ class Reception:
         self.ssrc = ssrc
         self._suspect = None
         self._highest = self._extended = self._base = sequence
-        # What came before the first packet was not asked for: late ones of it count as doubled.
-        self._seen = _SEEN_MASK
+        self._seen = 1
         self.received += 1
         return Admission.RESTART
