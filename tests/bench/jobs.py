@@ -1,0 +1,35 @@
+"""What the generator process is asked, and what it answers: one JSON line each way."""
+
+from __future__ import annotations
+
+import msgspec
+from tests.bench.figures import MediaRun, SetupRun, SubjectName
+
+
+class MediaJob(msgspec.Struct, frozen=True, kw_only=True, tag="media"):
+    """Carry calls for a while. With ``sip_port``, calls are set up; otherwise RTP goes to ``echo_ports``."""
+
+    subject: SubjectName
+    server_pid: int
+    calls: int
+    seconds: float
+    settle_s: float
+    """From the last call's start to the window."""
+    setups_per_s: float = 40.0
+    """Slow enough that a set-up disturbs no other."""
+    sip_port: int | None = None
+    echo_ports: tuple[int, ...] = ()
+
+
+class SetupJob(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
+    """Place calls at a steady rate; each is held for a moment, then ended."""
+
+    server_pid: int
+    sip_port: int
+    rate_per_s: float
+    seconds: float
+    hold_s: float = 0.5
+
+
+Job = MediaJob | SetupJob
+Result = MediaRun | SetupRun

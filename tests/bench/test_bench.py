@@ -1,0 +1,54 @@
+"""The benchmark measures the real server: a small run of it, looked at closely."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tests.bench.bench import Plan, run
+from tests.bench.figures import Report
+from tests.bench.subject import BUILD
+from tests.bench.table import table
+
+PACKETS_PER_SECOND = 50
+
+
+@pytest.fixture(autouse=True)
+def _build_folder() -> None:
+    BUILD.mkdir(parents=True, exist_ok=True)
+
+
+def written(name: str) -> Report:
+    return msgspec.json.decode((BUILD / f"{name}.json").read_bytes(), type=Report)
+
+
+def test_two_calls_and_the_floor_beside_them() -> None:
+    plan = Plan(name="smoke", calls=(2,), seconds=1.0, settle_s=0.2, floors=("floor_epoll",), setup_rates=())
+    report = run(plan)
+    assert written("smoke") == report
+    assert [(one.subject, one.calls) for one in report.media] == [("floor_epoll", 2), ("offhook", 2)]
+    for one in report.media:
+        assert one.packets.sent == pytest.approx(2 * PACKETS_PER_SECOND, abs=10)
+        assert one.packets.received == pytest.approx(2 * PACKETS_PER_SECOND, abs=30)
+        assert (one.packets.lost, one.packets.silent, one.packets.dropped_unread) == (0, 0, 0)
+        assert 10 < one.gap_ms.p50 < 30
+        assert one.gap_ms.p50 <= one.gap_ms.p99 <= one.gap_ms.max
+        assert 0 < one.cpu.percent_per_call < 50
+        assert one.memory.loaded_kb > 10_000
+    floor, offhook = report.media
+    assert floor.setups is None
+    assert offhook.setups is not None
+    assert (offhook.setups.offered, offhook.setups.answered, offhook.setups.failed) == (2, 2, 0)
+    assert [(ratio.calls, ratio.floor) for ratio in report.ratios] == [(2, "floor_epoll")]
+    assert "offhook      2" in table(report)
+
+
+def test_setups_climb_until_the_list_ends() -> None:
+    plan = Plan(name="smoke-rates", calls=(), floors=(), setup_rates=(5.0, 10.0), setup_seconds=0.6)
+    report = run(plan)
+    assert [(one.rate_per_s, one.setups.offered, one.setups.answered) for one in report.setup_rates] == [
+        (5.0, 3, 3),
+        (10.0, 6, 6),
+    ]
+    assert all(one.ms_of_cpu_per_call > 0 and one.setups.ms.p50 > 0 for one in report.setup_rates)
+    assert report.highest_clean_rate_per_s == 10.0
+    assert "highest clean rate: 10 set-ups per second" in table(report)
