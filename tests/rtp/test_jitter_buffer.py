@@ -6,9 +6,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rtp.captures import udp_payloads
 from tests.rtp.network import FRAME, QUIET, Sent, audio, deliver, impair, listener, play, position, stream
+from tests.vectors.location import vectors
 
 from offhook.rtp.jitter_buffer import LEAST_DELAY_MS, MAX_PIECES, MOST_DELAY_MS, RUNNING_MS, Gap, JitterBuffer
+from offhook.rtp.packet import parse_packet
 from offhook.rtp.reception import Reception
 
 QUIET_FRAME = bytes([QUIET]) * FRAME
@@ -200,6 +203,27 @@ def test_the_delay_never_grows_beyond_what_a_conversation_bears() -> None:
     buffer = listener()
     play(impair(stream(500), delay=1000, jitter=1000), buffer=buffer)
     assert buffer.target_delay_ms <= MOST_DELAY_MS
+
+
+def test_captured_speech_in_packets_of_30_ms_comes_out_whole() -> None:
+    datagrams = udp_payloads(vectors("pcap", "sipp", "g711a.pcap").read_bytes())
+    packets = [packet for packet in map(parse_packet, datagrams) if packet is not None]
+    assert {len(packet.payload) for packet in packets} == {240}
+    sent = [
+        Sent(
+            at=100 + index * 0.03,
+            sequence=packet.sequence,
+            timestamp=packet.timestamp,
+            payload=packet.payload,
+            marker=packet.marker,
+            ssrc=packet.ssrc,
+        )
+        for index, packet in enumerate(packets)
+    ]
+    whole = b"".join(packet.payload for packet in packets)
+    heard = b"".join(play(sent).audio)
+    assert heard == whole[: len(heard)]
+    assert len(whole) - len(heard) < FRAME
 
 
 HOSTILE = st.builds(
