@@ -16,6 +16,7 @@ MARGIN_DB = 6.0
 
 _BLOCK_PACKETS = 25
 _BLOCKS = 4
+_NOTHING = float("inf")
 """The noise is the quietest packet of the last two seconds; speech has gaps within that time."""
 
 
@@ -26,7 +27,8 @@ class SpeechLevel:
         self._table = LOUDNESS[encoding]
         self._least = loudness_of(LEAST_DBM0)
         self._factor = 10 ** (MARGIN_DB / 40)  # loudness is the root of amplitude
-        self._minima = [float("inf")] * _BLOCKS
+        self._quiet = self._least / self._factor  # what a line is taken for until it was heard
+        self._minima = [self._quiet] * _BLOCKS
         self._packets = 0
         self._threshold = self._least
 
@@ -43,9 +45,8 @@ class SpeechLevel:
     def _learn(self, loudness: float) -> None:
         if loudness > 0:  # digital silence is a muted sender, not the noise of the line
             self._minima[-1] = min(self._minima[-1], loudness)
-        # An unheard line is taken for a quiet one.
-        floor = min(self._minima)
-        self._threshold = max(self._least, floor * self._factor) if floor != float("inf") else self._least
         if self._packets == _BLOCK_PACKETS:
             self._packets = 0
-            self._minima = [*self._minima[1:], float("inf")]
+            heard = self._minima[-1] != _NOTHING
+            self._minima = [*self._minima[1:-1], self._minima[-1] if heard else self._quiet, _NOTHING]
+        self._threshold = max(self._least, min(self._minima) * self._factor)
