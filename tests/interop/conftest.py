@@ -1,0 +1,87 @@
+"""Real clients for the tests of this folder; whatever a fixture starts ends with its test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.interop.baresip import Baresip
+from tests.interop.linphone import Linphone
+from tests.interop.rtp_phone import RtpPhone
+from tests.interop.sippers import SippRun
+from tests.interop.tools import folder
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test below this folder is an interop test."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+
+
+@pytest.fixture
+def new_folder() -> Iterator[Callable[[str], Path]]:
+    """``new_folder(name) -> Path``, emptied at the end."""
+    with contextlib.ExitStack() as cleanup:
+        yield lambda name: cleanup.enter_context(folder(name))
+
+
+@pytest.fixture
+async def cleanup() -> AsyncIterator[contextlib.AsyncExitStack]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def sipp(new_folder: Callable[[str], Path], cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[SippRun]]:
+    """``await sipp(scenario, to=...)``: see ``SippRun.start``."""
+
+    async def start(scenario: str, **options: Any) -> SippRun:
+        run = await SippRun.start(new_folder("sipp"), scenario, **options)
+        cleanup.push_async_callback(run.program.stop)
+        return run
+
+    return start
+
+
+@pytest.fixture
+def baresip(new_folder: Callable[[str], Path], cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[Baresip]]:
+    """``await baresip(speaks=...)``: see ``Baresip.start``."""
+
+    async def start(**options: Any) -> Baresip:
+        one = await Baresip.start(new_folder("baresip"), **options)
+        cleanup.push_async_callback(one.close)
+        return one
+
+    return start
+
+
+@pytest.fixture
+def linphone(
+    new_folder: Callable[[str], Path], cleanup: contextlib.AsyncExitStack
+) -> Callable[..., Awaitable[Linphone]]:
+    """``await linphone(speaks=...)``: see ``Linphone.start``."""
+
+    async def start(**options: Any) -> Linphone:
+        one = await Linphone.start(new_folder("linphone"), **options)
+        cleanup.push_async_callback(one.close)
+        return one
+
+    return start
+
+
+@pytest.fixture
+def rtp_phone(cleanup: contextlib.AsyncExitStack) -> Callable[..., RtpPhone]:
+    """``rtp_phone(host)``: see ``RtpPhone.open``."""
+
+    def open_one(host: str = "127.0.0.1") -> RtpPhone:
+        one = RtpPhone.open(host)
+        cleanup.push_async_callback(one.close)
+        return one
+
+    return open_one

@@ -1,0 +1,116 @@
+"""linphone 5.1's console without a sound card: driven on its standard input, it plays and records WAV files.
+
+It has a HOME of its own with a null ALSA device. (``linphonecsh`` would share one socket among all tests.)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.interop.program import Program
+from tests.interop.speech import Samples, read_wav
+from tests.interop.tools import free_sip_port, needs
+
+_ASOUNDRC = "pcm.!default { type null }\nctl.!default { type null }\n"
+_RC = """\
+[sip]
+sip_port={udp_port}
+sip_tcp_port={tcp_port}
+sip_tls_port=0
+use_ipv6={ipv6}
+contact="linphone" <sip:linphone@{host}:{port};transport={transport}>
+[rtp]
+audio_rtp_port={rtp_port}
+[sound]
+echocancellation=0
+[video]
+enabled=0
+capture=0
+display=0
+"""
+
+
+class Linphone:
+    """One running console."""
+
+    def __init__(self, program: Program, where: Path, uri: str) -> None:
+        self.program = program
+        self.uri = uri
+        self._where = where
+
+    @classmethod
+    async def start(
+        cls,
+        where: Path,
+        *,
+        speaks: Path,
+        transport: str = "udp",
+        answers: bool = True,
+        host: str = "127.0.0.1",
+        ipv6: bool = False,
+    ) -> Linphone:
+        """``speaks``: 8 kHz mono WAV. ``ipv6``: as installed, linphone writes an IPv6 address into its SDP."""
+        needs("linphonec")
+        port, rtp_port = free_sip_port(host), free_sip_port(host)
+        (where / ".local" / "share" / "linphone").mkdir(parents=True)
+        (where / ".asoundrc").write_text(_ASOUNDRC)
+        (where / "rc").write_text(
+            _RC.format(
+                udp_port=port if transport == "udp" else 0,
+                tcp_port=port if transport == "tcp" else 0,
+                ipv6=int(ipv6),
+                host=host,
+                port=port,
+                transport=transport,
+                rtp_port=rtp_port,
+            )
+        )
+        flags = ["-a"] if answers else []
+        program = await Program.start(
+            *("linphonec", "-c", str(where / "rc"), "-d", "6", "-l", str(where / "log"), *flags),
+            cwd=where,
+            env={**os.environ, "HOME": str(where)},
+        )
+        one = cls(program, where, f"sip:linphone@{host}:{port};transport={transport}")
+        async with program.stopped_on_failure():
+            await program.says("video is disabled")
+            if transport == "udp":
+                # without this command it opens no listening point for UDP and every call fails
+                await one._command(f"ports sip {port}", "Setting sip port")
+            await one._command("soundcard use files", "Using wav files")
+            await one._command(f"play {speaks}", "play")
+            await one._command(f"record {where / 'out.wav'}", "record")
+        return one
+
+    async def dial(self, uri: str) -> None:
+        await self._command(f"call {uri}", "Establishing call|in progress")
+
+    async def ringing(self, timeout_s: float = 10.0) -> None:
+        await self.program.says("ringing", timeout_s)
+
+    async def established(self, timeout_s: float = 10.0) -> None:
+        await self.program.says("Media streams established", timeout_s)
+
+    async def closed(self, timeout_s: float = 10.0) -> None:
+        await self.program.says(r"Call \d+ with .* (ended|terminated|error)", timeout_s)
+
+    async def send_digits(self, digits: str) -> None:
+        await self.program.type(digits)
+
+    async def hang_up(self) -> None:
+        await self.program.type("terminate")
+
+    def heard(self) -> Samples:
+        """What it recorded; complete once the call is closed."""
+        return read_wav(self._where / "out.wav")
+
+    async def close(self) -> None:
+        if self.program.running:
+            await self.program.type("quit")
+        await self.program.stop()
+
+    async def _command(self, line: str, answer: str) -> None:
+        since = len(self.program.lines)
+        await self.program.type(line)
+        await self.program.says(answer, since=since)

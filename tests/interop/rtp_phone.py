@@ -1,0 +1,140 @@
+"""The media half of a telephone: sends 20 ms of PCMU without pause, speaks and dials, keeps what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+
+import numpy as np
+from tests.interop.speech import RATE_HZ, Samples
+
+from offhook.audio import g711
+from offhook.model.audio import Encoding
+
+FRAME = 160
+FRAME_S = 0.02
+SILENCE = bytes([0xFF]) * FRAME  # PCMU
+TELEPHONE_EVENT = 101
+DIGITS = "0123456789*#ABCD"  # RFC 4733 §3.2: event codes
+EVENT_FRAMES = 8
+_ENCODINGS = {0: Encoding.PCMU, 8: Encoding.PCMA}
+_HEADER = struct.Struct("!BBHII")
+
+
+class RtpPhone:
+    """One audio port. ``remote`` is where to send; None: to whoever sends to us first."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        bound.setblocking(False)
+        self._socket = bound
+        self.port = int(bound.getsockname()[1])
+        self.remote: tuple[str, int] | None = None
+        self.sources: set[tuple[str, int]] = set()
+        self.arrivals: list[float] = []
+        """When each packet of audio came, in monotonic seconds."""
+        self._frames: dict[int, bytes] = {}
+        self._events: dict[int, int] = {}
+        self._queue: list[tuple[int, bool, bytes]] = []
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(bound.fileno(), self._readable)
+        self._sender = loop.create_task(self._send())
+
+    @classmethod
+    def open(cls, host: str = "127.0.0.1") -> RtpPhone:
+        bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        bound.bind((host, 0))
+        return cls(bound)
+
+    async def say(self, samples: Samples) -> None:
+        """Speak; returns when the last packet has left."""
+        encoded = g711.encode(Encoding.PCMU, samples.astype("<i2").tobytes())
+        encoded += bytes([0xFF]) * (-len(encoded) % FRAME)
+        self._queue += [(0, False, encoded[at : at + FRAME]) for at in range(0, len(encoded), FRAME)]
+        await self._sent()
+
+    async def dial(self, digits: str) -> None:
+        """Send telephone-events, each 160 ms and thrice ended (RFC 4733 §2.5.1.4), with 100 ms between."""
+        for digit in digits:
+            code = DIGITS.index(digit)
+            for step in range(1, EVENT_FRAMES + 3):
+                end = 0x80 if step >= EVENT_FRAMES else 0
+                event = struct.pack("!BBH", code, end | 10, min(step, EVENT_FRAMES) * FRAME)
+                self._queue.append((TELEPHONE_EVENT, step == 1, event))
+            self._queue += [(0, False, SILENCE)] * 5
+        await self._sent()
+
+    def heard(self) -> Samples:
+        """All audio so far, by RTP timestamp; what is missing is silence."""
+        if not self._frames:
+            return np.zeros(0)
+        start, end = min(self._frames), max(self._frames) + FRAME
+        samples = np.zeros(end - start)
+        for at, pcm in self._frames.items():
+            samples[at - start : at - start + len(pcm) // 2] = np.frombuffer(pcm, "<i2")
+        return samples
+
+    def digits(self) -> str:
+        """The telephone-events that came, each once however often it was repeated (RFC 4733 §2.5.1.4)."""
+        return "".join(DIGITS[code] for _, code in sorted(self._events.items()))
+
+    async def hears_ms(self, ms: float, timeout_s: float = 10.0) -> None:
+        """Wait until that much audio has come."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.heard()) < ms * RATE_HZ / 1000:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    async def close(self) -> None:
+        self._sender.cancel()
+        await asyncio.gather(self._sender, return_exceptions=True)
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    async def _sent(self) -> None:
+        self._idle.clear()
+        await self._idle.wait()
+
+    async def _send(self) -> None:
+        sequence, timestamp, event_start = 1000, 160_000, 0
+        due = time.monotonic()
+        while True:
+            if self.remote is not None:
+                payload_type, marker, payload = self._queue.pop(0) if self._queue else (0, False, SILENCE)
+                event_start = timestamp if marker else event_start
+                stamp = event_start if payload_type == TELEPHONE_EVENT else timestamp
+                header = _HEADER.pack(0x80, marker << 7 | payload_type, sequence & 0xFFFF, stamp, 0x0FF0C)
+                self._socket.sendto(header + payload, self.remote)
+                sequence, timestamp = sequence + 1, timestamp + FRAME
+            if not self._queue:
+                self._idle.set()
+            due += FRAME_S
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    def _readable(self) -> None:
+        while True:
+            try:
+                packet, source = self._socket.recvfrom(2048)
+            except BlockingIOError:
+                return
+            except ConnectionRefusedError:  # the other side closed its port
+                continue
+            self._take(packet, source[:2])
+
+    def _take(self, packet: bytes, source: tuple[str, int]) -> None:
+        self.sources.add(source)
+        if self.remote is None:
+            self.remote = source
+        _, marked_type, _, timestamp, _ = _HEADER.unpack_from(packet)
+        payload_type = marked_type & 0x7F
+        if payload_type == TELEPHONE_EVENT:
+            self._events[timestamp] = packet[_HEADER.size]
+        encoding = _ENCODINGS.get(payload_type)
+        if encoding is not None:
+            self.arrivals.append(time.monotonic())
+            self._arrived.set()
+            self._frames[timestamp] = g711.decode(encoding, packet[_HEADER.size :])

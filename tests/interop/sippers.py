@@ -1,0 +1,137 @@
+"""SIPp as a client or a server, for the signalling; the media is an ``RtpPhone``'s, whose port goes into the SDP."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.interop.program import Program
+from tests.interop.tools import free_sip_port, needs
+
+SCENARIOS = Path(__file__).parent / "sipp"
+_TRANSPORTS = {
+    "udp": ("-t", "u1"),
+    # by default SIPp counts a call as failed when the other side closes the connection after the last message
+    "tcp": ("-t", "t1", "-max_reconnect", "2", "-reconnect_close", "false"),
+}
+_ENTRY = re.compile(r"^-{40,} \S+ (\d+):(\d+):(\d+\.\d+)\n\w+ message (sent|received) .*:\n\n?", re.MULTILINE)
+DISCARD_PORT = 9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SippMessage:
+    """One message of SIPp's log. ``at_s``: seconds since midnight."""
+
+    at_s: float
+    sent: bool
+    text: str
+
+    @property
+    def start_line(self) -> str:
+        return self.text.partition("\n")[0].strip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SippResult:
+    """``exit_code`` 0: every call went as the scenario says."""
+
+    exit_code: int
+    successful: int
+    failed: int
+    retransmissions: int
+    messages: tuple[SippMessage, ...]
+    errors: str
+
+    def first(self, start: str, *, sent: bool) -> SippMessage:
+        """The first message sent, or received, whose start line begins with ``start``."""
+        for message in self.messages:
+            if message.sent is sent and message.start_line.startswith(start):
+                return message
+        lines = "\n".join(f"{'->' if one.sent else '<-'} {one.start_line}" for one in self.messages)
+        raise AssertionError(f"no {start!r} was {'sent' if sent else 'received'}:\n{lines}\n{self.errors}")
+
+    def assert_all_went_well(self, calls: int = 1) -> None:
+        lines = "\n".join(f"{'->' if one.sent else '<-'} {one.start_line}" for one in self.messages)
+        assert (self.exit_code, self.successful, self.failed) == (0, calls, 0), f"{self.errors}\n{lines}"
+
+
+class SippRun:
+    """SIPp while it runs."""
+
+    def __init__(self, program: Program, where: Path, host: str, port: int) -> None:
+        self.program = program
+        self.host = host
+        self.port = port
+        self._where = where
+
+    @classmethod
+    async def start(
+        cls,
+        where: Path,
+        scenario: str,
+        *,
+        to: tuple[str, int] | None = None,
+        user: str = "demo",
+        transport: str = "udp",
+        calls: int = 1,
+        rate: float = 10,
+        stay_ms: int = 1000,
+        audio_port: int = DISCARD_PORT,
+        host: str = "127.0.0.1",
+        timeout_s: int = 40,
+        keys: Mapping[str, str] | None = None,
+        namespace: str | None = None,
+    ) -> SippRun:
+        """``to`` None: wait for calls. ``stay_ms``: the scenario's pause. ``keys``: more [keywords] of it."""
+        needs("sipp")
+        port = free_sip_port(host) if namespace is None else 5062
+        target = [] if to is None else [f"[{to[0]}]:{to[1]}" if ":" in to[0] else f"{to[0]}:{to[1]}"]
+        chosen = {"audio_port": str(audio_port), **(keys or {})}
+        more = [text for name, value in chosen.items() for text in ("-key", name, value)]
+        arguments = [
+            *("sipp", *target, "-s", user),
+            *("-sf", str(SCENARIOS / f"{scenario}.xml")),
+            *("-i", host, "-p", str(port), *_TRANSPORTS[transport], "-m", str(calls), "-r", str(rate)),
+            *("-d", str(stay_ms), "-timeout", f"{timeout_s}s", "-timeout_error", "-nostdin"),
+            *("-trace_msg", "-message_file", str(where / "messages.log")),
+            *("-trace_err", "-error_file", str(where / "errors.log")),
+            *("-trace_stat", "-stf", str(where / "statistics.csv"), "-fd", "1"),
+            *more,
+        ]
+        program = await Program.start(*arguments, cwd=where, namespace=namespace)
+        if to is None:
+            async with program.stopped_on_failure():
+                await program.listens(transport, port)
+        return cls(program, where, host, port)
+
+    async def result(self, timeout_s: float = 45) -> SippResult:
+        """Wait until all its calls are done."""
+        exit_code = await self.program.ends(timeout_s)
+        counts = self._statistics()
+        return SippResult(
+            exit_code=exit_code,
+            successful=int(counts.get("SuccessfulCall(C)", 0)),
+            failed=int(counts.get("FailedCall(C)", 0)),
+            retransmissions=int(counts.get("Retransmissions(C)", 0)),
+            messages=self.messages(),
+            errors=self._text("errors.log"),
+        )
+
+    def messages(self) -> tuple[SippMessage, ...]:
+        """What it sent and received so far."""
+        parts = _ENTRY.split(self._text("messages.log"))[1:]
+        return tuple(
+            SippMessage(at_s=int(hour) * 3600 + int(minute) * 60 + float(second), sent=way == "sent", text=text)
+            for hour, minute, second, way, text in zip(*[iter(parts)] * 5, strict=True)
+        )
+
+    def _statistics(self) -> Mapping[str, str]:
+        rows = list(csv.DictReader(self._text("statistics.csv").splitlines(), delimiter=";"))
+        return rows[-1] if rows else {}
+
+    def _text(self, name: str) -> str:
+        path = self._where / name
+        return path.read_text("utf-8", "replace") if path.exists() else ""

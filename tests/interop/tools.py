@@ -1,0 +1,82 @@
+"""What the interop tests need of the machine: programs, ports, root. Missing: a failure in CI, else a skip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "tools"
+"""Tools that lie beside the repository; ``OFFHOOK_TOOLS`` names another folder."""
+
+PACKAGES = {
+    "sipp": "sip-tester",
+    "baresip": "baresip-core",
+    "linphonec": "linphone-cli",
+    "flite": "flite",
+    "sox": "sox",
+    "ip": "iproute2",
+    "ethtool": "ethtool",
+}
+
+
+def unavailable(what: str) -> NoReturn:
+    """Say that something is missing: CI installs everything, so there it is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} (CI=true: nothing may be missing)", pytrace=False)
+    pytest.skip(what)
+
+
+def needs(*programs: str) -> None:
+    """Every program must be installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            unavailable(f"{program} is not installed: apt-get install {PACKAGES[program]}")
+
+
+def needs_root() -> None:
+    if os.geteuid() != 0:
+        unavailable("network namespaces need root")
+
+
+def beside(name: str) -> Path:
+    """A tool that lies beside the repository; skips where it is absent (CI has only the repository)."""
+    path = Path(os.environ.get("OFFHOOK_TOOLS", BESIDE)) / name
+    if not path.exists():
+        pytest.skip(f"{name} is not beside the repository (set OFFHOOK_TOOLS to its folder)")
+    return path
+
+
+def free_port(transport: str = "udp", host: str = "127.0.0.1") -> int:
+    """A port nobody has now; the kernel hands out others for a while."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+    with socket.socket(family, kind) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def free_sip_port(host: str = "127.0.0.1") -> int:
+    """One that is free on UDP and TCP alike."""
+    while True:
+        port = free_port("tcp", host)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+
+
+@contextmanager
+def folder(prefix: str) -> Iterator[Path]:
+    """A folder with a short path: some clients cut long ones."""
+    with tempfile.TemporaryDirectory(prefix=f"offhook-{prefix}-") as path:
+        yield Path(path)
