@@ -12,6 +12,7 @@ from offhook import __version__
 from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry, Provider
+from offhook.call.agent_session import Bridges
 from offhook.call.equipment import Equipment, MediaOpener
 from offhook.call.manager import CallManager
 from offhook.call.ports import Directory, EventSink
@@ -55,7 +56,7 @@ class Phone:
 
 def build_phone(
     *,
-    bridges: BridgeRegistry,
+    bridges: Bridges,
     directory: Directory,
     events: EventSink,
     max_calls: int,

@@ -116,7 +116,7 @@ class Interrupted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TranscriptDelta:
-    """Words of one utterance. ``final`` closes it and carries the whole text.
+    """Words of one utterance: deltas are joined as they are, spaces included; ``final`` carries the whole text.
 
     ``at_ms`` (agent only): position of the delta's first sound in the item's audio, in milliseconds,
     where the provider knows it; lets a truncated transcript show only what was heard.

@@ -62,10 +62,10 @@ class AgentSession:
     ) -> None:
         """Raises ``BridgeError`` when the provider cannot work with the agent's options."""
         self.agent = agent
-        self.profile: BridgeProfile = bridges.profile(agent.provider)
+        profile = bridges.profile(agent.provider)
         self.outputs: list[MediaSession] = []
-        self._input_format = _preferred(self.profile.input_formats, leg_format)
-        self._output_format = _preferred(self.profile.output_formats, leg_format)
+        self._input_format = _preferred(profile.input_formats, leg_format)
+        self._output_format = _preferred(profile.output_formats, leg_format)
         self._to_provider: Converter | None = None
         self._to_leg: Converter | None = None
         self.follow(leg_format)
@@ -84,6 +84,11 @@ class AgentSession:
             )
         )
         self.audio_ms: dict[str, int] = {}
+
+    @property
+    def profile(self) -> BridgeProfile:
+        """What this very connection can do; an agent's options may narrow the provider's profile."""
+        return self._connection.profile
 
     async def open(self) -> None:
         """Returns when the provider is ready. Raises ``BridgeError``."""

@@ -216,7 +216,13 @@ class Conduct:
                 return
         else:
             self.accept_offer_answer(event.response.body)
+        self._follow_codec()
+
+    def _follow_codec(self) -> None:
+        """A re-INVITE may have changed the leg's codec; agent and recording go on in theirs."""
         self._agent.follow(self._leg.format)
+        if self._recorder is not None:
+            self._recorder.follow(self._leg.format.encoding)
 
     def accept_offer_answer(self, body: bytes) -> Unacceptable | None:
         """The peer's answer to our re-offer; the session stays as it was when it cannot be used."""

@@ -34,6 +34,7 @@ class Negotiation:
     def __init__(self, capabilities: Capabilities) -> None:
         self._capabilities = capabilities
         self._offer: SessionDescription | None = None
+        self._sent: SessionDescription | None = None
         self.agreement: Agreement | None = None
 
     @property
@@ -47,7 +48,7 @@ class Negotiation:
 
     def offer(self) -> bytes:
         """Our offer, to send; its answer goes to ``accept``."""
-        self._offer = offer(self._capabilities)
+        self._offer = offer(self._capabilities, previous=self._sent)
         return self._described(self._offer)
 
     def answer(self, body: bytes) -> bytes | Unacceptable:
@@ -76,6 +77,7 @@ class Negotiation:
         return result
 
     def _described(self, description: SessionDescription) -> bytes:
+        self._sent = description  # RFC 3264 §8: a later offer keeps its m-lines and payload types
         self._capabilities = replace(self._capabilities, version=self._capabilities.version + 1)
         return serialize(description)
 

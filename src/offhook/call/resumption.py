@@ -7,8 +7,8 @@ address, so it offers the session anew (same o= id, higher version: RFC 8866 §5
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -23,14 +23,13 @@ from offhook.model.call_events import Direction
 from offhook.model.errors import BridgeError, OffhookError
 from offhook.model.records import Agent
 from offhook.sip.events import Flow, Hop, ReinviteAnswered, ReinviteFailed, Transport
-from offhook.sip.snapshot import Json
 
 
 class LegSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """An answered leg. ``dialog`` is ``UserAgent.snapshot``'s; ``hop`` is where its peer signals from."""
 
     direction: Direction
-    dialog: Mapping[str, Json]
+    dialog: dict[str, Any]
     transport: Transport
     remote_host: str
     remote_port: int

@@ -66,7 +66,7 @@ class _OrderedLines(click.Option):
 @click.option("--host", default="", help="Address to call from; any by default.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="SIP port to call from; a free one by default.")
 @click.pass_context
-def call(context: click.Context, sip_uri: str, **options: Any) -> None:
+def call(context: click.Context, /, sip_uri: str, **options: Any) -> None:
     """Call SIP_URI, say the lines in turn, print transcript and figures.
 
     Exit code: 0 answered and heard, 1 not answered, 3 answered but no audio came, 130 interrupted.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 
-from offhook.audio.level import is_speech
+from offhook.audio.level import LOUDNESS, loudness_of
 from offhook.model.audio import Encoding
+
+SPEECH_DBM0 = -42.0
+"""Speech is around -20 dBm0, the noise of a line below -50."""
 
 
 class TurnLatencies:
@@ -14,14 +17,18 @@ class TurnLatencies:
     def __init__(self, encoding: Encoding) -> None:
         self.turns_ms: list[int] = []
         self.heard_frames = 0
-        self._encoding = encoding
+        self._table = LOUDNESS[encoding]
+        self._threshold = loudness_of(SPEECH_DBM0)
         self._spoke_at: float | None = None
 
     def __call__(self, frame_in: bytes, frame_out: bytes) -> None:
-        if is_speech(self._encoding, frame_in):
+        if self._is_speech(frame_in):
             self.heard_frames += 1
             if self._spoke_at is not None:
                 self.turns_ms.append(round((time.monotonic() - self._spoke_at) * 1000))
                 self._spoke_at = None
-        elif is_speech(self._encoding, frame_out):
+        elif self._is_speech(frame_out):
             self._spoke_at = time.monotonic()
+
+    def _is_speech(self, frame: bytes) -> bool:
+        return sum(frame.translate(self._table)) > self._threshold * len(frame)

@@ -10,6 +10,8 @@
     │   └── SdpError             a session description that cannot be used; carries the line
     ├── ResourceExhaustedError        the machine: no RTP port, no descriptor, no room for one more call
     ├── ListenError              the machine: an address that cannot be bound; says what to do
+    ├── UnreachableError         the network: a host that cannot be reached; lives in ``signaling.resolver``
+    ├── WavError                 the operator: a file that is no WAV we read; lives in ``audio.wav``
     └── BridgeError              an AI provider: could not be opened; carries the verdict
 """
 

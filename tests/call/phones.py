@@ -1,0 +1,224 @@
+"""The language of the call tests: whole phones on loopback, with scripted agents, and what became of each call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+from offhook.bridge.registry import SCRIPTED, BridgeRegistry
+from offhook.call.dialling import PlaceCall
+from offhook.call.session import CallSession
+from offhook.media.ports import PortPool
+from offhook.model.call_events import CallEnded, CallEvent, LiveSignal
+from offhook.model.records import Agent, Number
+from offhook.server import Phone, build_phone
+from offhook.sip.events import Address
+from offhook.sip.uri import SipUri
+from offhook.store.directory import InMemoryDirectory
+
+HOST = "127.0.0.1"
+PATIENCE_S = 20
+"""Guards against hanging only; nothing is measured with it."""
+
+_RTP_RANGES = count(40000, 200)
+
+F = TypeVar("F")
+
+
+def scripted(agent_id: str = "agent", *, record: bool = False, **script: Any) -> Agent:
+    """An agent that follows a script of ``bridge.scripted``."""
+    return Agent(agent_id=agent_id, provider="scripted", record=record, options={"script": json.dumps(script)})
+
+
+SILENT = scripted("silent")
+
+
+class Facts:
+    """Every fact of a phone, awaitable."""
+
+    def __init__(self) -> None:
+        self.events: list[CallEvent] = []
+        self._changed = asyncio.Event()
+
+    def append(self, event: CallEvent) -> None:
+        self.events.append(event)
+        self._changed.set()
+
+    def signal(self, signal: LiveSignal) -> None:
+        pass
+
+    def of(self, kind: type[F]) -> list[F]:
+        return [event.fact for event in self.events if isinstance(event.fact, kind)]
+
+    def names(self, call_id: str | None = None) -> list[str]:
+        return [type(event.fact).__name__ for event in self.events if call_id in (None, event.call_id)]
+
+    async def until(self, kind: type[F], number: int = 1, where: Callable[[F], bool] = lambda fact: True) -> F:
+        """The ``number``th fact of a kind, as soon as it is there."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found := [fact for fact in self.of(kind) if where(fact)]) < number:
+                self._changed.clear()
+                await self._changed.wait()
+        return found[number - 1]
+
+
+class TestPhone:
+    """A phone that listens on loopback, and what happened to its calls."""
+
+    __test__ = False
+
+    def __init__(self, phone: Phone, facts: Facts, ports: PortPool, address: Address) -> None:
+        self.phone = phone
+        self.facts = facts
+        self.ports = ports
+        self.address = address
+
+    def call(
+        self, other: TestPhone | Address, agent: Agent = SILENT, *, user: str = "demo", tcp: bool = False
+    ) -> CallSession:
+        address = other.address if isinstance(other, TestPhone) else other
+        transport = ";transport=tcp" if tcp else ""
+        target = SipUri.parse(f"sip:{user}@{address.host}:{address.port}{transport}")
+        return self.phone.manager.place(PlaceCall(target=target, agent=agent))
+
+    async def ended(self, number: int = 1) -> CallEnded:
+        return await self.facts.until(CallEnded, number)
+
+    async def over(self, call: CallSession) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await self.phone.manager.wait(call)
+
+    @property
+    def only_call(self) -> CallSession:
+        (call,) = self.phone.manager.calls.values()
+        return call
+
+    async def drop_dead(self) -> None:
+        """Like kill -9: the sockets are gone and nobody said goodbye."""
+        await self.phone.endpoint.close()
+        for call in self.phone.manager.calls.values():
+            if call.leg is not None:
+                call.leg.media.close()
+
+    @property
+    def left_over(self) -> dict[str, int]:
+        """What must be zero when every call is over: usages, dialogs, calls, RTP ports."""
+        counts = self.phone.endpoint.user_agent.counts()
+        return {
+            "usages": counts["usages"],
+            "dialogs": counts["dialogs"],
+            "calls": len(self.phone.manager.calls),
+            "ports": self.ports.in_use,
+        }
+
+    async def quiet(self) -> None:
+        """Returns when nothing is left over."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.left_over != NOTHING_LEFT:  # noqa: ASYNC110 the core has no event for it
+                await asyncio.sleep(0.01)
+
+
+NOTHING_LEFT = {"usages": 0, "dialogs": 0, "calls": 0, "ports": 0}
+
+
+@asynccontextmanager
+async def phone(
+    *agents: Agent, max_calls: int = 50, folder: Path = Path(), port: int = 0, media_timeout_s: float = 60.0
+) -> AsyncIterator[TestPhone]:
+    """A phone on UDP and TCP; the first agent answers every number, the others the number of their id."""
+    numbers = [Number(user=agent.agent_id, agent_id=agent.agent_id) for agent in agents[1:]]
+    numbers += [Number(user="*", agent_id=agent.agent_id) for agent in agents[:1]]
+    facts = Facts()
+    low = next(_RTP_RANGES)
+    ports = PortPool(low, low + 199)
+    built = build_phone(
+        bridges=BridgeRegistry({"scripted": SCRIPTED}),
+        directory=InMemoryDirectory(agents, numbers),
+        events=facts,
+        max_calls=max_calls,
+        ports=ports,
+        recordings_folder=folder,
+        media_timeout_s=media_timeout_s,
+    )
+    try:
+        address = await built.endpoint.listen("UDP", HOST, port)
+        await built.endpoint.listen("TCP", HOST, address.port)
+        yield TestPhone(built, facts, ports, address)
+    finally:
+        await built.close()
+
+
+class Ear:
+    """Collects what a leg hears, frame by frame."""
+
+    def __init__(self) -> None:
+        self.heard = bytearray()
+        self._frames = 0
+        self._changed = asyncio.Event()
+
+    def __call__(self, frame: bytes) -> None:
+        self.heard += frame
+        self._frames += 1
+        self._changed.set()
+
+    async def frames(self, number: int) -> bytes:
+        """Everything heard once ``number`` frames of 20 ms came."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self._frames < number:
+                self._changed.clear()
+                await self._changed.wait()
+        return bytes(self.heard)
+
+
+class RawPeer:
+    """A SIP peer of bare bytes on a UDP socket: sends what no phone would."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((HOST, 0))
+        self._socket.setblocking(False)
+        self.address = Address(*self._socket.getsockname())
+
+    def send(self, target: Address, text: str) -> None:
+        self._socket.sendto(text.replace("\n", "\r\n").encode(), target)
+
+    async def receive(self) -> str:
+        """The next message, as text."""
+        async with asyncio.timeout(PATIENCE_S):
+            data = await asyncio.get_running_loop().sock_recv(self._socket, 65535)
+        return data.decode()
+
+    async def final_response(self) -> str:
+        while (message := await self.receive()).startswith("SIP/2.0 1"):
+            pass
+        return message
+
+    def invite(self, target: Address, *, sdp: str = "", user: str = "demo", extra: str = "") -> str:
+        """An INVITE's text; ``sdp`` empty makes it offerless."""
+        here = f"{self.address.host}:{self.address.port}"
+        content = "Content-Length: 0\n"
+        if sdp:
+            length = len(sdp.replace("\n", "\r\n"))
+            content = f"Content-Type: application/sdp\nContent-Length: {length}\n"
+        return (
+            f"INVITE sip:{user}@{target.host}:{target.port} SIP/2.0\n"
+            f"Via: SIP/2.0/UDP {here};branch=z9hG4bK-{id(self)}-{user}\n"
+            f"Max-Forwards: 70\nFrom: <sip:raw@{here}>;tag=raw\nTo: <sip:{user}@{target.host}>\n"
+            f"Call-ID: raw-{id(self)}@{here}\nCSeq: 1 INVITE\nContact: <sip:raw@{here}>\n{extra}{content}\n{sdp}"
+        )
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def sdp(*, payloads: str = "0 8 101", port: int = 40000, media: str = "audio", profile: str = "RTP/AVP") -> str:
+    return (
+        f"v=0\no=- 1 1 IN IP4 {HOST}\ns=-\nc=IN IP4 {HOST}\nt=0 0\n"
+        f"m={media} {port} {profile} {payloads}\na=rtpmap:101 telephone-event/8000\n"
+    )
