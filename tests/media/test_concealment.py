@@ -64,6 +64,15 @@ def test_a_long_loss_fades_within_60_ms_to_noise_and_never_to_digital_silence(en
     assert all(len(set(frame)) > 1 for frame in heard)
 
 
+def test_a_stream_that_ends_is_not_drawn_out() -> None:
+    concealer = Concealer(Encoding.PCMU)
+    for frame in tone(1000, 10):
+        concealer.good(frame)
+    ended = samples([concealer.lost(ending=True), concealer.lost(ending=True)])
+    assert np.abs(ended[:24]).max() > 6000
+    assert np.abs(ended[165:]).max() < 100
+
+
 def test_the_beginning_of_a_frame_is_completed() -> None:
     frames = tone(1000, 10)
     concealer = Concealer(Encoding.PCMU)

@@ -5,12 +5,10 @@ import socket
 
 import psutil
 import pytest
+from tests.media.wire import HOST, free_ports
 
 from offhook.media.ports import QUARANTINE_S, PortPool
 from offhook.model.errors import ResourceExhaustedError
-
-HOST = "127.0.0.1"
-LOW, HIGH = 45_000, 45_009  # five pairs
 
 
 class Clock:
@@ -20,12 +18,13 @@ class Clock:
         return self.now
 
 
-def pool(clock: Clock | None = None, low: int = LOW, high: int = HIGH) -> PortPool:
+def pool(low: int, high: int, clock: Clock | None = None) -> PortPool:
     return PortPool(low, high, rng=random.Random(1), monotonic=clock or Clock())
 
 
 def test_rtp_is_even_and_rtcp_one_above() -> None:
-    made = pool()
+    low = free_ports(10)
+    made = pool(low, low + 9)
     pair = made.open(HOST)
     assert pair.port % 2 == 0
     assert pair.rtp.getsockname() == (HOST, pair.port)
@@ -34,9 +33,11 @@ def test_rtp_is_even_and_rtcp_one_above() -> None:
     made.release(pair)
 
 
-@pytest.mark.parametrize(("low", "high", "pairs"), [(45_000, 45_009, 5), (45_001, 45_009, 4), (45_000, 45_008, 4)])
-def test_the_range_is_kept_to(low: int, high: int, pairs: int) -> None:
-    made = pool(low=low, high=high)
+@pytest.mark.parametrize(("first", "last", "pairs"), [(0, 9, 5), (1, 9, 4), (0, 8, 4)])
+def test_the_range_is_kept_to(first: int, last: int, pairs: int) -> None:
+    base = free_ports(10)
+    low, high = base + first, base + last
+    made = pool(low, high)
     assert made.capacity == pairs
     opened = [made.open(HOST) for _ in range(pairs)]
     assert {pair.port for pair in opened} == set(range(low + low % 2, high, 2))
@@ -47,50 +48,55 @@ def test_the_range_is_kept_to(low: int, high: int, pairs: int) -> None:
 
 
 def test_ports_are_drawn_at_random() -> None:
-    orders = set()
-    for seed in range(20):
-        made = PortPool(LOW, HIGH, rng=random.Random(seed))
-        pair = made.open(HOST)
-        orders.add(pair.port)
+    low = free_ports(10)
+    drawn = set()
+    for seed in range(40):
+        pair = PortPool(low, low + 9, rng=random.Random(seed)).open(HOST)
+        drawn.add(pair.port)
         pair.close()
-    assert len(orders) == 5
+    assert drawn == {low, low + 2, low + 4, low + 6, low + 8}
 
 
 def test_a_port_rests_after_use() -> None:
     clock = Clock()
-    made = pool(clock, LOW, LOW + 1)
+    low = free_ports(2)
+    made = pool(low, low + 1, clock)
     made.release(made.open(HOST))
     clock.now = QUARANTINE_S - 0.1
     with pytest.raises(ResourceExhaustedError):
         made.open(HOST)
     clock.now = QUARANTINE_S
     pair = made.open(HOST)
-    assert pair.port == LOW
+    assert pair.port == low
     made.release(pair)
 
 
 @pytest.mark.parametrize("offset", [0, 1])
 def test_a_port_that_another_program_holds_is_passed_over(offset: int) -> None:
-    made = pool(low=LOW, high=LOW + 3)
+    low = free_ports(4)
+    made = pool(low, low + 3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind((HOST, LOW + offset))
+        other.bind((HOST, low + offset))
         pair = made.open(HOST)
-        assert pair.port == LOW + 2
+        assert pair.port == low + 2
         with pytest.raises(ResourceExhaustedError, match="the last bind failed"):
             made.open(HOST)
         made.release(pair)
-    assert made.open(HOST).port == LOW  # free again, and tried again
+    pair = made.open(HOST)
+    assert pair.port == low  # free again, and tried again
+    made.release(pair)
 
 
 def test_an_address_that_is_not_ours_is_said_so() -> None:
     with pytest.raises(ResourceExhaustedError, match=r"198\.51\.100\.1"):
-        pool().open("198.51.100.1")
+        pool(16_000, 16_009).open("198.51.100.1")
 
 
 def test_descriptors_are_given_back() -> None:
     process = psutil.Process()
     before = process.num_fds()
-    made = pool()
+    low = free_ports(10)
+    made = pool(low, low + 9)
     for _ in range(5):
         made.release(made.open(HOST))
     with pytest.raises(ResourceExhaustedError):

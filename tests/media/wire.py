@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from offhook.media.clock import MediaClock
@@ -96,7 +98,7 @@ class RemoteParty:
 class Desk:
     """A clock, a pool and a session with the events it told."""
 
-    def __init__(self, *, low: int = 40_000, high: int = 44_000, host: str = HOST, **options: Any) -> None:
+    def __init__(self, *, low: int = 10_000, high: int = 15_999, host: str = HOST, **options: Any) -> None:
         self.clock = MediaClock()
         self.pool = PortPool(low, high)
         self.events: list[MediaEvent] = []
@@ -116,6 +118,19 @@ async def until(condition: Callable[[], object], *, within_s: float = 3.0) -> No
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.005)
+
+
+def free_ports(count: int) -> int:
+    """The first, even, of ``count`` neighbouring UDP ports that nobody holds, outside the system's own range."""
+    while True:
+        first = random.randrange(16_000, 30_000, 2)
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((HOST, port))
+            except OSError:
+                continue
+        return first
 
 
 def direction(value: Direction) -> dict[str, Direction]:

@@ -41,7 +41,7 @@ def test_it_starts_with_the_least_delay(phase: float) -> None:
 def test_any_packet_time_is_played_in_frames(ptime_ms: int) -> None:
     seconds = 6
     heard = play(stream(seconds * 1000 // ptime_ms, ptime_ms=ptime_ms))
-    assert heard.count(Gap.LOST) <= RUNNING_MS // 20  # what follows the end
+    assert heard.count(Gap.LOST) == 0
     assert heard.audio == [audio(index * FRAME, FRAME) for index in range(seconds * 50)]
 
 
@@ -67,9 +67,7 @@ def test_three_percent_loss_and_jitter_cost_little_more_than_what_was_lost(seed:
     assert len(heard.audio) >= len(packets) - missing - 6
     # The length of what is heard is the length of what was sent, ± 40 ms.
     assert abs(len(heard.running()) - len(packets)) <= 2
-    assert heard.count(Gap.SILENT) == sum(frame is Gap.SILENT for _, frame in heard.frames[:3]) + sum(
-        frame is Gap.SILENT for _, frame in heard.frames[-20:]
-    )
+    assert Gap.SILENT not in heard.running()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -115,7 +113,7 @@ def test_a_stall_of_the_network_delays_and_loses_hardly_anything() -> None:
     stalled = [replace(packet, at=max(packet.at, 103.0)) if packet.at > 102.7 else packet for packet in packets]
     heard = play(stalled)
     assert len(set(range(0, 200 * FRAME, FRAME)) - set(heard.positions)) <= 1
-    assert max(heard.delays_ms) <= 400
+    assert max(delays_between(heard.delays_ms, 0, 11.5)) <= 400
     assert max(delays_between(heard.delays_ms, 9, 11)) < 80
 
 
@@ -140,7 +138,8 @@ def test_a_sender_that_pauses_is_silence_and_not_loss() -> None:
     frames = play([*before, *after]).running()
     pause = frames[50:150]
     assert len(frames) == pytest.approx(200, abs=2)
-    assert sum(frame is Gap.LOST for frame in pause) <= RUNNING_MS // 20
+    assert sum(frame is Gap.STALLED for frame in pause) == RUNNING_MS // 20
+    assert Gap.LOST not in pause
     assert [frame for frame in frames if isinstance(frame, bytes)] == [
         audio(index * FRAME, FRAME) for index in range(50)
     ] * 2
@@ -150,7 +149,7 @@ def test_comfort_noise_and_events_make_a_pause_silent_at_once() -> None:
     packets = stream(60)
     packets[30:] = [replace(packet, payload=None) for packet in packets[30:]]
     frames = [frame for _, frame in play(packets).frames]
-    assert Gap.LOST not in frames
+    assert not {Gap.LOST, Gap.STALLED} & set(frames)
 
 
 def test_a_new_source_is_taken_up_at_once() -> None:

@@ -20,6 +20,9 @@ FULL_LEVEL_MS = 10
 FADED_MS = 60
 """Appendix I.2.5: speech is hardly stationary longer; repeating it further sounds like a machine."""
 
+ENDING_FASTER = 3
+"""A stream that has nothing more to play has mostly ended: its last sound must not be drawn out."""
+
 COMFORT_DBM0 = -58.0
 """The noise a faded concealment ends in: audible as a line that is alive, not as a sound."""
 
@@ -45,6 +48,7 @@ class Concealer:
         self._history: deque[bytes] = deque(maxlen=_HISTORY_FRAMES)
         self._period: _Samples | None = None
         self._made = 0  # samples since the last good one
+        self._age = 0  # the same, as the fading counts them
         self._noise_at = 0
         self.concealed_frames = 0
 
@@ -55,10 +59,10 @@ class Concealer:
             return frame
         return self._blend(self._synthesize(_CROSS_FADE), frame)
 
-    def lost(self) -> bytes:
-        """A frame in place of one that is missing."""
-        self.concealed_frames += 1
-        return self._code(self._synthesize(self._frame))
+    def lost(self, *, ending: bool = False) -> bytes:
+        """A frame in place of one that is missing; ``ending``: the stream may be over, fade within 20 ms."""
+        self.concealed_frames += not ending or self._age < FADED_MS * _RATE_PER_MS
+        return self._code(self._synthesize(self._frame, ENDING_FASTER if ending else 1))
 
     def complete(self, beginning: bytes) -> bytes:
         """A frame of which only the beginning came."""
@@ -79,7 +83,7 @@ class Concealer:
         self._end_loss()
 
     def _end_loss(self) -> None:
-        self._made = 0
+        self._made = self._age = 0
         self._period = None
 
     def _blend(self, fading: _Samples, frame: bytes) -> bytes:
@@ -88,12 +92,14 @@ class Concealer:
         fade_in = _FADE_IN[: beginning.size]
         return self._code(fading[: beginning.size] * (1 - fade_in) + beginning * fade_in) + frame[_CROSS_FADE:]
 
-    def _synthesize(self, count: int) -> _Samples:
+    def _synthesize(self, count: int, aging: int = 1) -> _Samples:
         if self._period is None:
             self._period = self._last_period()
         places = np.arange(self._made, self._made + count)
-        gain = np.clip((FADED_MS * _RATE_PER_MS - places) / ((FADED_MS - FULL_LEVEL_MS) * _RATE_PER_MS), 0, 1)
+        ages_ms = (self._age + aging * np.arange(count)) / _RATE_PER_MS
+        gain = np.clip((FADED_MS - ages_ms) / (FADED_MS - FULL_LEVEL_MS), 0, 1)
         self._made += count
+        self._age += count * aging
         noise = np.take(_NOISE, np.arange(self._noise_at, self._noise_at + count), mode="wrap")
         self._noise_at = (self._noise_at + count) % _NOISE.size
         repeated = self._period[places % self._period.size]

@@ -119,10 +119,10 @@ class InboundStream:
             if len(frame) == self._format.frame_bytes:
                 return self._concealer.good(frame)
             return self._concealer.complete(frame)
-        if frame is Gap.LOST:
-            return self._concealer.lost()
-        self._concealer.forget()
-        return self.silence
+        if frame is Gap.SILENT:
+            self._concealer.forget()
+            return self.silence
+        return self._concealer.lost(ending=frame is Gap.STALLED)
 
     def skip(self, frames: int) -> None:
         """Ticks that will never be played."""

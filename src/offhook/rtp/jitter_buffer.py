@@ -26,7 +26,7 @@ MOST_DELAY_MS = 300
 MARGIN_MS = 5
 """Above the measured peak: the next peak may be a little higher."""
 
-RUNNING_MS = 200
+RUNNING_MS = 400
 """A stream without packets for this long has paused: what follows is silence, not concealment."""
 
 MAX_PIECES = 192
@@ -59,8 +59,9 @@ A packet that came too late takes the lower bound to 0 until the delay has chang
 class Gap(Enum):
     """What a tick gets when there is no frame to play."""
 
-    LOST = "lost"  # conceal: the stream runs, this part of it is missing or late
-    SILENT = "silent"  # the stream does not run: nothing was sent
+    LOST = "lost"  # conceal: this part of the stream is missing, what follows it is here
+    STALLED = "stalled"  # fade out: nothing more is here, the sender or the network pauses
+    SILENT = "silent"  # nothing was sent
 
 
 class JitterBuffer:
@@ -249,7 +250,7 @@ class JitterBuffer:
         return self._absent()
 
     def _absent(self) -> Gap:
-        return Gap.LOST if self._empty_ticks <= self._running_ticks and not self._interlude else Gap.SILENT
+        return Gap.STALLED if self._empty_ticks <= self._running_ticks and not self._interlude else Gap.SILENT
 
     def _adapt(self, cursor: int, piece: bytes, excess: float) -> bytes | Gap:
         """The lag strays from the ideal: leave this frame out, or insert one before it, when that is due."""
