@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from offhook.call.arrival import FIRST_LEG
@@ -15,11 +16,13 @@ from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
 from offhook.model.errors import BridgeError, OffhookError, ResourceExhaustedError
 from offhook.model.records import Agent
+from offhook.signaling.resolver import UnreachableError
 from offhook.sip.events import AnswerReceived, Hop, InviteFailed, ProvisionalReceived, Transport
 from offhook.sip.headers import NameAddr
 from offhook.sip.message import Response
 from offhook.sip.uri import SipUri
 
+TRANSPORTS: Mapping[str, Transport] = {"udp": "UDP", "tcp": "TCP"}
 DEFAULT_SIP_PORT = 5060
 """RFC 3261 §19.1.2, for UDP and TCP."""
 
@@ -50,7 +53,7 @@ class Dialling:
                 from_uri=self._command.from_user,
                 to_uri=str(target),
                 sip_call_id="",
-                transport=_hop_to(target).transport,
+                transport=(target.param("transport") or "udp").upper(),
                 remote_address=target.host,
             )
         )
@@ -60,7 +63,7 @@ class Dialling:
     async def _find_way(self) -> None:
         target = self._command.target
         try:
-            flow, hop = await self._call.equipment.endpoint.flow_to(_hop_to(target))
+            flow, hop = await self._call.equipment.endpoint.flow_to(hop_to(target))
         except (OSError, OffhookError) as error:
             self._call.deliver(NoWay(problem=str(error)))
             return
@@ -165,8 +168,12 @@ REFUSAL_FIXES = {
 """What to change, by the status of a refusal (RFC 3261 §21)."""
 
 
-def _hop_to(target: SipUri) -> Hop:
-    """Where a target's first request goes, before any look-up (RFC 3263 §4.1: a transport parameter decides)."""
-    wanted = (target.param("transport") or "udp").upper()
-    transport: Transport = "TCP" if wanted == "TCP" else "UDP"
-    return Hop(transport=transport, host=target.host, port=target.port or DEFAULT_SIP_PORT)
+def hop_to(target: SipUri) -> Hop:
+    """Where a target's first request goes, before any look-up (RFC 3263 §4.1: a transport parameter decides).
+
+    Raises ``UnreachableError`` for a transport we do not have.
+    """
+    wanted = "tls" if target.scheme == "sips" else (target.param("transport") or "udp").lower()
+    if wanted not in TRANSPORTS:
+        raise UnreachableError(f"{target}: transport {wanted} is not supported; use udp or tcp")
+    return Hop(transport=TRANSPORTS[wanted], host=target.host, port=target.port or DEFAULT_SIP_PORT)

@@ -1,0 +1,133 @@
+"""The commands as an operator types them, against real processes: what they print, and how they exit."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from offhook import __version__
+
+SCRIPT = json.dumps({"greeting_tone_hz": 700, "greeting_ms": 500, "greeting_text": "hello", "vad": True})
+CONFIG = {"agents": [{"id": "demo", "provider": "scripted", "options": {"script": SCRIPT}}]}
+
+
+def offhook(*arguments: str, timeout_s: float = 40) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "offhook", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+@contextmanager
+def serving(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process with a scripted agent; yields it and the URI it announces."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(CONFIG))
+    arguments = ["serve", "--config", str(config), "--host", "127.0.0.1", "--port", "0", "--data", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-m", "offhook", *arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        announced = process.stdout.readline()
+        uri = re.search(r"call (\S+)", announced)
+        assert uri is not None, announced
+        yield process, uri.group(1)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def stop(process: subprocess.Popen[str]) -> str:
+    """Ctrl-C; returns what was still printed."""
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    return out
+
+
+def test_version() -> None:
+    assert offhook("--version").stdout == f"offhook {__version__}\n"
+
+
+def test_a_call_is_served_logged_recorded_and_ended_politely(tmp_path: Path) -> None:
+    with serving(tmp_path) as (server, uri):
+        called = offhook("call", uri, "--dtmf", "42#", "--no-transcript", "--json", "--max-duration", "10")
+        log = stop(server)
+    report = json.loads(called.stdout)
+    assert called.returncode == 0, called.stderr
+    assert server.returncode == 0
+    assert report["answered"] is True
+    assert report["end"]["cause"] in {"hangup", "duration_limit"}
+    (record_file,) = (tmp_path / "calls").glob("*.json")
+    record = json.loads(record_file.read_text())
+    assert (record["digits"], record["codec"], record["phase"]) == ("42#", "PCMU", "ended")
+    assert [turn["text"] for turn in record["transcript"]] == ["hello"]
+    assert Path(record["recording"]).stat().st_size > 8000
+    assert "answered after" in log
+    assert "hello" not in log, "speech is private by default"
+    assert "42#" not in log
+
+
+def test_ctrl_c_ends_running_calls_with_a_bye(tmp_path: Path) -> None:
+    with serving(tmp_path) as (server, uri):
+        command = [sys.executable, "-m", "offhook", "call", uri, "--no-transcript", "--max-duration", "30"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as caller:
+            assert caller.stdout is not None
+            while "answered" not in caller.stdout.readline():
+                pass
+            log = stop(server)
+            rest, _ = caller.communicate(timeout=20)
+    assert server.returncode == 0
+    assert "ending 1 call" in log
+    assert "ended by the far end" in rest
+
+
+def test_a_busy_port_is_one_sentence_that_says_what_to_do(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        failed = offhook("serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(tmp_path))
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1
+    assert f"port {port} is in use" in failed.stderr
+    assert "choose another port" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["serve", "--port", "many"], 2, "--port"),
+        (["serve", "--config", "/nonexistent/config.json"], 1, "cannot be read"),
+        (["call", "nobody"], 2, "write it as sip:user@host"),
+        (["call", "tel:+4930"], 2, "write it as sip:user@host"),
+        (["call", "sip:a@127.0.0.1", "--dtmf", "12x"], 2, "--dtmf"),
+        (["call", "sip:a@127.0.0.1", "--play", "/nonexistent.wav"], 2, "--play"),
+        (["dial"], 2, "No such command"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(arguments: list[str], code: int, says: str) -> None:
+    failed = offhook(*arguments)
+    assert failed.returncode == code
+    assert says in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("sip:demo@nosuchhost.invalid", "nosuchhost.invalid"),
+        ("sip:demo@127.0.0.1;transport=tls", "use udp or tcp"),
+        ("sip:demo@127.0.0.1:9;transport=tcp", "unreachable"),
+    ],
+)
+def test_a_target_that_cannot_be_reached_exits_with_1_and_says_why(uri: str, says: str) -> None:
+    failed = offhook("call", uri, "--no-transcript", "--ring-timeout", "5")
+    assert failed.returncode == 1
+    assert says in failed.stdout

@@ -1,0 +1,57 @@
+"""The live log: a line for every fact a person should see, and privacy."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+
+from offhook.cli.live_log import LINES, LiveLog
+from offhook.model.call_events import (
+    CallEnded,
+    CallFact,
+    CallRefused,
+    DigitReceived,
+    ToolCalled,
+    TurnSpoken,
+)
+
+TURN = TurnSpoken(speaker="caller", text="my pin is 1234", started_ms=1000, ended_ms=2500)
+
+
+def line(fact: CallFact, *, show_speech: bool = False) -> str:
+    return click.unstyle(LiveLog(show_speech=show_speech).describe(fact) or "")
+
+
+def test_every_fact_has_its_line_or_is_silent_on_purpose() -> None:
+    assert set(LINES) | {TurnSpoken, DigitReceived} == set(get_args(CallFact))
+
+
+def test_by_default_nothing_that_is_said_or_pressed_is_shown() -> None:
+    assert "1234" not in line(TURN)
+    assert "1500 ms" in line(TURN)
+    assert "7" not in line(DigitReceived(digit="7", duration_ms=100))
+
+
+def test_with_speech_shown_it_is() -> None:
+    assert "my pin is 1234" in line(TURN, show_speech=True)
+    assert "pressed 7" in line(DigitReceived(digit="7", duration_ms=100), show_speech=True)
+
+
+def test_a_turn_shows_its_latency_and_whether_it_was_cut() -> None:
+    turn = TurnSpoken(speaker="agent", text="It is", started_ms=0, ended_ms=9, interrupted=True, latency_ms=640)
+    assert line(turn, show_speech=True) == " agent: “It is” (interrupted)  after 640 ms"
+
+
+def test_a_refusal_names_rule_evidence_and_fix() -> None:
+    refused = CallRefused(status=488, rule="RFC 3264", evidence="offered G729", fix="offer PCMU")
+    assert line(refused) == "refused with 488: RFC 3264 [offered G729] → offer PCMU"
+
+
+def test_an_end_says_who_when_and_why() -> None:
+    ended = CallEnded(by="system", phase="up", cause="media_timeout", reason="no RTP for 60 s", duration_ms=61500)
+    assert line(ended) == "ended by system after 61.5 s: media_timeout (no RTP for 60 s)"
+
+
+def test_tools_are_for_the_record_not_for_the_log() -> None:
+    assert LiveLog(show_speech=True).describe(ToolCalled(tool="end_call", arguments="{}")) is None
