@@ -265,7 +265,8 @@ class Phone:
     def attempt(self, command: str, usage_id: int, **arguments: object) -> bool:
         """Give a command that may come too late; False: it did."""
         try:
-            getattr(self.agent, command)(usage_id, self.network.now, **arguments)
+            when = () if command == "snapshot" else (self.network.now,)
+            getattr(self.agent, command)(usage_id, *when, **arguments)
         except LocalProtocolError:
             return False
         return True

@@ -195,3 +195,21 @@ def test_early_usages_take_no_bye() -> None:
         alice.agent.bye(calling, net.now)
     with pytest.raises(LocalProtocolError):
         bob.agent.bye(bob.one(InviteReceived).usage_id, net.now)
+
+
+def test_a_re_invite_the_peer_never_answers_does_not_outlive_its_call() -> None:
+    net = Network()
+    alice, peer = net.phone("alice"), net.peer()
+    usage = alice.invite(peer)
+    net.advance(0.05)
+    peer.respond(peer.requests("INVITE")[0], 200, alice, body=ANSWER)
+    net.advance(0.05)
+    alice.agent.reinvite(usage, net.now, offer=OFFER)
+    net.advance(0.05)
+    peer.respond(peer.requests("INVITE")[-1], 100, alice, tag=None)
+    net.advance(0.05)
+    alice.agent.bye(usage, net.now)
+    net.advance(0.05)
+    peer.respond(peer.requests("BYE")[-1], 200, alice, tag=None)
+    net.advance(33)
+    nothing_left(alice)

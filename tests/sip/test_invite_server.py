@@ -315,3 +315,49 @@ def test_a_line_break_in_an_application_header_raises_and_spoils_nothing() -> No
     bob.agent.answer(usage, net.now, body=ANSWER)
     net.advance(0.05)
     assert peer.statuses() == [100, 200]
+
+
+def test_a_call_that_rings_for_long_says_so_every_minute() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, body=OFFER)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    bob.agent.ring(usage, net.now)
+    net.advance(30)
+    bob.agent.ring(usage, net.now, status=183)
+    net.advance(125)
+    assert peer.statuses() == [100, 180, 183, 183, 183]
+    bob.agent.answer(usage, net.now, body=ANSWER)
+    net.advance(0.05)
+    peer.request("ACK", bob, to_tag=peer.responses()[-1].to.tag)
+    net.advance(200)
+    assert peer.statuses()[5:] == [200]
+    assert bob.agent.counts()["timers"] == 0
+
+
+def test_an_invitation_that_expires_is_withdrawn() -> None:
+    net, peer, bob = called()
+    invite = peer.request("INVITE", bob, headers=[("Expires", "20")], body=OFFER)
+    net.advance(0.05)
+    usage = bob.one(InviteReceived).usage_id
+    bob.agent.ring(usage, net.now)
+    net.advance(19.9)
+    assert peer.statuses() == [100, 180]
+    net.advance(0.2)
+    assert peer.statuses() == [100, 180, 487]
+    assert bob.one(CancelReceived).request.method == "INVITE"
+    peer.request("ACK", bob, branch=invite.via_top.branch, to_tag=peer.responses()[-1].to.tag)
+    net.advance(33)
+    nothing_left(bob)
+
+
+def test_an_answered_call_does_not_expire() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, headers=[("Expires", "20")], body=OFFER)
+    net.advance(0.05)
+    bob.agent.answer(bob.one(InviteReceived).usage_id, net.now, body=ANSWER)
+    net.advance(0.05)
+    peer.request("ACK", bob, to_tag=peer.responses()[-1].to.tag)
+    net.advance(60)
+    assert peer.statuses() == [100, 200]
+    assert bob.agent.counts()["usages"] == 1

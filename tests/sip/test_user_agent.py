@@ -24,7 +24,7 @@ from offhook.sip.events import (
     SipEvent,
     UsageEnded,
 )
-from offhook.sip.message import Response, serialize
+from offhook.sip.message import Request, Response, serialize
 from offhook.sip.parser import parse_message
 from offhook.sip.parts import UserAgentLimits
 
@@ -124,6 +124,102 @@ def test_a_thousand_calls_in_a_row_leave_nothing() -> None:
     assert alice.agent.counts()["transactions"] < 200
     net.advance(33)
     nothing_left(alice, bob)
+
+
+# ── a bad peer ───────────────────────────────────────────────────────────────────────────────────────────
+
+REQUESTS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO")
+COMMANDS = ("ring", "answer", "reject", "ack", "cancel", "bye", "reinvite", "snapshot")
+STATUSES = (100, 180, 199, 200, 202, 302, 408, 481, 487, 491, 603)
+
+
+class Chaos:
+    """A peer that says anything in any order to a user agent that is commanded anything in any order."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.net = Network(seed=seed)
+        self.net.loss = 0.1
+        self.peer, self.phone = self.net.peer(), self.net.phone("bob")
+        self.usages: list[int] = []
+
+    def step(self) -> None:
+        self.random.choices((self.request, self.respond, self.command, self.call), weights=(8, 6, 6, 1))[0]()
+        self.net.advance(self.random.choice((0.0, 0.01, 0.02, 0.3, 2.0, 35.0 if self.random.random() < 0.1 else 0.0)))
+        self.collect()
+
+    def collect(self) -> None:
+        for event in self.phone.events:
+            usage_id = getattr(event, "usage_id", None)
+            if isinstance(usage_id, int) and usage_id not in self.usages:
+                self.usages.append(usage_id)
+
+    def request(self) -> None:
+        call_id, ours, its = self.names()
+        method = self.random.choice(REQUESTS)
+        self.peer.request(
+            method,
+            self.phone,
+            cseq=self.random.randrange(1, 6),
+            branch=f"z9hG4bK{self.random.randrange(6)}" if self.random.random() < 0.5 else None,
+            to_tag=ours,
+            from_tag=its,
+            call_id=call_id,
+            body=OFFER if method in ("INVITE", "ACK") and self.random.random() < 0.6 else b"",
+        )
+
+    def names(self) -> tuple[str, str | None, str]:
+        """Call-ID, the phone's tag, the peer's: mostly of a dialog that there was, sometimes of none."""
+        dialogs = [
+            (message.sip_call_id, message.to.tag, message.from_.tag)
+            if isinstance(message, Response)
+            else (message.sip_call_id, message.from_.tag, message.to.tag)
+            for message in self.peer.received
+        ]
+        if dialogs and self.random.random() < 0.7:
+            call_id, ours, its = self.random.choice(dialogs[-20:])
+            return call_id, ours, its or self.random.choice(["remote0", "remote1"])
+        return self.random.choice(["one", "two", "three"]), self.random.choice([None, None, "x"]), "peertag"
+
+    def respond(self) -> None:
+        asked = [message for message in self.peer.received if isinstance(message, Request) and message.method != "ACK"]
+        if asked:
+            tag = self.random.choice([None, "remote0", "remote1"])
+            self.peer.respond(self.random.choice(asked), self.random.choice(STATUSES), self.phone, tag=tag, body=ANSWER)
+
+    def call(self) -> None:
+        self.usages.append(self.phone.invite(self.peer, offer=self.random.choice([OFFER, b""])))
+
+    def command(self) -> None:
+        if not self.usages:
+            return
+        name = self.random.choice(COMMANDS)
+        arguments: dict[str, object] = {"answer": {"body": ANSWER}, "reinvite": {"offer": OFFER}}.get(name, {})  # type: ignore[assignment]
+        if name == "reject":
+            arguments = {"status": self.random.choice((302, 486))}
+        self.phone.attempt(name, self.random.choice(self.usages), **arguments)
+
+    def end(self) -> None:
+        """Hang up whatever can be, wait, and look."""
+        self.net.advance(1)
+        self.collect()
+        for usage in self.usages:
+            for command, arguments in (("reject", {"status": 480}), ("cancel", {}), ("bye", {})):
+                self.phone.attempt(command, usage, **arguments)
+        self.net.advance(150)
+        for usage in self.usages:
+            self.phone.attempt("bye", usage)
+        self.net.advance(150)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_comes_in_whatever_order_nothing_raises_and_nothing_is_left(seed: int) -> None:
+    chaos = Chaos(seed)
+    for _ in range(60):
+        chaos.step()
+    chaos.end()
+    nothing_left(chaos.phone)
 
 
 # ── what reaches whom ────────────────────────────────────────────────────────────────────────────────────

@@ -50,7 +50,7 @@ def _give_up(parts: Parts, usage: Usage, now: float) -> None:
     usage.advance(UsageInput.ACK_MISSING)
     bye.refuse_pending(parts, usage, now)
     bye.send_unattended(parts, usage.settled, now)
-    parts.drop_usage(usage)
+    parts.drop_usage(usage, now)
     parts.emit(UsageEnded(usage_id=usage.usage_id, cause="ack_missing"))
 
 

@@ -55,14 +55,14 @@ class _Farewell:
 
     def responded(self, response: Response, flow: Flow, now: float) -> None:
         if response.status >= 200:
-            self._end("bye_answered")
+            self._end("bye_answered", now)
 
     def failed(self, cause: FailureCause, now: float) -> None:
-        self._end("bye_timeout" if cause == "timeout" else "transport")
+        self._end("bye_timeout" if cause == "timeout" else "transport", now)
 
-    def _end(self, cause: UsageEndCause) -> None:
+    def _end(self, cause: UsageEndCause, now: float) -> None:
         self._usage.advance(UsageInput.BYE_DONE)
-        self._parts.drop_usage(self._usage)
+        self._parts.drop_usage(self._usage, now)
         self._parts.emit(UsageEnded(usage_id=self._usage.usage_id, cause=cause))
 
 
@@ -78,7 +78,7 @@ def receive(parts: Parts, usage: Usage, request: Request, flow: Flow, now: float
         parts.transactions.abandon(usage.asked)
     if usage.dialog is not None:
         usage.dialog.advance(DialogInput.BYE)
-    parts.drop_usage(usage)
+    parts.drop_usage(usage, now)
     parts.emit(ByeReceived(usage_id=usage.usage_id, request=request))
 
 

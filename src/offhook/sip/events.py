@@ -84,7 +84,10 @@ class InviteReceived:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelReceived:
-    """The caller gave up. 200 to the CANCEL and 487 to the INVITE are already sent; usage gone."""
+    """The caller gave up; 487 to the INVITE, and 200 to the CANCEL, are already sent; usage gone.
+
+    ``request`` is the CANCEL; or the INVITE itself, when its Expires has run out (RFC 3261 §13.3.1).
+    """
 
     usage_id: int
     request: Request

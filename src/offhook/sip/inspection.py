@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from offhook.model.errors import SipParseError
 from offhook.sip.message import Request
+from offhook.sip.uri import scheme_of
 
 METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
 ALLOW = ("Allow", ", ".join(METHODS))
@@ -50,11 +50,7 @@ def _method(request: Request) -> Refusal | None:
 
 def _scheme(request: Request) -> Refusal | None:
     """§8.2.2.1: 416 for a scheme we do not understand. sips needs TLS on every hop, which we do not have."""
-    try:
-        scheme = request.sip_uri.scheme
-    except SipParseError as error:
-        return Refusal(status=error.status, rule="Request-URI", evidence=request.uri[:_EVIDENCE_CHARS])
-    if scheme != "sip":
+    if scheme_of(request.uri) != "sip":
         return Refusal(status=416, rule="Request-URI scheme", evidence=request.uri[:_EVIDENCE_CHARS])
     return None
 

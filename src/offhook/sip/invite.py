@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,6 +31,12 @@ from offhook.sip.transaction_layer import FailureCause, ServerTransaction, compa
 from offhook.sip.uri import SipUri
 from offhook.sip.usage import Usage, UsageInput, UsageState
 
+RING_AGAIN_S = 60.0
+"""§13.3.1.1."""
+
+_DELTA_SECONDS = re.compile("[0-9]{1,9}")
+"""§20.19; more digits than that are decades."""
+
 # ── the UAS ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -50,7 +57,26 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float) -> None:
     )
     usage.served = parts.transactions.serve(request, flow, local_tag, now)
     parts.respond(usage.served, 100, now)
+    expires = request.headers.get("Expires") or ""
+    if _DELTA_SECONDS.fullmatch(expires):
+        usage.give_up_timer = parts.timers.start(now + int(expires), partial(_expire, parts, usage))
     parts.emit(InviteReceived(usage_id=usage.usage_id, request=request, flow=flow))
+
+
+def _expire(parts: Parts, usage: Usage, now: float) -> None:
+    """§13.3.1: "If the invitation expires before the UAS has generated a final response, a 487 (Request Terminated)
+    response SHOULD be generated"."""
+    transaction = pending(usage)
+    parts.respond(transaction, 487, now)
+    _withdraw(parts, usage, transaction.request, now)
+
+
+def _withdraw(parts: Parts, usage: Usage, request: Request, now: float) -> None:
+    """The caller wants the call no more; its INVITE is answered."""
+    usage.advance(UsageInput.CANCEL_CAME)
+    usage.settled.advance(DialogInput.FAILURE)
+    parts.drop_usage(usage, now)
+    parts.emit(CancelReceived(usage_id=usage.usage_id, request=request))
 
 
 def ring(parts: Parts, usage: Usage, now: float, *, status: int, body: bytes, headers: HeaderLines) -> None:
@@ -60,6 +86,16 @@ def ring(parts: Parts, usage: Usage, now: float, *, status: int, body: bytes, he
     usage.check(UsageInput.RING)
     transaction = pending(usage)
     parts.respond(transaction, status, now, headers=[*forming(usage, transaction.request), *headers], body=body)
+    if usage.ring_timer is not None:
+        parts.timers.cancel(usage.ring_timer)
+    usage.ring_timer = parts.timers.start(now + RING_AGAIN_S, partial(_ring_on, parts, usage))
+
+
+def _ring_on(parts: Parts, usage: Usage, now: float) -> None:
+    """§13.3.1.1: "the UAS MUST send a non-100 provisional response at every minute, to handle the possibility of
+    lost provisional responses"; without it proxies give the call up."""
+    parts.transactions.repeat(pending(usage))
+    usage.ring_timer = parts.timers.start(now + RING_AGAIN_S, partial(_ring_on, parts, usage))
 
 
 def answer(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: HeaderLines) -> None:
@@ -71,6 +107,7 @@ def answer(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: Head
 
 def accept(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: HeaderLines) -> None:
     """200 to whichever INVITE is pending, and its repetition until the ACK."""
+    parts.cancel_timers(usage)
     transaction, usage.served = pending(usage), None
     request = transaction.request
     response = parts.respond(transaction, 200, now, headers=[*forming(usage, request), *headers], body=body)
@@ -86,7 +123,7 @@ def reject(parts: Parts, usage: Usage, now: float, *, status: int, reason: str |
     refuse_pending(parts, usage, now, status=status, reason=reason, headers=headers)
     usage.advance(UsageInput.REJECT)
     usage.settled.advance(DialogInput.FAILURE)
-    parts.drop_usage(usage)
+    parts.drop_usage(usage, now)
 
 
 def refuse_pending(
@@ -126,10 +163,7 @@ def receive_cancel(parts: Parts, cancel: Request, flow: Flow, now: float) -> Non
     if not usage.can(UsageInput.CANCEL_CAME):
         parts.emit(ReinviteCancelled(usage_id=usage.usage_id))
         return
-    usage.advance(UsageInput.CANCEL_CAME)
-    usage.settled.advance(DialogInput.FAILURE)
-    parts.drop_usage(usage)
-    parts.emit(CancelReceived(usage_id=usage.usage_id, request=cancel))
+    _withdraw(parts, usage, cancel, now)
 
 
 # ── the UAC ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -197,18 +231,19 @@ def _send_cancel(parts: Parts, usage: Usage, now: float) -> None:
         return
     request = companion(asked.request, "CANCEL")
     parts.transactions.request(request, flow=asked.flow, next_hop=asked.next_hop, user=Unattended(), now=now)
-    usage.cancel_timer = parts.timers.start(now + GIVE_UP_S, partial(_stop_waiting, parts, usage))
+    usage.give_up_timer = parts.timers.start(now + GIVE_UP_S, partial(_stop_waiting, parts, usage))
 
 
 def _stop_waiting(parts: Parts, usage: Usage, now: float) -> None:
     if usage.asked is not None:
         parts.transactions.abandon(usage.asked)
-    _fail(parts, usage, status=None, reason="", response=None, cause="cancelled")
+    _fail(parts, usage, now, status=None, reason="", response=None, cause="cancelled")
 
 
 def _fail(
     parts: Parts,
     usage: Usage,
+    now: float,
     *,
     status: int | None,
     reason: str,
@@ -217,7 +252,7 @@ def _fail(
 ) -> None:
     wanted_so = usage.state in (UsageState.CANCEL_WANTED, UsageState.CANCELLING)
     usage.advance(UsageInput.REFUSAL_CAME)
-    parts.drop_usage(usage)
+    parts.drop_usage(usage, now)
     parts.emit(
         InviteFailed(
             usage_id=usage.usage_id,
@@ -250,12 +285,12 @@ class _Caller:
             self._success(response, flow, now)
         elif self._usage.can(UsageInput.REFUSAL_CAME):
             status, reason = response.status, response.reason
-            _fail(self._parts, self._usage, status=status, reason=reason, response=response, cause="refused")
+            _fail(self._parts, self._usage, now, status=status, reason=reason, response=response, cause="refused")
 
     def failed(self, cause: FailureCause, now: float) -> None:
         """§8.1.3.1: a time-out is treated as a 408."""
         status, reason = (408, "Request Timeout") if cause == "timeout" else (None, "")
-        _fail(self._parts, self._usage, status=status, reason=reason, response=None, cause=cause)
+        _fail(self._parts, self._usage, now, status=status, reason=reason, response=None, cause=cause)
 
     def _provisional(self, response: Response, now: float) -> None:
         usage = self._usage
@@ -322,7 +357,7 @@ class _Caller:
         bye.send_unattended(self._parts, dialog, now)
         if self._usage.can(UsageInput.REFUSAL_CAME):
             status, reason = response.status, response.reason
-            _fail(self._parts, self._usage, status=status, reason=reason, response=response, cause="cancelled")
+            _fail(self._parts, self._usage, now, status=status, reason=reason, response=response, cause="cancelled")
 
     def _dialog_of(self, response: Response, flow: Flow) -> Dialog:
         dialog = dialog_of_client(self._request, response, flow, self._contact_user)

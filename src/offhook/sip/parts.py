@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import count
 
@@ -16,6 +17,7 @@ from offhook.sip.inspection import ALLOW, SDP, SUPPORTED, Refusal
 from offhook.sip.message import Request, Response, response_to, serialize
 from offhook.sip.routing import reply_flow
 from offhook.sip.timers import TimerHeap
+from offhook.sip.transaction import GIVE_UP_S, State
 from offhook.sip.transaction_layer import (
     ClientTransaction,
     ClientUser,
@@ -104,15 +106,21 @@ class Parts:
         """Our tag is random, so it and the Call-ID name one usage; the remote tag is the caller's to compare."""
         return self._by_tag.get((sip_call_id, local_tag or ""))
 
-    def drop_usage(self, usage: Usage) -> None:
+    def drop_usage(self, usage: Usage, now: float) -> None:
         """Forget it, and stop whatever it had running; its transactions run out by themselves."""
         usage.state = UsageState.GONE
         self.usages.pop(usage.usage_id, None)
         self._by_tag.pop((usage.sip_call_id, usage.local_tag), None)
         self.cancel_repetition(usage)
         self.cancel_retry(usage)
-        self.cancel_give_up(usage)
+        self.cancel_timers(usage)
+        if usage.asked is not None and usage.asked.state in (State.CALLING, State.PROCEEDING):
+            # No timer of RFC 3261 ends an INVITE that is answered 100 and no more; its dialog's end must.
+            self.timers.start(now + GIVE_UP_S, partial(self._abandon, usage.asked))
         usage.served = usage.asked = None
+
+    def _abandon(self, transaction: ClientTransaction, now: float) -> None:
+        self.transactions.abandon(transaction)
 
     def cancel_repetition(self, usage: Usage) -> None:
         if usage.unacknowledged is not None:
@@ -124,10 +132,12 @@ class Parts:
             self.timers.cancel(usage.retry.timer)
             usage.retry = None
 
-    def cancel_give_up(self, usage: Usage) -> None:
-        if usage.cancel_timer is not None:
-            self.timers.cancel(usage.cancel_timer)
-            usage.cancel_timer = None
+    def cancel_timers(self, usage: Usage) -> None:
+        """Those of an INVITE that is not answered yet."""
+        for timer in (usage.ring_timer, usage.give_up_timer):
+            if timer is not None:
+                self.timers.cancel(timer)
+        usage.ring_timer = usage.give_up_timer = None
 
     # ── outward ──────────────────────────────────────────────────────────────────────────────────────────
 

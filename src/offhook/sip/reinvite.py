@@ -22,7 +22,7 @@ OVERLAP_RETRY_AFTER_S = 10
 """§14.2: Retry-After of a second INVITE before the first is answered: "between 0 and 10 seconds"."""
 
 _GLARE = Refusal(status=491, rule="re-INVITE while ours is pending", evidence="")
-_ENDED = Refusal(status=481, rule="re-INVITE after BYE", evidence="")
+_ENDED = Refusal(status=481, rule="re-INVITE without a session", evidence="")
 
 # ── the UAS ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -75,11 +75,12 @@ class Path:
 
 def path_to(remote_target: str, route_set: Sequence[str]) -> Path:
     """RFC 3261 §12.2.1.1: the way through a route set to a remote target."""
+    request_uri = as_request_uri(remote_target)
     if not route_set:
-        return Path(request_uri=remote_target, route=(), next_uri=remote_target)
+        return Path(request_uri=request_uri, route=(), next_uri=remote_target)
     first = NameAddr.parse(route_set[0]).uri
     if _is_loose(first):
-        return Path(request_uri=remote_target, route=tuple(route_set), next_uri=first)
+        return Path(request_uri=request_uri, route=tuple(route_set), next_uri=first)
     # "If the route set is not empty, and its first URI does not contain the lr parameter, the UAC MUST place the
     # first URI from the route set into the Request-URI, stripping any parameters that are not allowed in a
     # Request-URI. [...] The UAC MUST then place the remote target URI into the Route header field as the last value."

@@ -179,6 +179,10 @@ class TransactionLayer:
         transaction.latest = serialize(response)
         self._step(transaction, given, now)
 
+    def repeat(self, transaction: ServerTransaction) -> None:
+        """Send the latest response once more."""
+        self._transmit(transaction)
+
     def is_merged(self, request: Request) -> bool:
         """RFC 3261 §8.2.2.2: the same request is being answered already, having come by another path."""
         key = _merge_key(request)

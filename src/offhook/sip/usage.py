@@ -142,7 +142,8 @@ class Usage:
     acknowledged: Acknowledged | None = None
     unacknowledged: Unacknowledged | None = None
     retry: Retry | None = None
-    cancel_timer: Timer | None = None
+    ring_timer: Timer | None = None
+    give_up_timer: Timer | None = None
     early_tags: set[str] = field(default_factory=set)
     bye_headers: tuple[tuple[str, str], ...] = ()
 
