@@ -102,7 +102,7 @@ def test_digits_take_the_place_of_audio_and_speech_waits() -> None:
 def test_a_remote_without_events_is_sent_none() -> None:
     mouth = Mouth()
     mouth.stream.update(replace(AGREEMENT, dtmf_payload_type=None))
-    mouth.stream.queue_digits("123", 60)
+    assert not mouth.stream.queue_digits("123", 60)
     mouth.tick(20)
     assert {packet.payload_type for packet in mouth.sent} == {0}
 

@@ -13,7 +13,10 @@ import psutil
 import pytest
 from tests.media.wire import EVENT_TYPE, HOST, PCMU_SILENCE, Desk, RemoteParty, direction, until
 
-from offhook.media.events import Drained, DtmfReceived, MediaTimedOut, PathChanged, Played, SpeechSent
+from offhook.media.clock import MediaClock
+from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, Played, SpeechSent
+from offhook.media.ports import PortPool
+from offhook.media.session import MediaSession
 from offhook.model.audio import Encoding
 from offhook.model.errors import LocalProtocolError
 from offhook.rtp.packet import sequence_distance, timestamp_distance
@@ -294,7 +297,7 @@ async def test_ipv6_works_alike() -> None:
 
 async def test_commands_out_of_order_are_our_own_fault() -> None:
     async with call() as (desk, remote):
-        broken: list[Callable[[], None]] = [
+        broken: list[Callable[[], object]] = [
             lambda: desk.session.update(remote.agreement()),
             lambda: desk.session.send_dtmf("1"),
         ]
@@ -304,6 +307,30 @@ async def test_commands_out_of_order_are_our_own_fault() -> None:
         desk.session.start(remote.agreement())
         with pytest.raises(LocalProtocolError):
             desk.session.start(remote.agreement())
+
+
+async def test_a_remote_party_without_events_is_said_so() -> None:
+    async with call() as (desk, remote):
+        desk.session.start(remote.agreement(dtmf_payload_type=None))
+        assert desk.session.send_dtmf("1") is False
+
+
+async def test_closing_from_within_an_event_is_the_last_event() -> None:
+    remote, told = RemoteParty(), list[MediaEvent]()
+    pool, clock = PortPool(10_000, 15_999), MediaClock()
+
+    def hang_up(event: MediaEvent) -> None:
+        told.append(event)
+        session.close()
+
+    session = MediaSession(clock=clock, pool=pool, local_host=HOST, ssrc=1, listener=hang_up)
+    for item in "abc":
+        session.finish(item)
+    session.start(remote.agreement())
+    await until(lambda: told)
+    assert told == [Drained(item="a", played_ms=0)]
+    assert (clock.faults, len(clock), pool.in_use) == (0, 0, 0)
+    remote.close()
 
 
 async def test_nothing_is_left_behind_after_close() -> None:

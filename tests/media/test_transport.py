@@ -21,12 +21,9 @@ class Line:
         self.pair: PortPair = self.pool.open(host)
         self.rtp: Heard = []
         self.rtcp: Heard = []
-        self.transport = UdpTransport(
-            asyncio.get_running_loop(),
-            self.pair,
-            lambda length, source: self.rtp.append((bytes(self.transport.buffer[:length]), source)),
-            lambda datagram, source: self.rtcp.append((datagram, source)),
-        )
+        self.transport = UdpTransport(asyncio.get_running_loop(), self.pair)
+        self.transport.on_rtp = lambda length, source: self.rtp.append((bytes(self.transport.buffer[:length]), source))
+        self.transport.on_rtcp = lambda datagram, source: self.rtcp.append((datagram, source))
 
     def close(self) -> None:
         self.transport.close()

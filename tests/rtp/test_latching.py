@@ -221,6 +221,11 @@ def test_rule_7_after_the_lock_the_locked_address_with_the_streams_ssrc() -> Non
     assert made.judge((NAT[0], 61_002), 7, 7) is DROP
 
 
+def test_ipv6_has_many_spellings() -> None:
+    made = latch(declared=("2001:DB8:0:0::0:5", 4000), signalling_ip=None)
+    assert send(made, ("2001:db8::5", 4000), 4)[-1] is LOCK
+
+
 @pytest.mark.parametrize("host", ["media.example.com", "", "fe80::1%eth0"])
 def test_a_declared_host_that_is_no_public_address_is_no_harm(host: str) -> None:
     made = latch(declared=(host, 4000), signalling_ip=host)

@@ -12,7 +12,7 @@ from offhook.media.events import DtmfReceived, PathChanged
 from offhook.media.speech_level import SpeechLevel
 from offhook.model.audio import AudioFormat, Encoding
 from offhook.rtp.jitter_buffer import Gap, JitterBuffer
-from offhook.rtp.latching import Address, Latch, Verdict
+from offhook.rtp.latching import Address, Latch, Verdict, canonical
 from offhook.rtp.packet import COMFORT_NOISE, HEADER, HEADER_BYTES, MARKER, PLAIN_FIRST_BYTE, payload_bounds
 from offhook.rtp.reception import Admission, Reception
 from offhook.rtp.telephone_event import DigitPressed, DtmfReceiver
@@ -57,26 +57,31 @@ class InboundStream:
         self._locked: Address | None = None
         self.reception = Reception()
         self.last_packet_at = now
-        self.last_speech_at = 0.0
         self.malformed = 0
         self.unexpected = 0
         self.stalled = False
         """The engine reads late what came in time: arrivals are now no measure of the network."""
-        self._concealed_before = 0
+        self._concealed_before = 0  # under another codec, as the next
+        self._spoke_before = 0.0
         self._agree(agreement)
 
     def update(self, agreement: Agreement) -> None:
         """A re-INVITE agreed on something else; where the address stays, the lock stays (rule 5)."""
         now = self._monotonic()
         self.last_packet_at = now
-        if agreement.remote != self.latch.declared:
+        if canonical(agreement.remote) != self.latch.declared:
             self.latch.renew(declared=agreement.remote, signalling_ip=self._signalling_host, now=now)
             self._locked = None
         if agreement.encoding is self._encoding:
             self._take_types(agreement)
         else:
-            self._concealed_before = self.concealed_frames
+            self._concealed_before, self._spoke_before = self.concealed_frames, self.last_speech_at
             self._agree(agreement)
+
+    @property
+    def last_speech_at(self) -> float:
+        """Arrival of the last packet that carried speech; 0.0 before the first."""
+        return max(self._spoke_before, self._speech.last_speech_at)
 
     @property
     def concealed_frames(self) -> int:
@@ -106,8 +111,7 @@ class InboundStream:
             self._receive_other(second, sequence, timestamp, payload, now)
             return
         self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now, timed=not self.stalled)
-        if self._speech.sounds(payload):
-            self.last_speech_at = now
+        self._speech.take(payload, now)
 
     def next_frame(self, due_s: float) -> bytes:
         """The frame of the tick that was due at ``due_s``: as received, concealed, or silence."""

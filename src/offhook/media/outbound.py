@@ -81,10 +81,12 @@ class OutboundStream:
         """Where packets go from now on. An address that names no host (RFC 3264 §8.4: 0.0.0.0) gets none."""
         self._destination = destination if is_sendable(destination) else None
 
-    def queue_digits(self, digits: str, duration_ms: int) -> None:
-        """Raises ``ValueError`` for what is no digit; silently nothing where the remote takes no events."""
-        if self._event_type is not None:
-            self._digits.queue(digits, duration_ms)
+    def queue_digits(self, digits: str, duration_ms: int) -> bool:
+        """False where the remote takes no events. Raises ``ValueError`` for what is no digit, or too many."""
+        if self._event_type is None:
+            return False
+        self._digits.queue(digits, duration_ms)
+        return True
 
     def relay(self, frame: bytes) -> None:
         """A frame of another leg, to be sent when this leg's agent says nothing."""
@@ -107,17 +109,19 @@ class OutboundStream:
             self._send_event(payload, destination)
             return self.silence
         frame = self.playout.next_frame()
-        speaking = frame is not None
         if frame is None:
             frame = self._relayed.popleft() if self._relayed else self.silence
+            item = None
+        else:
+            item = self.playout.sounding_item
         packet = self._packet
         _pack_header(
             packet, 0, PLAIN_FIRST_BYTE, self._audio_type | self._marker, self._sequence, timestamp, self._ssrc
         )
         packet[HEADER_BYTES:] = frame
         self._dispatch(packet, destination, self._frame)
-        if speaking:
-            self._follow_item(frame)
+        if item is not None:
+            self._listen(item, frame)
         return frame
 
     def end_items(self) -> None:
@@ -150,12 +154,10 @@ class OutboundStream:
         self.packets += 1
         self.octets += octets
 
-    def _follow_item(self, frame: bytes) -> None:
-        playout = self.playout
-        item = playout.sounding_item
-        playout.sent()
-        if item is not None and sum(frame.translate(self._loudness)) > self._sound_above:
-            playout.mark_sounded()
+    def _listen(self, item: str, frame: bytes) -> None:
+        """Is this the first sound of its item?"""
+        if sum(frame.translate(self._loudness)) > self._sound_above:
+            self.playout.mark_sounded()
             self._tell_sound(item, self._monotonic())
 
 

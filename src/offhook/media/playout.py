@@ -94,20 +94,27 @@ class Playout:
             entry.audio = entry.audio.translate(table)
 
     def next_frame(self) -> bytes | None:
-        """One whole frame of the head item, the last one filled up with silence; None: nothing to say now.
+        """One whole frame of the head item, to be sent now; the last one is filled up with silence.
 
-        Must be followed by ``sent`` or ``missed``, before the next call.
+        None: there is nothing to say.
         """
         if self.paused or not self._items:
             return None
         head = self._items[0]
-        if len(head.audio) >= self._frame:
-            return bytes(head.audio[: self._frame])
-        if not head.finished and len(self._items) == 1:
-            self.starved_frames += head.sent_bytes > 0
-            return None
-        # The item is over, said to be or followed by another: its rest goes out.
-        return bytes(head.audio).ljust(self._frame, self.silence) if head.audio else None
+        audio, count = head.audio, self._frame
+        if len(audio) < count:
+            if not head.finished and len(self._items) == 1:
+                self.starved_frames += head.sent_bytes > 0
+                return None
+            # The item is over, said to be or followed by another: its rest goes out.
+            count = len(audio)
+            if not count:
+                return None
+        frame = bytes(audio[:count])
+        del audio[:count]
+        head.sent_bytes += count
+        self._queued_bytes -= count
+        return frame if count == self._frame else frame.ljust(self._frame, self.silence)
 
     @property
     def sounding_item(self) -> str | None:
@@ -116,14 +123,6 @@ class Playout:
 
     def mark_sounded(self) -> None:
         self._items[0].sounded = True
-
-    def sent(self) -> None:
-        """The frame given last has left."""
-        head = self._items[0]
-        count = min(self._frame, len(head.audio))
-        head.sent_bytes += count
-        del head.audio[:count]
-        self._queued_bytes -= count
 
     def missed(self, frames: int) -> None:
         """So many frames can never be sent (the engine came late): their audio is dropped."""

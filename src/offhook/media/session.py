@@ -90,7 +90,7 @@ class MediaSession:
         self._chores_in = _CHORES_TICKS
         self._playout = Playout(silence=SILENCE[Encoding.PCMU])
         self._pair = pool.open(local_host)
-        self._transport = UdpTransport(asyncio.get_running_loop(), self._pair, self._on_rtp, self._on_rtcp)
+        self._transport = UdpTransport(asyncio.get_running_loop(), self._pair)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,7 +115,7 @@ class MediaSession:
             agreement=agreement,
             send=self._transport.send,
             tell_sound=self._tell_sound,
-            tell_end=self._listener,
+            tell_end=self._tell,
             playout=self._playout,
         )
         self._outbound.aim(agreement.remote)
@@ -128,6 +128,8 @@ class MediaSession:
             send=self._transport.send_control,
         )
         self._inbound = inbound
+        self._transport.on_rtp = inbound.receive
+        self._transport.on_rtcp = self._reports.receive
         self._clock.add(self, self._phase_group)
 
     def update(self, agreement: Agreement) -> None:
@@ -208,14 +210,14 @@ class MediaSession:
         if self._inbound is not None:
             self._outbound.relay(frame)
 
-    def send_dtmf(self, digits: str, duration_ms: int = DEFAULT_DURATION_MS) -> None:
-        """Queue digits (RFC 4733); speech waits while one sounds.
+    def send_dtmf(self, digits: str, duration_ms: int = DEFAULT_DURATION_MS) -> bool:
+        """Queue digits (RFC 4733); speech waits while one sounds. False: the remote party takes none.
 
         Raises ``ValueError`` for what is no digit or too many of them, ``LocalProtocolError`` before ``start``.
         """
         if self._inbound is None:
             raise LocalProtocolError("digits can be sent once the media session is started")
-        self._outbound.queue_digits(digits, duration_ms)
+        return self._outbound.queue_digits(digits, duration_ms)
 
     # ── figures ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -295,14 +297,6 @@ class MediaSession:
             for _ in range(min(frames, _MOST_SKIPPED_HEARD)):
                 tap(inbound.silence, inbound.silence)
 
-    def _on_rtp(self, length: int, source: Address) -> None:
-        if self._inbound is not None:
-            self._inbound.receive(length, source)
-
-    def _on_rtcp(self, datagram: bytes, source: Address) -> None:
-        if self._inbound is not None:
-            self._reports.receive(datagram, source)
-
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _do_chores(self, inbound: InboundStream, now: float) -> None:
@@ -318,12 +312,16 @@ class MediaSession:
             self._timed_out = False
         elif not self._timed_out and self._agreement.direction in ("sendrecv", "recvonly"):
             self._timed_out = True
-            self._listener(MediaTimedOut(after_s=self._media_timeout_s))
+            self._tell(MediaTimedOut(after_s=self._media_timeout_s))
 
     def _told(self, event: DtmfReceived | PathChanged) -> None:
         if isinstance(event, PathChanged):
             self._outbound.aim(event.remote)
-        self._listener(event)
+        self._tell(event)
 
     def _tell_sound(self, item: str, at: float) -> None:
-        self._listener(SpeechSent(item=item, at=at, caller_speech_at=self.last_speech_at))
+        self._tell(SpeechSent(item=item, at=at, caller_speech_at=self.last_speech_at))
+
+    def _tell(self, event: MediaEvent) -> None:
+        if not self._closed:
+            self._listener(event)

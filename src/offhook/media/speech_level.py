@@ -1,4 +1,4 @@
-"""Does this packet carry speech? A test cheap enough for every packet, for measuring turn latency.
+"""When did the remote party last speak? A test cheap enough for every packet, for measuring turn latency.
 
 It decides alone, without the attack and hangover of ``audio.vad``: what matters here is when speech ended.
 """
@@ -16,12 +16,17 @@ MARGIN_DB = 6.0
 
 _BLOCK_PACKETS = 25
 _BLOCKS = 4
-_NOTHING = float("inf")
 """The noise is the quietest packet of the last two seconds; speech has gaps within that time."""
+
+_NOTHING = float("inf")
 
 
 class SpeechLevel:
-    """Follows one inbound stream of G.711 packets of any length."""
+    """Follows one inbound stream of G.711 packets of any length.
+
+    Packets are collected, and judged half a second at a time or when somebody asks: in a row, with the
+    code still in the processor's cache, they cost a third of what they cost one by one between other calls.
+    """
 
     def __init__(self, encoding: Encoding) -> None:
         self._table = LOUDNESS[encoding]
@@ -31,6 +36,20 @@ class SpeechLevel:
         self._minima = [self._quiet] * _BLOCKS
         self._packets = 0
         self._threshold = self._least
+        self._waiting: list[tuple[bytes, float]] = []
+        self._last_speech_at = 0.0
+
+    def take(self, payload: bytes, arrival_s: float) -> None:
+        """Collect one packet."""
+        self._waiting.append((payload, arrival_s))
+        if len(self._waiting) >= _BLOCK_PACKETS:
+            self._judge_waiting()
+
+    @property
+    def last_speech_at(self) -> float:
+        """Arrival of the last packet that carried speech; 0.0 before the first."""
+        self._judge_waiting()
+        return self._last_speech_at
 
     def sounds(self, payload: bytes) -> bool:
         """Judge one packet, and learn the noise from it."""
@@ -41,6 +60,12 @@ class SpeechLevel:
         if 0 < loudness < self._minima[-1] or self._packets == _BLOCK_PACKETS:
             self._learn(loudness)
         return loudness > self._threshold
+
+    def _judge_waiting(self) -> None:
+        for payload, arrival_s in self._waiting:
+            if self.sounds(payload):
+                self._last_speech_at = arrival_s
+        self._waiting.clear()
 
     def _learn(self, loudness: float) -> None:
         if loudness > 0:  # digital silence is a muted sender, not the noise of the line

@@ -23,19 +23,13 @@ class UdpTransport:
     """Reads into one buffer and hands out its length and source; never raises for what the network does.
 
     ``on_rtp(length, source)`` finds the datagram in ``buffer``; ``on_rtcp(datagram, source)`` is given a copy.
-    ``source`` is (host, port), of IPv6 too.
+    ``source`` is (host, port), of IPv6 too. Until they are set, what comes is dropped.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        pair: PortPair,
-        on_rtp: Callable[[int, Address], None],
-        on_rtcp: Callable[[bytes, Address], None],
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pair: PortPair) -> None:
         self._loop = loop
-        self._on_rtp = on_rtp
-        self._on_rtcp = on_rtcp
+        self.on_rtp: Callable[[int, Address], None] = _drop
+        self.on_rtcp: Callable[[bytes, Address], None] = _drop
         self._rtp = pair.rtp
         self._rtcp = pair.rtcp
         self._receive = pair.rtp.recvfrom_into
@@ -81,7 +75,7 @@ class UdpTransport:
         except OSError:
             self.receive_failures += 1
             return False
-        self._on_rtp(length, source if len(source) == 2 else source[:2])
+        self.on_rtp(length, source if len(source) == 2 else source[:2])
         return True
 
     def _rtcp_readable(self) -> None:
@@ -90,7 +84,11 @@ class UdpTransport:
         except OSError:
             self.receive_failures += 1
             return
-        self._on_rtcp(datagram, _host_and_port(source))
+        self.on_rtcp(datagram, _host_and_port(source))
+
+
+def _drop(datagram: object, source: Address) -> None:
+    """Nobody listens yet."""
 
 
 def _host_and_port(source: Any) -> Address:

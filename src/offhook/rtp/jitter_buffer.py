@@ -87,8 +87,8 @@ class JitterBuffer:
         self.inserted = 0
         self.spliced: bytes | None = None
         """The frame left out before the one just returned, for a cross-fade; None on every other tick."""
-        self._last_timestamp = 0
-        self._last_extended = 0
+        self._end = 0  # where the newest packet ends, unwrapped
+        self._expected = 0  # the same as a timestamp on the wire
         self._suspect: tuple[float, float] | None = None  # transit, arrival
         self._forget()
 
@@ -101,7 +101,6 @@ class JitterBuffer:
         self._empty_ticks = self._running_ticks
         self._interlude = False
         self._next_sequence = -1
-        self._end = 0
         self._note_change()
 
     def reset(self) -> None:
@@ -144,12 +143,14 @@ class JitterBuffer:
 
         ``timed`` False: its true arrival is not known, so it must not count as a measure of the network.
         """
-        extended = self._last_extended + timestamp_distance(timestamp, self._last_timestamp)
+        extended = self._end
+        if timestamp != self._expected:
+            extended += timestamp_distance(timestamp, self._expected)
         transit = arrival_s * self._clock_hz - extended
         if not self._ahead <= transit - self._transit.floor <= self._behind:
             if not self._believes(transit, arrival_s):
                 return
-            self._end = extended
+            self._end, self._expected = extended, timestamp
         count = len(payload)
         if not 0 < count <= self._most_payload:
             return
@@ -159,8 +160,7 @@ class JitterBuffer:
             # A pause of the sender shows as a marker (RFC 3551 §4.1) or as time that took no packets.
             if extended > self._end and (marker or sequence == self._next_sequence):
                 self._onsets.add(extended)
-            self._last_timestamp, self._last_extended = timestamp, extended
-            self._end = extended + count
+            self._end, self._expected = extended + count, (timestamp + count) & 0xFFFFFFFF
             self._next_sequence = (sequence + 1) & 0xFFFF
             self._interlude = False
         self._store(extended, payload)

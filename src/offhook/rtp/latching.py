@@ -99,15 +99,15 @@ class Latch:
 
     def renew(self, *, declared: Address, signalling_ip: str | None, now: float) -> None:
         """A re-INVITE or its answer named another address: rule 5 lets learning begin again."""
-        self.declared = declared
+        self.declared = canonical(declared)
         self.locked: Address | None = None
-        self._signalling_ip = signalling_ip
+        self._signalling_ip = None if signalling_ip is None else canonical((signalling_ip, 0))[0]
         self._learning_ends = now + LEARNING_S
         self._runs: dict[Address, _Run] = {}
         self._ssrc = 0
         self._highest = 0
         self._heard_at = now
-        trusted = declared[0] == signalling_ip and _is_public(declared[0])
+        trusted = self.declared[0] == self._signalling_ip and _is_public(self.declared[0])
         self.state = LatchState.DECLARED if trusted else LatchState.LEARNING
 
     @property
@@ -183,7 +183,7 @@ class ControlLatch:
         self.renew(declared=declared)
 
     def renew(self, *, declared: Address) -> None:
-        self.declared = declared
+        self.declared = canonical(declared)
         self.locked: Address | None = None
 
     @property
@@ -203,6 +203,14 @@ class ControlLatch:
             return Verdict.LOCK
         self.dropped += not taken
         return Verdict.TAKE if taken else Verdict.DROP
+
+
+def canonical(address: Address) -> Address:
+    """An address as a socket names it: IPv6 has many spellings. A host that is no IP address stays as it is."""
+    try:
+        return str(ip_address(address[0])), address[1]
+    except ValueError:
+        return address
 
 
 def _is_public(host: str) -> bool:

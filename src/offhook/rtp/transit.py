@@ -39,13 +39,18 @@ class TransitWindow:
         self.jitter += (abs(transit - self._last) - self.jitter) * _JITTER_GAIN
         self._last = transit
         rolled = arrival_s >= self._bucket_ends and self._roll(arrival_s)
+        if not self._second >= transit >= self._least:
+            self._stretch(transit)
+        if rolled or self._least < self.floor or self._second > self.peak:
+            return self._measure()
+        return False
+
+    def _stretch(self, transit: float) -> None:
+        """The extremes of the open bucket."""
         self._least = min(self._least, transit)
         if transit > self._second:
             self._second = min(transit, self._worst)
             self._worst = max(transit, self._worst)
-        if rolled or self._least < self.floor or self._second > self.peak:
-            return self._measure()
-        return False
 
     def _begin(self, transit: float, arrival_s: float) -> bool:
         self.empty = False
