@@ -10,7 +10,7 @@ from offhook.model.errors import LocalProtocolError
 
 def test_an_answered_call_passes_through_its_phases() -> None:
     call = call_machine()
-    assert [call.command(given) for given in ("resolve", "ring", "answer", "hang_up", "legs_gone")] == [
+    assert [call.command(given) for given in ("resolve", "ring", "answer", "end", "legs_gone")] == [
         "resolving",
         "ringing",
         "up",

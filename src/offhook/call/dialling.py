@@ -78,8 +78,8 @@ class Dialling:
                 self._call.end(by="system", cause="unreachable", reason=problem)
             case AgentFailed(error=error):
                 self._provider_failed(error)
-            case SipFact(event=ProvisionalReceived(status=status)):
-                self._progress(status)
+            case SipFact(event=ProvisionalReceived(status=status, response=response)):
+                self._progress(status, with_media=bool(response.body))
             case SipFact(event=AnswerReceived(response=response)):
                 self._answered(response)
             case SipFact(event=InviteFailed(response=response)) if response is not None:
@@ -114,9 +114,13 @@ class Dialling:
         self._call.arm("no_answer", self._command.no_answer_s)
         self._call.conduct.engage()
 
-    def _progress(self, status: int) -> None:
+    def _progress(self, status: int, *, with_media: bool) -> None:
         leg = self._call.leg
-        if leg is not None and leg.hears_progress() and self._call.phase in {"resolving", "ringing"}:
+        if (
+            leg is not None
+            and leg.hears_progress(with_media=with_media)
+            and self._call.phase in {"resolving", "ringing"}
+        ):
             self._call.move("ring")
             self._call.emit(CallRinging(status=status))
 

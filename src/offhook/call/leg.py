@@ -107,9 +107,9 @@ class Leg:
         own_usage(self.usage_id)
         self._endpoint.flush()
 
-    def hears_progress(self) -> bool:
-        """A 1xx came; False where it means nothing any more."""
-        return self._machine.observe("provisional")
+    def hears_progress(self, *, with_media: bool) -> bool:
+        """A 1xx came; ``with_media``: it carries a session description. False where it means nothing any more."""
+        return self._machine.observe("early_media" if with_media else "provisional")
 
     def accept(self, body: bytes) -> Agreement | Unacceptable:
         """The callee's 2xx; what its answer agrees on."""

@@ -70,6 +70,7 @@ class CallSession:
         """``usages``: whose SIP events go to which call; the call enters and removes its own."""
         self.call_id = call_id
         self._usages = usages
+        self._own_usages: set[int] = set()
         self.equipment = equipment
         self.conduct: Conduct | None = None
         self.leg: Leg | None = None
@@ -90,6 +91,7 @@ class CallSession:
     def own_usage(self, usage_id: int) -> None:
         """From here the usage's SIP events come to this call."""
         self._usages[usage_id] = self
+        self._own_usages.add(usage_id)
 
     def deliver(self, fact: InboxFact) -> None:
         """Put a fact in line; a call that is flooded drops it, and ends."""
@@ -144,7 +146,7 @@ class CallSession:
         self._end = CallEnded(
             by=by, phase=self.phase, cause=cause, sip_code=sip_code, reason=reason, provider_fault=provider_fault
         )
-        self._machine.command("hang_up" if self.phase != "arrived" else "failed")
+        self._machine.command("end")
         if self.conduct is not None:
             self.conduct.stop()
         if self.leg is not None:
@@ -252,8 +254,8 @@ class CallSession:
                 self._close_leg(self.leg)
         except Exception:
             _log.exception("call %s was not closed cleanly", self.call_id)
-        for usage_id in [usage_id for usage_id, call in self._usages.items() if call is self]:
-            del self._usages[usage_id]
+        for usage_id in self._own_usages:
+            self._usages.pop(usage_id, None)
         ended = self._end or CallEnded(by="system", phase=self.phase, cause="internal_error")
         self.emit(ended if self._answered_at is None else _with_duration(ended, self._answered_at))
 

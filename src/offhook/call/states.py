@@ -11,30 +11,19 @@ from typing import Generic, Literal, TypeVar
 from offhook.model.call_events import CallPhase
 from offhook.model.errors import LocalProtocolError
 
-CallInput = Literal["resolve", "restore", "ring", "answer", "hang_up", "cancelled", "refused", "failed", "legs_gone"]
+CallInput = Literal["resolve", "restore", "ring", "answer", "end", "legs_gone"]
 
 CALL: Mapping[tuple[CallPhase, CallInput], CallPhase] = {
     ("arrived", "resolve"): "resolving",
     ("arrived", "restore"): "up",  # answered elsewhere: it goes on here
-    ("arrived", "cancelled"): "ending",
-    ("arrived", "failed"): "ending",
-    ("arrived", "hang_up"): "ending",
+    ("arrived", "end"): "ending",
     ("resolving", "ring"): "ringing",
     ("resolving", "answer"): "up",
-    ("resolving", "refused"): "ending",
-    ("resolving", "cancelled"): "ending",
-    ("resolving", "hang_up"): "ending",
-    ("resolving", "failed"): "ending",
+    ("resolving", "end"): "ending",
     ("ringing", "ring"): "ringing",
     ("ringing", "answer"): "up",
-    ("ringing", "refused"): "ending",
-    ("ringing", "cancelled"): "ending",
-    ("ringing", "hang_up"): "ending",
-    ("ringing", "failed"): "ending",
-    ("up", "hang_up"): "ending",
-    ("up", "failed"): "ending",
-    ("ending", "hang_up"): "ending",
-    ("ending", "failed"): "ending",
+    ("ringing", "end"): "ending",
+    ("up", "end"): "ending",
     ("ending", "legs_gone"): "ended",
 }
 
