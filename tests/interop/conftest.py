@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.interop.baresip import Baresip
 from tests.interop.linphone import Linphone
+from tests.interop.offhook_server import OffhookServer
 from tests.interop.rtp_phone import RtpPhone
 from tests.interop.sippers import SippRun
 from tests.interop.tools import folder
@@ -71,6 +72,20 @@ def linphone(
         one = await Linphone.start(new_folder("linphone"), **options)
         cleanup.push_async_callback(one.close)
         return one
+
+    return start
+
+
+@pytest.fixture
+def offhook(
+    new_folder: Callable[[str], Path], cleanup: contextlib.AsyncExitStack
+) -> Callable[..., Awaitable[OffhookServer]]:
+    """``await offhook(agents=[...])``: see ``OffhookServer.start``."""
+
+    async def start(**options: Any) -> OffhookServer:
+        server = await OffhookServer.start(new_folder("server"), **options)
+        cleanup.push_async_callback(server.program.stop)
+        return server
 
     return start
 

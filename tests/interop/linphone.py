@@ -19,6 +19,7 @@ sip_port={udp_port}
 sip_tcp_port={tcp_port}
 sip_tls_port=0
 use_ipv6={ipv6}
+ipv6_migration_done=1
 contact="linphone" <sip:linphone@{host}:{port};transport={transport}>
 [rtp]
 audio_rtp_port={rtp_port}

@@ -52,10 +52,14 @@ class RtpPhone:
 
     async def say(self, samples: Samples) -> None:
         """Speak; returns when the last packet has left."""
+        self.begin_to_say(samples)
+        await self._sent()
+
+    def begin_to_say(self, samples: Samples) -> None:
+        """Speak from the moment there is somewhere to send to."""
         encoded = g711.encode(Encoding.PCMU, samples.astype("<i2").tobytes())
         encoded += bytes([0xFF]) * (-len(encoded) % FRAME)
         self._queue += [(0, False, encoded[at : at + FRAME]) for at in range(0, len(encoded), FRAME)]
-        await self._sent()
 
     async def dial(self, digits: str) -> None:
         """Send telephone-events, each 160 ms and thrice ended (RFC 4733 §2.5.1.4), with 100 ms between."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from tests.interop.program import Program
+from tests.interop.program import POLL_S, Program
 from tests.interop.tools import free_sip_port, needs
 
 SCENARIOS = Path(__file__).parent / "sipp"
@@ -17,15 +19,15 @@ _TRANSPORTS = {
     # by default SIPp counts a call as failed when the other side closes the connection after the last message
     "tcp": ("-t", "t1", "-max_reconnect", "2", "-reconnect_close", "false"),
 }
-_ENTRY = re.compile(r"^-{40,} \S+ (\d+):(\d+):(\d+\.\d+)\n\w+ message (sent|received) .*:\n\n?", re.MULTILINE)
+_ENTRY = re.compile(r"^-{40,} (\S+ \S+)\n\w+ message (sent|received) .*:\n\n?", re.MULTILINE)
 DISCARD_PORT = 9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SippMessage:
-    """One message of SIPp's log. ``at_s``: seconds since midnight."""
+    """One message of SIPp's log. ``at`` is Unix time in seconds."""
 
-    at_s: float
+    at: float
     sent: bool
     text: str
 
@@ -124,9 +126,18 @@ class SippRun:
         """What it sent and received so far."""
         parts = _ENTRY.split(self._text("messages.log"))[1:]
         return tuple(
-            SippMessage(at_s=int(hour) * 3600 + int(minute) * 60 + float(second), sent=way == "sent", text=text)
-            for hour, minute, second, way, text in zip(*[iter(parts)] * 5, strict=True)
+            SippMessage(at=datetime.fromisoformat(at).timestamp(), sent=way == "sent", text=text)
+            for at, way, text in zip(*[iter(parts)] * 3, strict=True)
         )
+
+    async def message(self, start: str, *, sent: bool, timeout_s: float = 10.0) -> SippMessage:
+        """Wait for the first message sent, or received, whose start line begins with ``start``."""
+        for _ in range(round(timeout_s / POLL_S)):
+            for message in self.messages():
+                if message.sent is sent and message.start_line.startswith(start):
+                    return message
+            await asyncio.sleep(POLL_S)
+        raise AssertionError(f"no {start!r} in {timeout_s:g} s, only {[one.start_line for one in self.messages()]}")
 
     def _statistics(self) -> Mapping[str, str]:
         rows = list(csv.DictReader(self._text("statistics.csv").splitlines(), delimiter=";"))

@@ -42,6 +42,13 @@ async def flite_wav(path: Path, voice: str, text: str, *, before_ms: int = 0, af
     return path
 
 
+async def channel(recording: Path, number: int, path: Path) -> Samples:
+    """One channel of a G.711 WAV, from 1."""
+    needs("sox")
+    await _run("sox", str(recording), "-e", "signed-integer", "-b", "16", str(path), "remix", str(number))
+    return read_wav(path)
+
+
 def read_wav(path: Path) -> Samples:
     """Samples of a mono 8 kHz 16-bit WAV. An unfinished file's wrong length field does no harm."""
     with wave.open(str(path), "rb") as file:

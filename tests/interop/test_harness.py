@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -75,7 +76,7 @@ async def test_sipp_calls_sipp(sipp: Sipp, transport: str, caller: str, callee: 
     result = await calling.result()
     result.assert_all_went_well()
     (await serving.result()).assert_all_went_well()
-    assert result.first("INVITE", sent=True).at_s > 0
+    assert abs(result.first("INVITE", sent=True).at - time.time()) < 60
     assert result.retransmissions == 0
 
 

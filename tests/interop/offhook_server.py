@@ -1,0 +1,79 @@
+"""offhook itself as a process of its own, as a user starts it, and the records it writes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.interop.program import POLL_S, Program
+from tests.interop.tools import free_sip_port
+
+Record = Mapping[str, Any]
+
+
+class OffhookServer:
+    """``python -m offhook serve`` with a configuration of the test's own."""
+
+    def __init__(self, program: Program, where: Path, host: str, port: int) -> None:
+        self.program = program
+        self.host = host
+        self.port = port
+        self.recordings = where / "data" / "recordings"
+        self._calls = where / "data" / "calls"
+
+    @classmethod
+    async def start(
+        cls,
+        where: Path,
+        *,
+        agents: Sequence[Mapping[str, Any]] = (),
+        host: str = "127.0.0.1",
+        namespace: str | None = None,
+        **settings: Any,
+    ) -> OffhookServer:
+        """Each of ``agents`` answers the number of its own ``id``; without any, the demo agent answers all."""
+        config: dict[str, Any] = {"agents": list(agents), **settings}
+        if agents:
+            config["numbers"] = [{"user": agent["id"], "agent": agent["id"]} for agent in agents]
+        (where / "config.json").write_text(json.dumps(config))
+        port = free_sip_port(host) if namespace is None else 5060
+        program = await Program.start(
+            *(sys.executable, "-m", "offhook", "serve", "--config", where / "config.json"),
+            *("--host", host, "--port", str(port), "--data", where / "data", "--show-speech"),
+            cwd=where,
+            namespace=namespace,
+        )
+        async with program.stopped_on_failure():
+            await program.says("offhook listens on", timeout_s=30)
+        return cls(program, where, host, port)
+
+    def uri(self, user: str = "demo", transport: str = "udp") -> str:
+        return f"sip:{user}@{self.host}:{self.port};transport={transport}"
+
+    def records(self) -> list[Record]:
+        """Every call's record, oldest first."""
+        records = [json.loads(path.read_text()) for path in self._calls.glob("*.json")]
+        return sorted(records, key=lambda record: record["created_at"])
+
+    async def ended_call(self, timeout_s: float = 10.0) -> Record:
+        """Wait for the end of its latest call, and for nothing but that one being kept."""
+        for _ in range(round(timeout_s / POLL_S)):
+            records = self.records()
+            if records and records[-1]["phase"] == "ended":
+                return records[-1]
+            await asyncio.sleep(POLL_S)
+        raise AssertionError(f"no call ended in {timeout_s:g} s:\n{self.program.tail()}")
+
+
+def events(record: Record, kind: str) -> list[Record]:
+    """The events of one kind, oldest first."""
+    return [event for event in record["events"] if event["type"] == kind]
+
+
+def said(record: Record, speaker: str) -> list[str]:
+    """What ``caller`` or ``agent`` said, turn by turn, in lower case."""
+    return [turn["text"].lower() for turn in record["transcript"] if turn["speaker"] == speaker]
