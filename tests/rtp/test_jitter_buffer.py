@@ -117,6 +117,15 @@ def test_a_stall_of_the_network_delays_and_loses_hardly_anything() -> None:
     assert max(delays_between(heard.delays_ms, 9, 11)) < 80
 
 
+def test_packets_that_waited_for_an_address_do_not_delay_the_call() -> None:
+    """The kernel holds the first packets of a call back until ARP is answered; then they come all at once."""
+    packets = stream(150, payload=lambda index: QUIET_FRAME)
+    held = [replace(packet, at=max(packet.at, 100.13)) for packet in packets]
+    heard = play(held)
+    assert max(delays_between(heard.delays_ms, 0, 0.3)) > 100
+    assert max(delays_between(heard.delays_ms, 0.6, 2.9)) <= LEAST_DELAY_MS + 21
+
+
 def test_lost_packets_keep_their_place_in_time() -> None:
     packets = stream(100)
     heard = play([packet for index, packet in enumerate(packets) if index not in (40, 60, 61)])

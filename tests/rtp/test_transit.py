@@ -25,6 +25,17 @@ def test_a_steady_stream_has_floor_and_peak_in_one() -> None:
     assert (window.floor, window.peak, window.jitter) == (1000.0, 1000.0, 0.0)
 
 
+def test_packets_before_the_playing_lower_the_floor_and_raise_no_peak() -> None:
+    window = TransitWindow()
+    for transit in (1800, 1640, 1480, 1320, 1160):
+        window.add_early(transit, 0.0)
+    assert (window.floor, window.peak, window.jitter) == (1160, 1160, 0.0)
+    fill(window, 0.3, base=1000)
+    assert (window.floor, window.peak) == (1000, 1000)
+    fill(window, 1.0, start=0.5, base=1000)
+    assert (window.floor, window.peak) == (1000, 1000)
+
+
 def test_jitter_is_that_of_the_rfc() -> None:
     window = TransitWindow()
     for index, transit in enumerate([1000, 1016, 1016, 1000]):

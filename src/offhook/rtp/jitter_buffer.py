@@ -154,7 +154,8 @@ class JitterBuffer:
         count = len(payload)
         if not 0 < count <= self._most_payload:
             return
-        if (timed or self._transit.empty) and self._transit.add(transit, arrival_s):
+        add = self._transit.add if self._cursor is not None else self._transit.add_early
+        if (timed or self._transit.empty) and add(transit, arrival_s):
             self._aim()
         if extended >= self._end:
             # A pause of the sender shows as a marker (RFC 3551 §4.1) or as time that took no packets.

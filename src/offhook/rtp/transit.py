@@ -32,6 +32,17 @@ class TransitWindow:
         self._worst = _NEVER
         self._second = _NEVER
 
+    def add_early(self, transit: float, arrival_s: float) -> bool:
+        """Count a packet that came before anything plays: its lateness harms nobody, only ``floor`` may move.
+
+        Calls begin with packets that waited for an address to be resolved: no measure of the network.
+        """
+        if self.empty:
+            return self._begin(transit, arrival_s)
+        self._last = transit
+        self._least = min(self._least, transit)
+        return self._measure()
+
     def add(self, transit: float, arrival_s: float) -> bool:
         """Count one packet; True when ``floor`` or ``peak`` moved."""
         if self.empty:
@@ -54,7 +65,7 @@ class TransitWindow:
 
     def _begin(self, transit: float, arrival_s: float) -> bool:
         self.empty = False
-        self._last = self.floor = self.peak = self._least = self._worst = transit
+        self._last = self.floor = self.peak = self._least = transit
         self._bucket_ends = arrival_s + BUCKET_S
         return True
 
