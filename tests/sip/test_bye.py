@@ -213,3 +213,20 @@ def test_a_re_invite_the_peer_never_answers_does_not_outlive_its_call() -> None:
     peer.respond(peer.requests("BYE")[-1], 200, alice, tag=None)
     net.advance(33)
     nothing_left(alice)
+
+
+def test_a_re_invite_that_waits_to_be_sent_again_is_forgotten_with_the_bye() -> None:
+    net = Network()
+    alice, peer = net.phone("alice"), net.peer()
+    usage = alice.invite(peer)
+    net.advance(0.05)
+    peer.respond(peer.requests("INVITE")[0], 200, alice, body=ANSWER)
+    net.advance(0.05)
+    alice.agent.reinvite(usage, net.now, offer=OFFER)
+    net.advance(0.05)
+    peer.respond(peer.requests("INVITE")[-1], 491, alice, tag=None)
+    net.advance(0.05)
+    alice.agent.bye(usage, net.now)
+    net.advance(40)
+    assert alice.kinds == ["AnswerReceived", "UsageEnded"]
+    assert len(peer.requests("INVITE")) == 2

@@ -339,6 +339,23 @@ def test_after_cancel_without_a_final_response_the_invite_is_given_up() -> None:
     nothing_left(alice)
 
 
+@pytest.mark.parametrize("status", [200, 486])
+def test_over_tcp_what_follows_a_response_stays_on_its_connection(status: int) -> None:
+    net, alice, peer = calling("TCP")
+    usage = alice.invite(peer)
+    net.advance(0.05)
+    peer.respond(peer.requests("INVITE")[0], 180, alice)
+    net.advance(0.05)
+    alice.agent.cancel(usage, net.now)
+    net.advance(0.05)
+    peer.respond(peer.requests("INVITE")[0], status, alice, body=ANSWER)
+    net.advance(0.05)
+    connection = net.connection(alice.address, peer.address)
+    assert len(alice.outbound) == {200: 4, 486: 3}[status]
+    for packet in alice.outbound[1:]:
+        assert (packet.flow.connection, packet.next_hop) == (connection, None), packet.data
+
+
 # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

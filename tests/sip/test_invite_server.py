@@ -121,6 +121,18 @@ def test_the_ack_ends_the_repetition_and_its_copies_are_silent() -> None:
     assert bob.agent.counts()["usages"] == 1
 
 
+def test_the_ack_of_another_invite_is_none_of_ours() -> None:
+    net, peer, bob = called()
+    peer.request("INVITE", bob, cseq=4, body=OFFER)
+    net.advance(0.05)
+    bob.agent.answer(bob.one(InviteReceived).usage_id, net.now, body=ANSWER)
+    net.advance(0.05)
+    peer.request("ACK", bob, cseq=3, to_tag=peer.responses()[-1].to.tag)
+    net.advance(1)
+    assert bob.of(AckReceived) == []
+    assert peer.statuses() == [100, 200, 200]
+
+
 def test_the_ack_of_a_peer_that_keeps_the_invites_branch_is_taken_too() -> None:
     net, peer, bob = called()
     peer.request("INVITE", bob, branch="z9hG4bKsame", body=OFFER)

@@ -136,6 +136,26 @@ def test_the_2xx_of_a_re_invite_the_old_process_sent_is_acknowledged() -> None:
     assert len(bob.of(AckReceived)) == 2
 
 
+def test_a_stray_2xx_to_an_invite_never_sent_is_not_acknowledged() -> None:
+    net = Network()
+    alice, peer = net.phone("alice"), net.peer()
+    alice.invite(peer)
+    net.advance(0.05)
+    invite = peer.requests("INVITE")[0]
+    peer.respond(invite, 200, alice, body=ANSWER)
+    net.advance(0.05)
+    for cseq, branch, tag in ((2, "z9hG4bKx", "remote"), (1, "z9hG4bKx", "other")):
+        invite.headers.set("CSeq", f"{cseq} INVITE")
+        invite.headers.set("Via", f"SIP/2.0/UDP 10.0.0.1:5060;branch={branch}")
+        peer.respond(invite, 200, alice, tag=tag, body=ANSWER)
+    net.advance(0.05)
+    assert len(peer.requests("ACK")) == 1
+    invite.headers.set("CSeq", "1 INVITE")
+    peer.respond(invite, 200, alice, body=ANSWER)
+    net.advance(0.05)
+    assert len(peer.requests("ACK")) == 2
+
+
 def test_only_an_answered_usage_can_be_saved() -> None:
     net = Network()
     alice, bob = net.phone("alice"), net.phone("bob")

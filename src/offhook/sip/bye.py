@@ -73,9 +73,6 @@ def receive(parts: Parts, usage: Usage, request: Request, flow: Flow, now: float
     if usage.state is UsageState.ENDING:
         return
     refuse_pending(parts, usage, now)
-    if usage.dialog is None and usage.asked is not None:
-        # The callee gave up while its 2xx was on the way to us: no final response will end this INVITE any more.
-        parts.transactions.abandon(usage.asked)
     if usage.dialog is not None:
         usage.dialog.advance(DialogInput.BYE)
     parts.drop_usage(usage, now)
