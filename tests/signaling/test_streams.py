@@ -312,6 +312,13 @@ async def test_one_peer_gets_so_many_connections_and_another_still_gets_one(
         await one.close()
 
 
+def test_a_peer_is_an_ipv4_address_or_an_ipv6_subnet() -> None:
+    assert streams._peer("192.0.2.1") != streams._peer("192.0.2.2")
+    assert streams._peer("2001:db8:0:1::1") == streams._peer("2001:db8::1:ffff:0:0:2")
+    assert streams._peer("2001:db8:0:1::1") != streams._peer("2001:db8:0:2::1")
+    assert streams._peer("fe80::1%2") == streams._peer("fe80::2%2")
+
+
 async def test_all_connections_together_are_bounded(server: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "CONNECTIONS", 2)
     clients = [await Telnet.to(server.address) for _ in range(2)]

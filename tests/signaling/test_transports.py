@@ -244,6 +244,15 @@ async def test_where_nothing_can_be_sent_the_core_is_told(host: str, port: int, 
         assert problem in why
 
 
+async def test_a_flow_of_one_family_does_not_lead_to_the_other(transport: Transport) -> None:
+    async with transports() as (one, noted):
+        ours = await one.listen(transport, "", 0)
+        flow = Flow(transport=transport, local=Address("127.0.0.1", ours.port), remote=Address("127.0.0.1", 9))
+        hop = Hop(transport="TCP", host="::1", port=9)
+        one.send(Outbound(data=b"x", flow=flow, next_hop=hop, token=3))
+        assert noted.failures == [(3, "::1: our end of this flow is of the other address family")]
+
+
 async def test_a_flood_of_names_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING_SENDS", 2)
     async with transports() as (one, noted):

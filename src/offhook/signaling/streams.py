@@ -24,7 +24,7 @@ CONNECTIONS = 2000
 """All connections together; beyond, a new one is closed at once. Bounds descriptors and parser buffers."""
 
 CONNECTIONS_PER_PEER = 32
-"""Accepted from one IP address: a carrier uses a handful, and one peer must not take all there are."""
+"""Accepted from one IPv4 address or IPv6 /64: a carrier uses a handful, and one peer must not take all there are."""
 
 FIRST_MESSAGE_S = 10.0
 """From accept to the first whole message, and from the first byte of any message to its last: slow loris."""
@@ -234,9 +234,9 @@ class StreamPool:
     def __len__(self) -> int:
         return len(self._connections)
 
-    async def listen(self, bound: socket.socket) -> None:
-        """Accept on ``bound``, a TCP socket bound but not yet listening. Raises ``OSError``."""
-        server = await self._loop.create_server(self._accepted, sock=bound)
+    async def listen(self, bound: socket.socket, backlog: int) -> None:
+        """Accept on ``bound``, a listening TCP socket."""
+        server = await self._loop.create_server(self._accepted, sock=bound, backlog=backlog)
         self._servers.append(server)
 
     def send(self, data: bytes, token: int, flow: Flow, remote: Address) -> Flow:
@@ -250,7 +250,7 @@ class StreamPool:
             connection.write(data)
             return connection.flow
         self._dial(flow, remote).waiting.append((data, token))
-        return flow
+        return Flow(transport="TCP", local=flow.local, remote=remote)
 
     def carries_call(self, number: int) -> None:
         """From now on the connection is kept through long silence."""
@@ -292,8 +292,8 @@ class StreamPool:
 
     def admit(self, connection: StreamConnection) -> bool:
         """Take a new connection into the tables; False: there are too many."""
-        host = connection.flow.remote.host
-        crowded = not connection.dialled and self._accepted_from[host] >= CONNECTIONS_PER_PEER
+        peer = _peer(connection.flow.remote.host)
+        crowded = not connection.dialled and self._accepted_from[peer] >= CONNECTIONS_PER_PEER
         if crowded or len(self._connections) >= CONNECTIONS:
             self.counts.refused += 1
             return False
@@ -301,7 +301,7 @@ class StreamPool:
             self.counts.dialled += 1
         else:
             self.counts.accepted += 1
-            self._accepted_from[host] += 1
+            self._accepted_from[peer] += 1
         self._connections[connection.number] = connection
         self._by_remote[connection.flow.remote] = connection
         self._emptied.clear()
@@ -316,9 +316,10 @@ class StreamPool:
         if self._by_remote.get(remote) is connection:
             del self._by_remote[remote]
         if not connection.dialled:
-            self._accepted_from[remote.host] -= 1
-            if not self._accepted_from[remote.host]:
-                del self._accepted_from[remote.host]
+            peer = _peer(remote.host)
+            self._accepted_from[peer] -= 1
+            if not self._accepted_from[peer]:
+                del self._accepted_from[peer]
         if not self._connections:
             self._emptied.set()
         self.owner.connection_lost(connection.number)
@@ -389,6 +390,13 @@ class StreamPool:
             connection.abort()
         if self._connections:
             self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+
+def _peer(host: str) -> str:
+    """Whom connections are counted by: one subscriber has 2**64 IPv6 addresses (RFC 6177 §2)."""
+    if ":" not in host:
+        return host
+    return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8].hex()
 
 
 def _keep_alive(connected: socket.socket) -> None:
