@@ -24,8 +24,8 @@ _TRANSPORTS: Mapping[str, Transport] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"
 # ── back ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def with_source(request: Request, flow: Flow) -> Request:
-    """The request with its source noted in the top Via: ``received`` (§18.2.1) and ``rport`` (RFC 3581 §4).
+def note_source(request: Request, flow: Flow) -> None:
+    """Write where a request came from into its top Via: ``received`` (§18.2.1) and ``rport`` (RFC 3581 §4).
 
     What the sender itself wrote there is overwritten, so that nobody can have our answers sent to a third party.
     """
@@ -36,7 +36,8 @@ def with_source(request: Request, flow: Flow) -> Request:
         received=flow.remote.host if asked or via.host != flow.remote.host else None,
         rport=str(flow.remote.port) if asked else None,
     )
-    return replace(request, headers=_with_top_via(request.headers, noted))
+    if noted != via:
+        request.headers = _with_top_via(request.headers, noted)
 
 
 def _with_top_via(headers: Headers, via: Via) -> Headers:

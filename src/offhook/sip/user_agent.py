@@ -17,7 +17,7 @@ from offhook.sip.inspection import NO_SUCH_DIALOG, OUT_OF_ORDER, SDP, inspect
 from offhook.sip.message import Request, Response, SipMessage
 from offhook.sip.parser import MalformedRequest, is_keep_alive, parse_message
 from offhook.sip.parts import HeaderLines, Parts, UserAgentLimits, writable
-from offhook.sip.routing import with_source
+from offhook.sip.routing import note_source
 from offhook.sip.snapshot import Json
 from offhook.sip.uri import SipUri
 from offhook.sip.usage import Usage, UsageInput, UsageState
@@ -54,11 +54,12 @@ class UserAgent:
             self.receive_message(message, flow, now)
 
     def receive_message(self, message: SipMessage, flow: Flow, now: float) -> None:
-        """Take a message that is parsed already, as ``StreamParser`` gives it."""
+        """Take a message that is parsed already, as ``StreamParser`` gives it, and make it ours."""
         if flow.connection:
             self._parts.live_connections.add(flow.connection)
         if isinstance(message, Request):
-            self._receive_request(with_source(message, flow), flow, now)
+            note_source(message, flow)
+            self._receive_request(message, flow, now)
         else:
             self._receive_response(message, flow, now)
 
@@ -66,7 +67,8 @@ class UserAgent:
         """What cannot be used: a request that can still be answered is (RFC 3261 §8.2, §21.4.1)."""
         request = error.request if isinstance(error, MalformedRequest) else None
         if request is not None:
-            self._parts.respond_statelessly(with_source(request, flow), flow, error.status)
+            note_source(request, flow)
+            self._parts.respond_statelessly(request, flow, error.status)
         self._parts.reject(flow.remote, None if request is None else error.status, error.field, error.problem)
 
     def handle_timer(self, now: float) -> None:
