@@ -1,0 +1,206 @@
+"""What a caller may say to the local agent, as data: shared by the recogniser and the rules.
+
+A phrase of two or more words becomes one long word of the recogniser's language model, so that it competes
+with free speech inside one search and wins when it was really said. A single word is too short for that;
+it is looked for by a small grammar, in short utterances only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+
+
+class Intent(Enum):
+    TIME = "time"
+    DATE = "date"
+    GOODBYE = "goodbye"
+    HELP = "help"
+    STOP = "stop"
+    AGAIN = "again"
+    GREETING = "greeting"
+    YES = "yes"
+    NO = "no"
+    THANKS = "thanks"
+    BACKCHANNEL = "backchannel"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepeatAfter:
+    """The caller asks to hear ``words``."""
+
+    words: str
+
+
+_ASKING = ("tell me", "could you tell me", "can you tell me", "please tell me", "do you know", "i want to know")
+
+
+def _each(*parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Every combination of one alternative from each part; an empty one leaves its part out."""
+    return tuple(" ".join(filter(None, words)) for words in product(*parts))
+
+
+PHRASES: Mapping[Intent, tuple[str, ...]] = {
+    Intent.TIME: (
+        *_each(("what time is it", "what is the time", "what's the time"), ("", "now", "please")),
+        *_each(_ASKING, ("the time", "what time it is")),
+        "tell me the time please",
+        "could you tell me the time please",
+        "can you tell me the time please",
+        "do you have the time",
+        "time please",
+    ),
+    Intent.DATE: (
+        *_each(
+            ("what is the date", "what's the date", "what day is it", "what date is it", "which day is it"),
+            ("", "today"),
+        ),
+        *_each(_ASKING, ("the date", "what day it is")),
+        "what is today's date",
+        "what's today's date",
+        "tell me today's date",
+        "what day is today",
+        "today's date",
+    ),
+    Intent.GOODBYE: (
+        "good bye",
+        "goodbye",
+        "bye",
+        "bye bye",
+        "okay bye",
+        "okay goodbye",
+        "thanks bye",
+        "thank you goodbye",
+        "thanks goodbye",
+        "goodbye now",
+        "hang up",
+        "please hang up",
+        "hang up please",
+        "hang up the phone",
+        "end the call",
+        "see you later",
+    ),
+    Intent.HELP: (
+        "help",
+        "help me",
+        "help me please",
+        "what can you do",
+        "what can i say",
+        "what can i do",
+        "who are you",
+    ),
+    Intent.STOP: (
+        "stop",
+        "stop it",
+        "stop talking",
+        "please stop",
+        "please stop talking",
+        "wait",
+        "wait a moment",
+        "wait a minute",
+        "wait please",
+        "hold on",
+        "be quiet",
+        "please be quiet",
+    ),
+    Intent.AGAIN: ("repeat that", "repeat that please", "say that again", "say it again", "could you repeat that"),
+    Intent.GREETING: ("hello", "hi", "hello there", "hi there", "good morning", "good evening", "how are you"),
+    Intent.YES: ("yes", "yes please"),
+    Intent.NO: ("no", "no thanks", "no thank you"),
+    Intent.THANKS: ("thanks", "thank you", "thank you very much"),
+    Intent.BACKCHANNEL: ("mm-hm", "uh huh", "uh", "okay", "yeah", "right", "i see", "sure", "hmm", "mm-hmm"),
+}
+
+REPEAT_PREFIXES = ("repeat after me", "please say", "say", "repeat")
+REPEAT_EXAMPLES = ("say hello world", "say hello", "say good morning", "repeat after me")
+"""Known to the recogniser as wholes, so that the word that makes the request is not lost."""
+
+HUMMED: Mapping[str, tuple[str, ...]] = {
+    # Synthetic callers have no hum in their lexicon and spell it: "em em aitch em".
+    "mm-hm": ("M HH AH M", "AH M HH M", "M M", "M HH M", "EH M EH M EY CH EH M", "EH M EY CH EH M"),
+    "mm-hmm": ("M HH M HH", "M AH HH AH M", "EH M EH M EY CH EH M EH M", "EY CH EH M EH M"),
+}
+"""Words that the recogniser's dictionary lacks, in its phone alphabet (ARPAbet)."""
+
+_MAX_STRAY_WORDS = 2
+"""A phrase with up to so many words around it still counts; with more, the caller said something else."""
+
+_PRONE_TO_CHANCE = frozenset({Intent.GOODBYE, Intent.STOP, Intent.BACKCHANNEL, Intent.YES, Intent.NO})
+"""Too consequential or too short to be picked out of a longer sentence: they count only alone."""
+
+_COURTESIES = frozenset((
+    *("um", "uh", "er", "well", "so", "please", "hello", "hi", "hey", "okay", "yes", "yeah", "thanks", "now"),
+    *("sir", "madam", "and", "then", "the", "a"),
+))  # fmt: skip
+"""Around a phrase they change nothing. The recogniser hears a breath as "the" or "a"."""
+
+_SPELLED_HUM = re.compile(r"[mh]( [mhn])+")
+_NOT_A_WORD = re.compile(r"[^a-z0-9' -]+")
+
+_INTENTS = {phrase: intent for intent, phrases in PHRASES.items() for phrase in phrases}
+
+
+def compounds() -> tuple[str, ...]:
+    """Every phrase of several words, the longest first."""
+    phrases = [*_INTENTS, *REPEAT_EXAMPLES]
+    return tuple(sorted((phrase for phrase in phrases if " " in phrase), key=len, reverse=True))
+
+
+def short_words() -> tuple[str, ...]:
+    """The phrases that may make up a short utterance: one word, or two that are said in one breath."""
+    return tuple(phrase for phrase in _INTENTS if len(phrase) <= len("bye bye") + 1 and phrase.count(" ") <= 1)
+
+
+def normalised(utterance: str) -> str:
+    """Lower case, single spaces, no punctuation but apostrophes and hyphens."""
+    return " ".join(_NOT_A_WORD.sub(" ", utterance.lower()).split())
+
+
+def meaning(utterance: str) -> Intent | RepeatAfter | None:
+    """What ``utterance`` asks for; None when it is free speech (or nothing)."""
+    text = normalised(utterance)
+    if _SPELLED_HUM.fullmatch(text):
+        return Intent.BACKCHANNEL
+    if text in _INTENTS:
+        return _INTENTS[text]
+    repeat = _repeat_after(text)
+    if repeat is not None:
+        return repeat
+    bare = _without_courtesies(text)
+    return _INTENTS.get(bare) or _phrase_within(bare)
+
+
+def is_command(utterance: str) -> bool:
+    """It is complete as it stands: nothing the caller might add would change the answer."""
+    found = meaning(utterance)
+    return isinstance(found, Intent) and normalised(utterance) in _INTENTS and found is not Intent.GREETING
+
+
+def _repeat_after(text: str) -> RepeatAfter | None:
+    for prefix in REPEAT_PREFIXES:
+        words = text.removeprefix(prefix + " ")
+        if words != text:
+            return RepeatAfter(words=words)
+    return None
+
+
+def _without_courtesies(text: str) -> str:
+    words = text.split()
+    while words and words[0] in _COURTESIES:
+        words.pop(0)
+    while words and words[-1] in _COURTESIES:
+        words.pop()
+    return " ".join(words)
+
+
+def _phrase_within(text: str) -> Intent | None:
+    count = len(text.split())
+    for phrase, intent in sorted(_INTENTS.items(), key=lambda entry: -len(entry[0])):
+        if " " not in phrase or intent in _PRONE_TO_CHANCE:
+            continue
+        if f" {phrase} " in f" {text} " and count - len(phrase.split()) <= _MAX_STRAY_WORDS:
+            return intent
+    return None
