@@ -67,7 +67,8 @@ class Leg:
         self.ran_at.append(self.loop.now if self.loop else time.monotonic())
         self.then()
 
-    def skip(self, frames: int) -> None:
+    def skip(self, frames: int, due_s: float) -> None:
+        assert due_s == pytest.approx(self.dues[-1] + FRAME_S)
         self.skipped.append(frames)
 
 

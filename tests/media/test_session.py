@@ -309,6 +309,31 @@ async def test_commands_out_of_order_are_our_own_fault() -> None:
             desk.session.start(remote.agreement())
 
 
+async def test_a_stall_of_the_loop_leaves_a_hole_in_what_is_sent_and_none_in_what_is_heard() -> None:
+    async with call() as (desk, remote):
+        heard: list[bytes] = []
+        tapped: list[bytes] = []
+        desk.session.connect(heard.append)
+        desk.session.tap(lambda frame_in, frame_out: tapped.append(frame_in))
+        desk.session.start(remote.agreement())
+        await speak(remote, desk.address, 20)
+        for _ in range(10):
+            remote.send(LOUD, desk.address)
+            time.sleep(0.02)  # noqa: ASYNC251 - the loop is to stall
+        await speak(remote, desk.address, 20)
+        await until(lambda: heard.count(LOUD) >= 48)
+        assert heard.count(LOUD) <= 50
+        assert heard == tapped
+        assert desk.clock.skipped_ticks >= 5
+        stats = desk.session.stats()
+        assert stats is not None
+        assert stats.skipped_ticks == desk.clock.skipped_ticks
+        first, last = remote.packets[0][1], remote.packets[-1][1]
+        ticks = timestamp_distance(last.timestamp, first.timestamp) // 160
+        assert ticks == len(remote.packets) - 1 + stats.skipped_ticks
+        assert sequence_distance(last.sequence, first.sequence) == len(remote.packets) - 1
+
+
 async def test_a_remote_party_without_events_is_said_so() -> None:
     async with call() as (desk, remote):
         desk.session.start(remote.agreement(dtmf_payload_type=None))

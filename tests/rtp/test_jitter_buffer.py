@@ -154,11 +154,21 @@ def test_a_sender_that_pauses_is_silence_and_not_loss() -> None:
     ] * 2
 
 
-def test_comfort_noise_and_events_make_a_pause_silent_at_once() -> None:
-    packets = stream(60)
-    packets[30:] = [replace(packet, payload=None) for packet in packets[30:]]
-    frames = [frame for _, frame in play(packets).frames]
-    assert not {Gap.LOST, Gap.STALLED} & set(frames)
+def test_comfort_noise_and_events_are_a_pause_and_not_loss() -> None:
+    packets = stream(150)
+    packets[30:100] = [replace(packet, payload=None) for packet in packets[30:100]]
+    frames = play(packets).running()
+    assert Gap.LOST not in frames
+    assert frames[30:100] == [Gap.STALLED] * (RUNNING_MS // 20) + [Gap.SILENT] * (70 - RUNNING_MS // 20)
+    assert frames[100] == audio(100 * FRAME, FRAME)
+
+
+def test_a_sender_that_left_out_a_moment_is_faded_over_it() -> None:
+    packets = stream(100)
+    after = stream(50, start=102.14, sequence=64, timestamp=0xFFFF_F000 + 107 * FRAME - (1 << 32))
+    frames = play([*packets, *after]).running()
+    assert frames[100:107] == [Gap.STALLED] * 7
+    assert len(frames) == 157
 
 
 def test_a_new_source_is_taken_up_at_once() -> None:

@@ -32,8 +32,8 @@ class Tickable(Protocol):
         """One frame is due; ``due_s`` is when, in monotonic seconds."""
         ...
 
-    def skip(self, frames: int) -> None:
-        """So many frames before the next tick will never be sent."""
+    def skip(self, frames: int, due_s: float) -> None:
+        """So many frames, the first of them due at ``due_s``, will never be sent."""
         ...
 
 
@@ -113,9 +113,8 @@ class MediaClock:
         if late_s >= FRAME_S:
             frames, skipped = self._count_late(late_s)
             if skipped:
+                self._skip(group, skipped, due)
                 due += skipped * FRAME_S
-                for tickable in group:
-                    self._guard(tickable, lambda one: one.skip(skipped))
         self._due[number] = due + frames * FRAME_S
         for _ in range(frames):
             for tickable in group:
@@ -134,11 +133,12 @@ class MediaClock:
         self.worst_late_s = max(self.worst_late_s, late_s)
         return frames - skipped, skipped
 
-    def _guard(self, tickable: Tickable, act: Callable[[Tickable], None]) -> None:
-        try:
-            act(tickable)
-        except Exception as error:
-            self._report(tickable, error)
+    def _skip(self, group: list[Tickable], frames: int, due_s: float) -> None:
+        for tickable in group:
+            try:
+                tickable.skip(frames, due_s)
+            except Exception as error:
+                self._report(tickable, error)
 
     def _report(self, tickable: Tickable, error: Exception) -> None:
         """A fault of one leg (or of a sink it feeds) stays that leg's: the others are ticked."""

@@ -49,8 +49,8 @@ MEDIA_TIMEOUT_S = 60.0
 _CHORES_TICKS = 5
 """Reports, time-outs and lost ends of digits are looked after every 100 ms."""
 
-_MOST_SKIPPED_HEARD = 500
-"""Ten seconds: after a longer stop (a suspended machine) a recording need not keep time."""
+_MOST_HEARD_LATE = 100
+"""Two seconds: more than the socket's buffer holds. After a longer stop nothing is left to be heard."""
 
 Sink = Callable[[bytes], None]
 Tap = Callable[[bytes, bytes], None]
@@ -271,31 +271,38 @@ class MediaSession:
             return
         if time.monotonic() - due_s >= FRAME_S:
             self._late_ticks += 1
-            inbound.stalled = True
-            self._transport.drain()
-            inbound.stalled = False
+            self._catch_up(inbound)
         sent = self._outbound.send_next()
-        heard = inbound.next_frame(due_s)
-        for sink in self._sinks:
-            sink(heard)
-        for tap in self._taps:
-            tap(heard, sent)
+        self._deliver(inbound.next_frame(due_s), sent)
         self._outbound.end_items()
         self._chores_in -= 1
         if not self._chores_in:
             self._chores_in = _CHORES_TICKS
             self._do_chores(inbound, due_s)
 
-    def skip(self, frames: int) -> None:
-        """Ticks the engine missed: their audio is gone, both timelines move on; taps hear silence, to keep time."""
+    def skip(self, frames: int, due_s: float) -> None:
+        """Ticks the engine missed. What was to be sent is gone; what came meanwhile is heard, late but whole."""
         inbound = self._inbound
         if self._closed or inbound is None:
             return
         self._outbound.skip(frames)
-        inbound.skip(frames)
+        self._catch_up(inbound)
+        lost = max(0, frames - _MOST_HEARD_LATE)
+        inbound.skip(lost)
+        for frame in range(lost, frames):
+            self._deliver(inbound.next_frame(due_s + frame * FRAME_S), inbound.silence)
+
+    def _deliver(self, heard: bytes, sent: bytes) -> None:
+        for sink in self._sinks:
+            sink(heard)
         for tap in self._taps:
-            for _ in range(min(frames, _MOST_SKIPPED_HEARD)):
-                tap(inbound.silence, inbound.silence)
+            tap(heard, sent)
+
+    def _catch_up(self, inbound: InboundStream) -> None:
+        """Read what queued up in the socket: a late tick runs before the loop would read it."""
+        inbound.stalled = True
+        self._transport.drain()
+        inbound.stalled = False
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────
 

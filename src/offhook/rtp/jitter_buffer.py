@@ -60,8 +60,8 @@ class Gap(Enum):
     """What a tick gets when there is no frame to play."""
 
     LOST = "lost"  # conceal: this part of the stream is missing, what follows it is here
-    STALLED = "stalled"  # fade out: nothing more is here, the sender or the network pauses
-    SILENT = "silent"  # nothing was sent
+    STALLED = "stalled"  # fade out: nothing more is here, the network or the sender pauses
+    SILENT = "silent"  # nothing has come for ``RUNNING_MS``, or nothing was sent
 
 
 class JitterBuffer:
@@ -98,16 +98,16 @@ class JitterBuffer:
         self._transit = TransitWindow()
         self._ideal = 0.0
         self._cursor: int | None = None  # the timestamp to play next; None while filling
-        self._empty_ticks = self._running_ticks
-        self._interlude = False
+        self._absent_ticks = self._running_ticks  # without audio, up to now
+        self._waited_ticks = 0  # of them, those in which the cursor stood still
         self._next_sequence = -1
         self._note_change()
 
     def reset(self) -> None:
         """Forget the stream: another one begins (new SSRC, jump of the numbering, new codec)."""
-        empty_ticks = self._empty_ticks
+        absent_ticks = self._absent_ticks
         self._forget()
-        self._empty_ticks = empty_ticks
+        self._absent_ticks = absent_ticks
 
     # ── measures ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -163,16 +163,14 @@ class JitterBuffer:
                 self._onsets.add(extended)
             self._end, self._expected = extended + count, (timestamp + count) & 0xFFFFFFFF
             self._next_sequence = (sequence + 1) & 0xFFFF
-            self._interlude = False
         self._store(extended, payload)
 
     def interlude(self, sequence: int) -> None:
         """A packet of the stream without audio: comfort noise (RFC 3389) or an event (RFC 4733).
 
-        Until audio comes again what is missing was never sent.
+        What is missing before the next audio was never sent, then, unless numbers are missing too.
         """
         self._next_sequence = (sequence + 1) & 0xFFFF
-        self._interlude = True
 
     def _believes(self, transit: float, arrival_s: float) -> bool:
         """A timestamp off the timeline: the first of all, or one that breaks with it, which the next must confirm."""
@@ -228,7 +226,7 @@ class JitterBuffer:
             piece = self._join(cursor, piece or b"")
             if len(piece) != self._frame:
                 return self._mend(cursor, piece, excess, due_s)
-        self._empty_ticks = 0
+        self._absent_ticks = self._waited_ticks = 0
         if self._least_excess <= excess < self._most_excess:
             self._cursor = cursor + self._frame
             return piece
@@ -241,7 +239,6 @@ class JitterBuffer:
             self._purge(self._cursor)
 
     def _fill(self, due_s: float) -> bytes | Gap:
-        self._empty_ticks += 1
         if self._pieces:
             first = min(self._pieces)
             if due_s * self._clock_hz - first >= self._ideal - self._half:
@@ -251,7 +248,9 @@ class JitterBuffer:
         return self._absent()
 
     def _absent(self) -> Gap:
-        return Gap.STALLED if self._empty_ticks <= self._running_ticks and not self._interlude else Gap.SILENT
+        """A tick of a pause: its beginning fades out and leaves the noise of a line, a long one is silence."""
+        self._absent_ticks += 1
+        return Gap.STALLED if self._absent_ticks <= self._running_ticks else Gap.SILENT
 
     def _adapt(self, cursor: int, piece: bytes, excess: float) -> bytes | Gap:
         """The lag strays from the ideal: leave this frame out, or insert one before it, when that is due."""
@@ -298,10 +297,10 @@ class JitterBuffer:
         self._onsets = {onset for onset in self._onsets if onset >= following}
         if frame:
             # A hole begins inside this frame: the beginning is played, the rest is left to the concealment.
-            self._empty_ticks = 0
+            self._absent_ticks = self._waited_ticks = 0
             self._cursor = min(cursor + self._frame, following)
             return frame
-        if self._empty_ticks:
+        if self._waited_ticks:
             return self._catch_up(cursor, following, due_s)
         if excess < self._least_excess and not silent:
             # It may yet come: the delay is to grow anyway.
@@ -330,15 +329,15 @@ class JitterBuffer:
         """Nothing is left: the network stalls or the sender pauses. The cursor stays, so the lag grows."""
         if frame:
             self._pieces[cursor] = frame
-        self._empty_ticks += 1
-        if self._empty_ticks > self._running_ticks:
+        self._waited_ticks += 1
+        if self._waited_ticks > self._running_ticks:
             self._cursor = None
         return self._absent()
 
     def _catch_up(self, cursor: int, following: int, due_s: float) -> bytes | Gap:
         """Packets are back after empty ticks: what was lost meanwhile has been concealed already."""
-        waited = min(self._empty_ticks * self._frame, following - cursor)
-        self._empty_ticks = 0
+        waited = min(self._waited_ticks * self._frame, following - cursor)
+        self._waited_ticks = 0
         self._cursor = cursor + waited
         return self.pull(due_s)
 
@@ -351,4 +350,4 @@ class JitterBuffer:
             self._cursor = following
             return self.pull(due_s)
         self._cursor = min(cursor + self._frame + surplus, following)
-        return Gap.SILENT if silent else Gap.LOST
+        return self._absent() if silent else Gap.LOST
