@@ -60,13 +60,21 @@ class OffhookServer:
         return sorted(records, key=lambda record: record["created_at"])
 
     async def ended_call(self, timeout_s: float = 10.0) -> Record:
-        """Wait for the end of its latest call, and for nothing but that one being kept."""
+        """Wait for the end of its only call."""
+        [record] = await self.ended_calls(1, timeout_s)
+        return record
+
+    async def ended_calls(self, count: int, timeout_s: float = 10.0) -> list[Record]:
+        """Wait until ``count`` calls have come and all of them have ended."""
+        records: list[Record] = []
         for _ in range(round(timeout_s / POLL_S)):
             records = self.records()
-            if records and records[-1]["phase"] == "ended":
-                return records[-1]
+            if len(records) >= count and all(record["phase"] == "ended" for record in records):
+                assert len(records) == count, f"{len(records)} calls came, not {count}"
+                return records
             await asyncio.sleep(POLL_S)
-        raise AssertionError(f"no call ended in {timeout_s:g} s:\n{self.program.tail()}")
+        ended = sum(record["phase"] == "ended" for record in records)
+        raise AssertionError(f"{ended} of {len(records)} calls ended in {timeout_s:g} s:\n{self.program.tail()}")
 
 
 def events(record: Record, kind: str) -> list[Record]:
