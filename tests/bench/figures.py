@@ -46,11 +46,14 @@ class Memory(_Figures, frozen=True):
 
 
 class Packets(_Figures, frozen=True):
-    """RTP of the window. ``lost`` is what the subject numbered and the generator never got."""
+    """RTP of the window."""
 
     sent: int
     received: int
+    missing: int
+    """Frames of 20 ms that no packet came for: skipped by the subject, or lost."""
     lost: int
+    """Packets the subject numbered and the generator never got."""
     silent: int
     """Received packets that held digital silence."""
     dropped_unread: int

@@ -107,6 +107,7 @@ def _end_all(caller: SipCaller, pacer: Pacer) -> None:
 def _media_run(job: MediaJob, lines: list[RtpLine], pacer: Pacer, window: Window, idle_kb: int) -> MediaRun:
     gaps = [gap for line in lines for gap in line.gaps_ms()]
     loaded_kb = resident_kb(job.server_pid)
+    owed = int(window.seconds * PACKETS_PER_S) - 1  # a line: the window may begin and end between two packets
     return MediaRun(
         subject=job.subject,
         calls=job.calls,
@@ -120,6 +121,7 @@ def _media_run(job: MediaJob, lines: list[RtpLine], pacer: Pacer, window: Window
         packets=Packets(
             sent=sum(line.sent for line in lines),
             received=sum(len(line.sequences) for line in lines),
+            missing=sum(max(0, owed - len(line.sequences)) for line in lines),
             lost=sum(line.lost for line in lines),
             silent=sum(line.silent for line in lines),
             dropped_unread=local_udp_drops({_remote_port(line) for line in lines}),

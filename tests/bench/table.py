@@ -11,7 +11,7 @@ BUSY_PERCENT = 20.0
 
 _MEDIA = (
     "subject", "calls", "CPU %", "%/call", "µs/pair", "RSS MB", "kB/call", "gap p50", "p99", "max ms",
-    "jitter p99", ">25", ">40", "lost", "unread", "set-up p50", "p99 ms", "gen %", "gen late p99", "other %",
+    "jitter p99", ">25", ">40", "missing", "unread", "set-up p50", "p99 ms", "gen %", "gen late p99", "other %",
 )  # fmt: skip
 _RATES = ("set-ups/s", "offered", "answered", "resent", "p50 ms", "p99", "max", "CPU %", "CPU ms/call", "clean")
 _RATIOS = ("calls", "floor", "CPU ×", "memory ×", "gap p99 ×")
@@ -53,7 +53,7 @@ def _media_row(run: MediaRun) -> list[object]:
         run.subject, run.calls, run.cpu.percent, run.cpu.percent_per_call, run.cpu.us_per_packet_pair,
         round(run.memory.loaded_kb / 1024, 1), run.memory.kb_per_call,
         run.gap_ms.p50, run.gap_ms.p99, run.gap_ms.max, run.jitter_ms.p99, run.late_gaps, run.holes,
-        run.packets.lost, run.packets.dropped_unread, *setups,
+        run.packets.missing, run.packets.dropped_unread, *setups,
         run.generator.cpu_percent, run.generator.late_ms.p99, run.surroundings.busy_elsewhere_percent,
     ]  # fmt: skip
 

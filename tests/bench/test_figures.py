@@ -34,7 +34,7 @@ def media_run(
         jitter_ms=EVEN,
         late_gaps=0,
         holes=0,
-        packets=Packets(sent=100, received=100, lost=0, silent=silent, dropped_unread=0),
+        packets=Packets(sent=100, received=100, missing=0, lost=0, silent=silent, dropped_unread=0),
         setups=Setups(offered=calls, answered=calls, failed=0, resent=0, ms=EVEN) if subject == "offhook" else None,
         generator=GeneratorHealth(cpu_percent=5.0, late_ms=EVEN, dropped_unread=0),
         surroundings=Surroundings(load_average=0.1, busy_elsewhere_percent=elsewhere, steal_percent=0.0),
