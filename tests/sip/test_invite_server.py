@@ -7,11 +7,9 @@ from tests.sip.network import ANSWER, OFFER, Network, Peer, Phone, nothing_left
 
 from offhook.model.errors import LocalProtocolError
 from offhook.sip.events import (
-    AckReceived,
     CancelReceived,
     InviteReceived,
     MessageRejected,
-    UsageEnded,
 )
 from offhook.sip.parts import UserAgentLimits
 
@@ -79,84 +77,6 @@ def test_the_200_carries_what_makes_a_dialog() -> None:
         assert response.headers.get("Server") == "offhook-test"
     assert answer.headers.get("Content-Type") == "application/sdp"
     assert answer.body == ANSWER
-
-
-@pytest.mark.parametrize("transport", ["UDP", "TCP"])
-def test_a_200_is_repeated_until_its_ack_and_then_given_up_with_bye(transport: str) -> None:
-    net, peer, bob = called(transport)
-    peer.request("INVITE", bob, body=OFFER)
-    net.advance(0.05)
-    usage = bob.one(InviteReceived).usage_id
-    start = net.now
-    bob.agent.answer(usage, net.now, body=ANSWER)
-    net.advance(31.9)
-    moments = [round(sent.at - start, 3) for sent in net.sent(200)]
-    assert moments == [0, 0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
-    assert net.sent("BYE") == []
-    net.advance(0.2)
-    assert round(net.sent("BYE")[0].at - start, 3) == 32
-    assert bob.one(UsageEnded).cause == "ack_missing"
-    with pytest.raises(LocalProtocolError):
-        bob.agent.bye(usage, net.now)
-    peer.respond(peer.requests("BYE")[0], 200, bob, tag=None)
-    net.advance(40)
-    assert len(net.sent(200, by=bob)) == 11
-    nothing_left(bob)
-
-
-def test_the_ack_ends_the_repetition_and_its_copies_are_silent() -> None:
-    net, peer, bob = called()
-    peer.request("INVITE", bob, body=OFFER)
-    net.advance(0.05)
-    bob.agent.answer(bob.one(InviteReceived).usage_id, net.now, body=ANSWER)
-    net.advance(0.05)
-    tag = peer.responses()[-1].to.tag
-    ack = peer.request("ACK", bob, to_tag=tag)
-    net.advance(0.05)
-    peer.send(ack, bob)
-    net.advance(40)
-    assert peer.statuses() == [100, 200]
-    assert bob.one(AckReceived).body == b""
-    assert bob.agent.counts()["transactions"] == 0
-    assert bob.agent.counts()["usages"] == 1
-
-
-def test_the_ack_of_another_invite_is_none_of_ours() -> None:
-    net, peer, bob = called()
-    peer.request("INVITE", bob, cseq=4, body=OFFER)
-    net.advance(0.05)
-    bob.agent.answer(bob.one(InviteReceived).usage_id, net.now, body=ANSWER)
-    net.advance(0.05)
-    peer.request("ACK", bob, cseq=3, to_tag=peer.responses()[-1].to.tag)
-    net.advance(1)
-    assert bob.of(AckReceived) == []
-    assert peer.statuses() == [100, 200, 200]
-
-
-def test_the_ack_of_a_peer_that_keeps_the_invites_branch_is_taken_too() -> None:
-    net, peer, bob = called()
-    peer.request("INVITE", bob, branch="z9hG4bKsame", body=OFFER)
-    net.advance(0.05)
-    bob.agent.answer(bob.one(InviteReceived).usage_id, net.now, body=ANSWER)
-    net.advance(0.05)
-    peer.request("ACK", bob, branch="z9hG4bKsame", to_tag=peer.responses()[-1].to.tag)
-    net.advance(5)
-    assert peer.statuses() == [100, 200]
-    assert len(bob.of(AckReceived)) == 1
-
-
-def test_without_an_offer_the_200_brings_it_and_the_ack_the_answer() -> None:
-    net, peer, bob = called()
-    peer.request("INVITE", bob)
-    net.advance(0.05)
-    event = bob.one(InviteReceived)
-    assert event.request.body == b""
-    bob.agent.answer(event.usage_id, net.now, body=OFFER)
-    net.advance(0.05)
-    assert peer.responses()[-1].body == OFFER
-    peer.request("ACK", bob, to_tag=peer.responses()[-1].to.tag, body=ANSWER)
-    net.advance(0.05)
-    assert bob.one(AckReceived).body == ANSWER
 
 
 def test_a_rejection_is_repeated_until_its_ack_which_goes_no_further() -> None:

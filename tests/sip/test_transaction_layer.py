@@ -260,6 +260,17 @@ def test_a_merged_request_is_known_while_the_first_is_and_no_longer() -> None:
     assert not bench.layer.is_merged(merged)
 
 
+def test_the_refusal_of_a_merged_request_does_not_hide_the_first() -> None:
+    bench = Bench()
+    bench.layer.serve(request("INVITE"), TCP, "t", 0.0)
+    merged = request("INVITE", branch="z9hG4bKtwo")
+    second = bench.layer.serve(merged, TCP, "t", 0.0)
+    bench.layer.respond(second, response_to(merged, 482, to_tag="t"), 0.0)
+    bench.layer.receive_request(request("ACK", branch="z9hG4bKtwo", to_tag="t"), TCP, 1.0)
+    assert second.state is State.TERMINATED
+    assert bench.layer.is_merged(request("INVITE", branch="z9hG4bKthree"))
+
+
 @pytest.mark.parametrize("method", ["INVITE", "BYE"])
 def test_a_cancel_finds_what_it_names_whatever_that_is(method: str) -> None:
     bench = Bench()

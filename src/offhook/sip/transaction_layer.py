@@ -167,7 +167,7 @@ class TransactionLayer:
         self._servers[transaction.key] = transaction
         self._by_token[transaction.token] = transaction
         if transaction.merge_key is not None:
-            self._merge_keys[transaction.merge_key] = transaction
+            self._merge_keys.setdefault(transaction.merge_key, transaction)
         self._enter(transaction, transaction.machine.initial, now)
         return transaction
 
@@ -308,8 +308,8 @@ class TransactionLayer:
             return
         if isinstance(transaction, ServerTransaction):
             del self._servers[transaction.key]
-            if transaction.merge_key is not None:
-                self._merge_keys.pop(transaction.merge_key, None)
+            if transaction.merge_key is not None and self._merge_keys.get(transaction.merge_key) is transaction:
+                del self._merge_keys[transaction.merge_key]
         else:
             del self._clients[transaction.key]
 
