@@ -37,7 +37,7 @@ class UserAgentLimits:
     usages: int = 2_000
     """Far above what the media plane carries on one core; the application refuses long before."""
     forks: int = 16
-    """Remote tags one INVITE of ours may bring; carriers fork to a handful of phones, a 17th is a fault or an attack."""
+    """Remote tags one INVITE of ours may bring; a carrier forks to a handful, a 17th is a fault or an attack."""
     events: int = 10_000
     """Reports of refused messages and provisional responses are dropped and counted beyond this; a call's own never."""
     retry_after_s: int = 5
