@@ -376,3 +376,15 @@ async def test_nothing_is_left_behind_after_close() -> None:
     assert len(desk.events) == told
     assert process.num_fds() == before
     remote.close()
+
+
+async def test_the_playout_delay_is_told_as_of_the_last_tick() -> None:
+    async with call() as (desk, remote):
+        desk.session.start(remote.agreement())
+        delays = []
+        for _ in range(5):
+            await speak(remote, desk.address, 10)
+            stats = desk.session.stats()
+            assert stats is not None
+            delays.append(stats.playout_delay_ms)
+        assert all(20 <= delay <= 80 for delay in delays[1:])

@@ -87,6 +87,7 @@ class MediaSession:
         self._closed = False
         self._timed_out = False
         self._late_ticks = 0
+        self._ticked_at = 0.0
         self._chores_in = _CHORES_TICKS
         self._playout = Playout(silence=SILENCE[Encoding.PCMU])
         self._pair = pool.open(local_host)
@@ -247,7 +248,7 @@ class MediaSession:
             remote_jitter_ms=self._reports.remote_jitter_ms,
             round_trip_ms=self._reports.round_trip_ms,
             concealed_frames=self._inbound.concealed_frames,
-            playout_delay_ms=buffer.delay_ms(time.monotonic()),
+            playout_delay_ms=buffer.delay_ms(self._ticked_at),
             target_delay_ms=buffer.target_delay_ms,
             packets_late=buffer.late,
             packets_duplicate=reception.duplicates,
@@ -272,6 +273,7 @@ class MediaSession:
         if time.monotonic() - due_s >= FRAME_S:
             self._late_ticks += 1
             self._catch_up(inbound)
+        self._ticked_at = due_s
         sent = self._outbound.send_next()
         self._deliver(inbound.next_frame(due_s), sent)
         self._outbound.end_items()
