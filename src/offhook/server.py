@@ -63,6 +63,7 @@ def build_phone(
     ports: PortPool,
     recordings_folder: Path,
     media_timeout_s: float,
+    teardown_s: float = 2.0,
 ) -> Phone:
     """Everything a call needs; nothing listens yet. Needs a running event loop."""
     manager = CallManager(max_calls=max_calls)
@@ -79,6 +80,7 @@ def build_phone(
             open_media=_media_opener(clock, ports, media_timeout_s),
             recordings=recordings,
             recordings_folder=recordings_folder,
+            teardown_s=teardown_s,
         )
     )
     return Phone(endpoint=endpoint, manager=manager, recordings=recordings)

@@ -19,7 +19,11 @@ MediaOpener = Callable[[str, Callable[[MediaEvent], None]], MediaSession]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Equipment:
-    """``recordings`` None: nothing is recorded, whatever the agents say."""
+    """``recordings`` None: nothing is recorded, whatever the agents say.
+
+    ``teardown_s``: the remote party gets so long to answer our BYE or CANCEL; then the call is closed here, and the
+    transaction goes on alone in the SIP core.
+    """
 
     endpoint: SipEndpoint
     events: EventSink
@@ -28,3 +32,4 @@ class Equipment:
     open_media: MediaOpener
     recordings: RecordingWriter | None = None
     recordings_folder: Path = Path()
+    teardown_s: float = 2.0

@@ -44,10 +44,6 @@ from offhook.sip.events import (
     UsageEnded,
 )
 
-TEARDOWN_S = 2.0
-"""The remote party gets so long to answer our BYE or CANCEL; then the call is closed here, and the transaction
-goes on alone in the SIP core."""
-
 _log = logging.getLogger("offhook.call")
 
 
@@ -152,7 +148,7 @@ class CallSession:
         if self.leg is not None:
             self.leg.hang_up()
             self.leg.media.close()
-        self.arm("teardown", TEARDOWN_S)
+        self.arm("teardown", self.equipment.teardown_s)
         self._close_if_alone()
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────

@@ -33,6 +33,9 @@ from offhook.sip.uri import SipUri
 from offhook.store.directory import InMemoryDirectory
 
 EXIT_INTERRUPTED = 130
+GOODBYE_S = 16.0
+"""The process ends with its only call: it stays until the BYE is answered, or was sent seven times."""
+
 CALLER_PORTS = (20000, 29999)
 """RTP ports of the caller: another range than the server's default, so that both fit on one machine."""
 
@@ -120,6 +123,7 @@ async def _call(
             ports=PortPool(*CALLER_PORTS),
             recordings_folder=folder,
             media_timeout_s=float(max_duration),
+            teardown_s=GOODBYE_S,
         )
         cleanup.push_async_callback(phone.close)
         await listen_everywhere(phone.endpoint, host, port, ("udp", "tcp"))
