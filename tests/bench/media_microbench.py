@@ -108,13 +108,12 @@ async def bare_echo(remotes: list[Address], pipe: Connection, seconds: float) ->
 async def media_sessions(remotes: list[Address], pipe: Connection, seconds: float) -> float:
     """The real thing: latch, reception, jitter buffer, sink, playout, paced sending."""
     clock, pool = MediaClock(), PortPool(20_000, 30_000)
-    heard = 0
+    sessions: list[MediaSession] = []
 
-    def sink(frame: bytes) -> None:
-        nonlocal heard
-        heard += len(frame) == 160
+    def pairs() -> int:
+        figures = [stats for session in sessions if (stats := session.stats())]
+        return sum(min(one.packets_received, one.packets_sent) for one in figures)
 
-    sessions = []
     for index, remote in enumerate(remotes):
         session = MediaSession(
             clock=clock,
@@ -137,13 +136,11 @@ async def media_sessions(remotes: list[Address], pipe: Connection, seconds: floa
                 direction="sendrecv",
             )
         )
-        session.connect(sink)
+        session.connect(lambda frame: None)
         session.play("speech", bytes(range(20, 100)) * 2 * 50 * int(seconds + 3))
         sessions.append(session)
     pipe.send([(HOST, session.local_port) for session in sessions])
-    result = await measure(seconds, lambda: heard)
-    stats = [figures for session in sessions if (figures := session.stats())]
-    assert min(figures.packets_received for figures in stats) > 0
+    result = await measure(seconds, pairs)
     for session in sessions:
         session.close()
     return result

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from tests.media.wire import EVENT_TYPE, HOST, PCMU_SILENCE, Desk, RemoteParty, direction, until
 
-from offhook.media.clock import MediaClock
+from offhook.media.clock import MOST_DUE, MediaClock
 from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, Played, SpeechSent
 from offhook.media.ports import PortPool
 from offhook.media.session import MediaSession
@@ -310,7 +310,7 @@ async def test_commands_out_of_order_are_our_own_fault() -> None:
 
 
 async def test_a_stall_of_the_loop_leaves_a_hole_in_what_is_sent_and_none_in_what_is_heard() -> None:
-    async with call() as (desk, remote):
+    async with call(most_due=MOST_DUE) as (desk, remote):
         heard: list[bytes] = []
         tapped: list[bytes] = []
         desk.session.connect(heard.append)

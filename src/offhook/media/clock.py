@@ -45,9 +45,14 @@ class MediaClock:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop | None = None, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        most_due: int = MOST_DUE,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._loop = loop or asyncio.get_running_loop()
+        self._most_due = most_due
         self._monotonic = monotonic
         self._groups: tuple[list[Tickable], ...] = tuple([] for _ in range(PHASE_GROUPS))
         self._due = [0.0] * PHASE_GROUPS
@@ -127,8 +132,8 @@ class MediaClock:
     def _count_late(self, late_s: float) -> tuple[int, int]:
         """(frames to run, frames to skip) at this lateness."""
         frames = int(late_s / FRAME_S) + 1
-        skipped = max(0, frames - MOST_DUE)
-        self.late_ticks += min(frames, MOST_DUE) - 1
+        skipped = max(0, frames - self._most_due)
+        self.late_ticks += min(frames, self._most_due) - 1
         self.skipped_ticks += skipped
         self.worst_late_s = max(self.worst_late_s, late_s)
         return frames - skipped, skipped

@@ -25,7 +25,7 @@ class SpeechLevel:
     """Follows one inbound stream of G.711 packets of any length.
 
     Packets are collected, and judged half a second at a time or when somebody asks: in a row, with the
-    code still in the processor's cache, they cost a third of what they cost one by one between other calls.
+    code still in the processor's cache, they cost less than one by one between the work of other calls.
     """
 
     def __init__(self, encoding: Encoding) -> None:
