@@ -256,3 +256,11 @@ class BridgeRequest:
 
 
 BridgeFactory = Callable[[BridgeRequest], BridgeConnection]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provider:
+    """How a provider is made, and what it can do before one is made. The registry holds them by name."""
+
+    factory: BridgeFactory
+    profile: BridgeProfile

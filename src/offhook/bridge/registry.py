@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from offhook.bridge import scripted
-from offhook.bridge.codec import BridgeConnection, BridgeFactory, BridgeProfile, BridgeRequest
+from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
 from offhook.model.errors import BridgeError
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Provider:
-    """How a provider is made, and what it can do before one is made."""
-
-    factory: BridgeFactory
-    profile: BridgeProfile
-
+__all__ = ["SCRIPTED", "BridgeRegistry", "Provider"]
 
 SCRIPTED = Provider(factory=scripted.open_scripted, profile=scripted.PROFILE)
 

@@ -1,0 +1,306 @@
+"""One call's conversation with the local agent: who has the floor, what was understood, what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import datetime
+from itertools import count
+from typing import assert_never
+
+from offhook.bridge.codec import (
+    AudioDone,
+    BridgeEvent,
+    BridgeFault,
+    BridgeInput,
+    BridgeProfile,
+    BridgeRequest,
+    Digits,
+    EndOfInput,
+    Interrupt,
+    Interrupted,
+    InterruptionJudged,
+    Ready,
+    ResponseDone,
+    ResponseStarted,
+    Say,
+    SpeechStarted,
+    SpeechStopped,
+    TextInput,
+    ToolCall,
+    ToolResult,
+    TranscriptDelta,
+    UpdateAgent,
+)
+from offhook.bridge.local import rules
+from offhook.bridge.local.engine import LocalEngine
+from offhook.bridge.local.judging import SURELY_A_TURN_MS, Verdict, interrupts, judge
+from offhook.bridge.local.listening import Change, Listening
+from offhook.bridge.local.messages import Synthesised
+from offhook.bridge.local.phrases import is_command
+from offhook.bridge.local.rules import Memory, Reply
+from offhook.bridge.local.worker_pool import WorkerError
+from offhook.model.audio import FRAME_MS, PCMA_8K, PCMU_8K
+
+PROFILE = BridgeProfile(
+    provider="local",
+    input_formats=(PCMU_8K, PCMA_8K),
+    output_formats=(PCMU_8K, PCMA_8K),
+    exact_say=True,
+    judges_interruption=True,
+)
+
+PLAYOUT_MARGIN_MS = 500
+"""The agent may still be heard so long after its audio should be over: queues of the call and of the phone."""
+
+MORE_DIGITS_MS = 1200
+"""Keys pressed within this time of one another are read back together."""
+MAX_DIGITS = 32
+LAST_DIGIT = "#"
+
+Clock = Callable[[], datetime]
+
+
+class LocalConnection:
+    """The caller's frames are its clock: 20 ms each. ``now`` is asked only for what the agent says."""
+
+    profile = PROFILE
+
+    def __init__(self, request: BridgeRequest, engine: LocalEngine, now: Clock = datetime.now) -> None:
+        self._request = request
+        self._agent = request.agent
+        self._listener = request.listener
+        self._engine = engine
+        self._now = now
+        self._listening = Listening(request.input_format.encoding)
+        self._memory = Memory()
+        self._clock_ms = 0
+        self._closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        # the agent's voice
+        self._items = count(1)
+        self._item = ""
+        self._spoken: tuple[tuple[int, str], ...] = ()
+        self._audible_until_ms = 0
+        self._response: asyncio.Task[None] | None = None
+        self._farewell = False
+        # the caller's utterance
+        self._recognition: asyncio.Task[None] | None = None
+        self._recognised = False
+        self._text: str | None = None
+        self._over_agent = False
+        self._judged = True
+        self._started_ms = 0
+        # keys
+        self._digits = ""
+        self._digits_due_ms = 0
+
+    async def open(self) -> None:
+        self._emit(Ready())
+        self._respond(Reply(text=self._agent.greeting or rules.DEFAULT_GREETING))
+
+    def send_audio(self, frame: bytes) -> None:
+        self._clock_ms += FRAME_MS
+        change = self._listening.feed(frame)
+        if change is not None:
+            self._on_change(change)
+        elif not self._judged and self._listening.speech_ms >= SURELY_A_TURN_MS:
+            self._judge(genuine=True)
+        if self._digits and self._clock_ms >= self._digits_due_ms:
+            self._read_digits_back()
+
+    def send(self, command: BridgeInput) -> None:
+        match command:
+            case Say(text=text):
+                self._respond(Reply(text=text))
+            case TextInput(text=text, respond=True):
+                self._answer(text)
+            case Digits(digits=digits):
+                self._on_digits(digits)
+            case Interrupt():
+                self._on_interrupt(command)
+            case UpdateAgent(agent=agent):
+                self._agent = agent
+            case TextInput() | ToolResult() | EndOfInput():
+                pass
+            case _:
+                assert_never(command)
+
+    async def close(self) -> None:
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ── the caller speaks ────────────────────────────────────────────────────────────────────────────────
+
+    def _on_change(self, change: Change) -> None:
+        match change:
+            case "started":
+                self._speech_started()
+            case "paused":
+                self._recognise()
+            case "resumed":
+                self._forget_recognition()
+            case "ended":
+                self._emit(SpeechStopped())
+                if self._recognition is None:
+                    self._recognise()
+                elif self._recognised:
+                    self._conclude()
+            case _:
+                assert_never(change)
+
+    def _speech_started(self) -> None:
+        self._forget_recognition()
+        self._over_agent = self._clock_ms < self._audible_until_ms
+        self._judged = False
+        self._started_ms = self._clock_ms
+        self._emit(SpeechStarted())
+
+    def _recognise(self) -> None:
+        self._forget_recognition()
+        self._recognition = self._spawn(self._recognition_of(self._listening.utterance()))
+
+    async def _recognition_of(self, audio: bytes) -> None:
+        try:
+            self._text = await self._engine.understand(audio, self._request.input_format)
+        except WorkerError:
+            self._text = ""
+        self._recognised = True
+        self._on_recognised()
+
+    def _forget_recognition(self) -> None:
+        if self._recognition is not None:
+            self._recognition.cancel()
+        self._recognition = None
+        self._recognised = False
+        self._text = None
+
+    def _on_recognised(self) -> None:
+        """The words are known: at the end of the turn, or on trial in a pause."""
+        if not self._listening.speaking:
+            self._conclude()
+        elif is_command(self._text or "") or (self._over_agent and not self._is_turn()):
+            self._listening.settle()
+            self._emit(SpeechStopped())
+            self._conclude()
+        elif self._over_agent and not self._judged:
+            self._judge(genuine=True)
+
+    def _is_turn(self) -> bool:
+        if self._judged:
+            return True
+        speech_ms = self._listening.speech_ms
+        if self._over_agent:
+            return self._agent.interruptible and interrupts(self._text, speech_ms)
+        return judge(self._text, speech_ms) is Verdict.TURN
+
+    def _conclude(self) -> None:
+        """The utterance is over and recognised: judge it, write it down, answer it."""
+        text = self._text or ""
+        genuine = self._is_turn()
+        if not self._judged:
+            self._judge(genuine=genuine)
+        self._recognition = None
+        if text and (genuine or judge(text, 0) is not Verdict.NOISE):
+            item = f"caller-{next(self._items)}"
+            self._emit(TranscriptDelta(speaker="caller", item=item, text=text, final=True))
+        if genuine:
+            self._answer(text)
+
+    def _judge(self, *, genuine: bool) -> None:
+        """Exactly one verdict follows each ``SpeechStarted``."""
+        self._judged = True
+        if self._over_agent:
+            paused_ms = self._clock_ms - self._started_ms
+            self._audible_until_ms = 0 if genuine else self._audible_until_ms + paused_ms
+        self._emit(InterruptionJudged(genuine=genuine))
+
+    # ── the agent answers ────────────────────────────────────────────────────────────────────────────────
+
+    def _answer(self, utterance: str) -> None:
+        reply, self._memory = rules.reply(utterance, self._now(), self._memory)
+        self._respond(reply)
+
+    def _respond(self, reply: Reply) -> None:
+        if self._farewell or self._closed:
+            return
+        if self._response is not None:
+            self._response.cancel()
+        self._farewell = reply.end_call
+        if reply.text:
+            self._emit(ResponseStarted())
+            self._response = self._spawn(self._speak(reply))
+
+    async def _speak(self, reply: Reply) -> None:
+        try:
+            speech = await self._engine.synthesise(reply.text, self._request.output_format)
+            self._deliver(reply.text, speech)
+        except WorkerError as error:
+            self._emit(BridgeFault(problem=str(error), verdict="retry"))
+        finally:
+            self._response = None
+            self._emit(ResponseDone())
+        if reply.end_call:
+            self._emit(ToolCall(tool_call_id="goodbye", name="end_call", arguments="{}"))
+
+    def _deliver(self, text: str, speech: Synthesised) -> None:
+        item = self._item = f"agent-{next(self._items)}"
+        self._spoken = tuple(zip(speech.word_ms, text.split(), strict=False))
+        self._memory = replace(self._memory, last_said=text)
+        length_ms = len(speech.audio) // self._request.output_format.bytes_per_ms
+        begins_ms = max(self._clock_ms, self._audible_until_ms - PLAYOUT_MARGIN_MS)
+        self._audible_until_ms = begins_ms + length_ms + PLAYOUT_MARGIN_MS
+        self._listener.audio_out(item, speech.audio)
+        for at_ms, word in self._spoken:
+            self._emit(TranscriptDelta(speaker="agent", item=item, text=f"{word} ", final=False, at_ms=at_ms))
+        self._emit(TranscriptDelta(speaker="agent", item=item, text=text, final=True))
+        self._emit(AudioDone(item=item))
+
+    def _on_interrupt(self, interrupt: Interrupt) -> None:
+        """Remember only what was heard."""
+        if interrupt.item == self._item:
+            heard = " ".join(word for at_ms, word in self._spoken if at_ms < interrupt.played_ms)
+            self._memory = replace(self._memory, last_said=heard)
+            self._audible_until_ms = 0
+
+    # ── keys ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_digits(self, digits: str) -> None:
+        """Keys silence the agent, and whatever the line heard of them is no speech."""
+        if self._farewell:
+            return
+        self._digits = (self._digits + digits)[:MAX_DIGITS]
+        self._digits_due_ms = self._clock_ms + MORE_DIGITS_MS
+        if self._listening.speaking:
+            self._listening.settle()
+            self._forget_recognition()
+            self._emit(SpeechStopped())
+            if not self._judged:
+                self._judge(genuine=False)
+        if self._response is not None:
+            self._response.cancel()
+        if self._clock_ms < self._audible_until_ms:
+            self._audible_until_ms = 0
+            self._emit(Interrupted(item=self._item))
+        if LAST_DIGIT in digits:
+            self._read_digits_back()
+
+    def _read_digits_back(self) -> None:
+        digits, self._digits = self._digits, ""
+        self._respond(rules.pressed(digits))
+
+    # ── plumbing ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _emit(self, event: BridgeEvent) -> None:
+        if not self._closed:
+            self._listener.bridge_event(event)
