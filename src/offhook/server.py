@@ -93,6 +93,7 @@ def _media_opener(clock: MediaClock, ports: PortPool, media_timeout_s: float) ->
             pool=ports,
             local_host=local_host,
             ssrc=secrets.randbits(32),
+            phase_group=clock.emptiest_group(),
             listener=listener,
             media_timeout_s=media_timeout_s,
         )

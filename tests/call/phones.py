@@ -202,19 +202,34 @@ class RawPeer:
     def invite(self, target: Address, *, sdp: str = "", user: str = "demo", extra: str = "") -> str:
         """An INVITE's text; ``sdp`` empty makes it offerless."""
         here = f"{self.address.host}:{self.address.port}"
-        content = "Content-Length: 0\n"
-        if sdp:
-            length = len(sdp.replace("\n", "\r\n"))
-            content = f"Content-Type: application/sdp\nContent-Length: {length}\n"
         return (
             f"INVITE sip:{user}@{target.host}:{target.port} SIP/2.0\n"
             f"Via: SIP/2.0/UDP {here};branch=z9hG4bK-{id(self)}-{user}\n"
             f"Max-Forwards: 70\nFrom: <sip:raw@{here}>;tag=raw\nTo: <sip:{user}@{target.host}>\n"
-            f"Call-ID: raw-{id(self)}@{here}\nCSeq: 1 INVITE\nContact: <sip:raw@{here}>\n{extra}{content}\n{sdp}"
+            f"Call-ID: raw-{id(self)}@{here}\nCSeq: 1 INVITE\nContact: <sip:raw@{here}>\n{extra}{_content(sdp)}"
+        )
+
+    def ack(self, answer: str, target: Address, *, sdp: str = "") -> str:
+        """The ACK of a 2xx to ``invite``; ``sdp`` is the late answer."""
+        here = f"{self.address.host}:{self.address.port}"
+        to = next(line for line in answer.split("\r\n") if line.startswith("To:"))
+        return (
+            f"ACK sip:{target.host}:{target.port} SIP/2.0\n"
+            f"Via: SIP/2.0/UDP {here};branch=z9hG4bK-ack-{id(self)}\n"
+            f"Max-Forwards: 70\nFrom: <sip:raw@{here}>;tag=raw\n{to}\n"
+            f"Call-ID: raw-{id(self)}@{here}\nCSeq: 1 ACK\n{_content(sdp)}"
         )
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _content(sdp: str) -> str:
+    """The last header lines, and the body."""
+    if not sdp:
+        return "Content-Length: 0\n\n"
+    length = len(sdp.replace("\n", "\r\n"))
+    return f"Content-Type: application/sdp\nContent-Length: {length}\n\n{sdp}"
 
 
 def sdp(*, payloads: str = "0 8 101", port: int = 40000, media: str = "audio", profile: str = "RTP/AVP") -> str:

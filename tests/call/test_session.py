@@ -311,3 +311,33 @@ async def test_a_genuine_interruption_cuts_the_agent_and_the_transcript() -> Non
         await caller.over(call)
     assert turn.interrupted
     assert turn.text in {"one", "one two"}
+
+
+# ── offers that come late, and again ─────────────────────────────────────────────────────────────────────
+
+
+async def test_an_invite_without_an_offer_gets_ours_and_answers_in_the_ack() -> None:
+    async with phone(GREETER) as callee:
+        peer = RawPeer()
+        peer.send(callee.address, peer.invite(callee.address))
+        answer = await peer.final_response()
+        assert "m=audio" in answer
+        peer.send(callee.address, peer.ack(answer, callee.address, sdp=sdp(payloads="8 101", port=peer.address.port)))
+        turn = await callee.facts.until(TurnSpoken)
+        peer.close()
+        assert turn.text == "hello there"
+        leg = callee.only_call.leg
+        assert leg is not None
+        assert leg.format.encoding is Encoding.PCMA
+
+
+async def test_a_late_answer_that_fits_nothing_ends_the_call_explained() -> None:
+    async with phone(GREETER) as callee:
+        peer = RawPeer()
+        peer.send(callee.address, peer.invite(callee.address))
+        answer = await peer.final_response()
+        peer.send(callee.address, peer.ack(answer, callee.address, sdp=sdp(payloads="18")))
+        ended = await callee.ended()
+        peer.close()
+        assert (ended.cause, ended.sip_code) == ("refused", 488)
+        assert callee.facts.of(CallRefused)[0].rule.startswith("RFC 3264")

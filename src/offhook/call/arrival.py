@@ -85,7 +85,10 @@ class Arrival:
         leg.ring()
         self._call.move("ring")
         self._call.emit(CallRinging(status=180))
-        self._call.conduct.engage()
+        if body:
+            self._call.conduct.engage()
+        else:
+            self._go_up()  # our offer waits for its answer: only then is the codec known in which an agent can speak
 
     def observe(self, fact: InboxFact) -> None:
         match fact:
@@ -93,6 +96,8 @@ class Arrival:
                 self._go_up()
             case AgentFailed(error=error) if self._call.phase == "ringing":
                 self._refuse_provider(error)
+            case AgentFailed(error=error):
+                self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
             case SipFact(event=AckReceived(body=body)) if self._call.phase == "up":
                 self._acknowledged(body)
             case _:
@@ -131,6 +136,7 @@ class Arrival:
             return
         conduct.start_media(agreement)
         conduct.begin()
+        conduct.engage()
 
     def _media_event(self, event: MediaEvent) -> None:
         self._call.deliver(MediaFact(leg_id=FIRST_LEG, event=event))

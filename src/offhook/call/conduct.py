@@ -38,7 +38,6 @@ from offhook.call.turn_taking import TurnTaking
 from offhook.call.wiring import Wiring
 from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, SpeechSent
 from offhook.media.recorder import Recorder
-from offhook.model.audio import PCMU_8K
 from offhook.model.call_events import (
     AgentJoined,
     AgentLeft,
@@ -97,7 +96,6 @@ class Conduct:
             leg_format=leg.format,
             report=lambda event: call.deliver(AgentFact(event=event)),
         )
-        self._agent.follow(PCMU_8K)  # what the media session takes until it is started
         self._turns = TurnTaking(
             agent=self._agent,
             media=leg.media,
@@ -176,6 +174,7 @@ class Conduct:
                 self._turns.speech_sent(event)
             case DtmfReceived(digit=digit, duration_ms=duration_ms):
                 self._call.emit(DigitReceived(digit=digit, duration_ms=duration_ms))
+                self._turns.digit_received()
                 self._agent.send(Digits(digits=digit))
             case MediaTimedOut(after_s=after_s):
                 self._call.end(by="system", cause="media_timeout", reason=f"no RTP for {after_s:g} s")
@@ -297,4 +296,5 @@ class Conduct:
             self._call.emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason="call ended"))
         if self._recorder is not None:
             duration_ms = self._recorder.close()
+            await self._recorder.written()
             self._call.emit(RecordingWritten(path=str(self._recorder.path), duration_ms=duration_ms))

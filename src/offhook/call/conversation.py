@@ -61,6 +61,10 @@ class Conversation:
             ended_ms=self._ms(ended_at),
         )
 
+    def caller_pressed(self) -> None:
+        """What the agent says next answers a key, not speech: it has no latency on the wire."""
+        self._awaiting_answer = False
+
     # ── the agent ────────────────────────────────────────────────────────────────────────────────────────
 
     def agent_words(self, item: str, text: str, *, final: bool, at_ms: int | None) -> None:

@@ -78,6 +78,9 @@ class TurnTaking:
             case _:
                 assert_never(event)
 
+    def digit_received(self) -> None:
+        self._conversation.caller_pressed()
+
     def speech_sent(self, event: SpeechSent) -> None:
         """The first sound of an item left on RTP."""
         self._conversation.agent_heard(event.item, event.at)

@@ -10,7 +10,7 @@ import click
 
 from offhook.cli.event_loop import run, stop_signals
 from offhook.cli.live_log import LiveLog
-from offhook.cli.self_check import call_ourselves
+from offhook.cli.self_check import SelfCheck
 from offhook.config import Settings, load_settings, numbers_of
 from offhook.observability import configure_logging
 from offhook.server import Server
@@ -62,7 +62,7 @@ async def _serve(settings: Settings, *, self_check: bool) -> int:
         if server.engine is not None and server.engine.missing is not None:
             click.secho(server.engine.missing, fg="yellow")
         if self_check:
-            failed = not await _self_check(listening, stopped)
+            failed = not await _self_check(server, listening, stopped)
         await stopped.wait()
     finally:
         calls = server.live_calls
@@ -72,9 +72,9 @@ async def _serve(settings: Settings, *, self_check: bool) -> int:
     return 1 if failed else 0
 
 
-async def _self_check(listening: tuple[tuple[Transport, Address], ...], stopped: asyncio.Event) -> bool:
+async def _self_check(server: Server, listening: tuple[tuple[Transport, Address], ...], stopped: asyncio.Event) -> bool:
     """One call to ourselves, watched; False when it went wrong. Ctrl-C cuts it short."""
-    check = asyncio.create_task(call_ourselves(dial_uri("demo", listening)))
+    check = asyncio.create_task(SelfCheck(server.bus).run(dial_uri("demo", listening)))
     stop = asyncio.create_task(stopped.wait())
     await asyncio.wait({check, stop}, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
