@@ -21,7 +21,7 @@ Floor = Literal["floor_uvloop", "floor_epoll"]
 
 FLOORS: tuple[Floor, ...] = ("floor_uvloop", "floor_epoll")
 
-SETUP_RATES = (12.5, 25.0, 50.0, 100.0, 200.0, 400.0)
+SETUP_RATES = (12.5, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
 """Calls per second, doubled until one is not clean; then once halfway, geometrically, back."""
 
 GENERATOR_SPARE_S = 60.0
