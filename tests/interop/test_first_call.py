@@ -21,6 +21,7 @@ from tests.interop.speech import (
     assert_heard_in_full,
     channel,
     flite_wav,
+    read_wav,
     silence,
     tone,
     write_wav,
@@ -53,8 +54,12 @@ TONES = {
 BRIEF = {"id": "brief", "provider": "scripted", "options": {"script": json.dumps({"hang_up_after_ms": 1500})}}
 SLOW = {"id": "slow", "provider": "scripted", "options": {"script": json.dumps({"open_after_ms": 20_000})}}
 
-AFTER_GREETING_MS = 9000
+VOICES = ("slt", "rms", "kal")
+GREETING_MS = 8000
 """When the callers speak: the demo agent has greeted by then."""
+
+ANSWER_MS = 5000
+"""From the end of a question: it is recognised, and "It is 9:05 PM." spoken, by then."""
 
 Offhook = Callable[..., Awaitable[OffhookServer]]
 Callers = Callable[..., Awaitable[Caller]]
@@ -132,28 +137,35 @@ async def test_the_demo_agents_greeting_is_heard_as_it_was_recorded(
 # ── understood ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(params=["slt", "rms", "kal"])
-async def question(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """ "what time is it" in one of flite's voices, after the greeting."""
-    path = tmp_path / "question.wav"
-    return await flite_wav(path, request.param, "what time is it", before_ms=AFTER_GREETING_MS, after_ms=20_000)
+@pytest.fixture
+async def questions(tmp_path: Path) -> Path:
+    """ "what time is it" in each of flite's voices, one after the other, after the greeting."""
+    spoken = [silence(GREETING_MS)]
+    for voice in VOICES:
+        wav = await flite_wav(tmp_path / f"{voice}.wav", voice, "what time is it", after_ms=ANSWER_MS)
+        spoken.append(read_wav(wav))
+    return write_wav(tmp_path / "questions.wav", np.concatenate([*spoken, silence(20_000)]))
 
 
 @clients
 @transports
 async def test_what_time_is_it_is_answered_with_the_time(
-    offhook: Offhook, caller: Callers, client: Client, transport: Transport, question: Path
+    offhook: Offhook, caller: Callers, client: Client, transport: Transport, questions: Path
 ) -> None:
     server = await offhook()
-    one = await caller(client, transport, stay_s=AFTER_GREETING_MS / 1000 + 7, speaks=question)
+    stay_s = (GREETING_MS + len(VOICES) * (1000 + ANSWER_MS)) / 1000
+    one = await caller(client, transport, stay_s=stay_s, speaks=questions)
     await one.dial(server, "demo")
     await one.established()
     await one.hang_up()
     await one.closed()
     record = await server.ended_call()
-    assert any("time" in text for text in said(record, "caller")), record["transcript"]
-    asked_at = record["answered_at"] + AFTER_GREETING_MS / 1000
-    assert any(tells_the_time(text, asked_at) for text in said(record, "agent")), record["transcript"]
+    turns = [(turn["speaker"], turn["text"].lower()) for turn in record["transcript"]]
+    assert [speaker for speaker, _ in turns] == ["agent"] + ["caller", "agent"] * len(VOICES), turns
+    asked_at = record["answered_at"] + GREETING_MS / 1000
+    for voice, (_, heard), (_, answer) in zip(VOICES, turns[1::2], turns[2::2], strict=True):
+        assert "time" in heard, (voice, turns)
+        assert tells_the_time(answer, asked_at), (voice, turns)
 
 
 @clients
