@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -150,6 +151,13 @@ class Peer:
     def hears_rtp(self, within_s: float = PATIENCE_S) -> Address:
         """Wait for a packet on the RTP socket; returns where it came from."""
         return _rtp_source(self.media, within_s)
+
+    def forget_rtp(self) -> None:
+        """Empty the RTP socket: what comes from now on is new."""
+        self.media.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.media.recv(2048)
 
     def close(self) -> None:
         self._socket.close()
