@@ -528,3 +528,17 @@ def test_an_answer_accepted_by_its_offerer_names_the_same_codec(remote: SessionD
     if isinstance(result, Agreement):
         assert result.receive_payload_type in payload_formats(ours.media[0])
         assert result.payload_type in payload_formats(remote.media[0])
+
+
+def test_an_address_of_the_other_family_gives_way_to_where_the_peer_signals_from() -> None:
+    """linphone on a machine with IPv6 writes ``c=IN IP6`` into a call that it places over IPv4."""
+    remote = audio_offer(PLAIN, connection="IN IP6 2001:db8::9")
+    _, agreement = agreed(remote, replace(OURS, peer_address="192.0.2.77"))
+    assert agreement.remote == ("192.0.2.77", 5000)
+    assert agreement.remote_rtcp == ("192.0.2.77", 5001)
+
+
+def test_an_address_of_our_family_stays_whoever_signals() -> None:
+    remote = audio_offer(PLAIN, connection="IN IP4 192.0.2.9")
+    _, agreement = agreed(remote, replace(OURS, peer_address="192.0.2.77"))
+    assert agreement.remote == ("192.0.2.9", 5000)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from offhook.model.errors import UnreachableError
 from offhook.signaling import resolver as module
-from offhook.signaling.resolver import Resolver, UnreachableError, is_ip_literal
+from offhook.signaling.resolver import Resolver, is_ip_literal
 from offhook.sip.events import Hop
 
 

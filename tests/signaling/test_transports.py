@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from tests.signaling.wire import Noted, outbound, request
 
-from offhook.model.errors import ListenError, LocalProtocolError
+from offhook.model.errors import ListenError, LocalProtocolError, UnreachableError
 from offhook.signaling import transports as module
-from offhook.signaling.resolver import UnreachableError
 from offhook.signaling.trace import TraceRecord
 from offhook.signaling.transports import Transports
 from offhook.sip.events import Address, Flow, Hop, Outbound, Transport

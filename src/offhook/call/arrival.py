@@ -59,7 +59,7 @@ class Arrival:
             fix = "raise max_calls or widen rtp.port_min to rtp.port_max"
             self._refuse(503, rule="no room for one more call", evidence=str(error), fix=fix, retry=True)
             return
-        negotiation = Negotiation(new_capabilities(local, media.local_port))
+        negotiation = Negotiation(new_capabilities(self._invite.flow, media.local_port))
         leg = Leg(
             leg_id=FIRST_LEG,
             endpoint=self._call.equipment.endpoint,

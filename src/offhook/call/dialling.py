@@ -14,9 +14,8 @@ from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.session import CallSession
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
-from offhook.model.errors import BridgeError, OffhookError, ResourceExhaustedError
+from offhook.model.errors import BridgeError, OffhookError, ResourceExhaustedError, UnreachableError
 from offhook.model.records import Agent
-from offhook.signaling.resolver import UnreachableError
 from offhook.sip.events import AnswerReceived, Hop, InviteFailed, ProvisionalReceived, Transport
 from offhook.sip.headers import NameAddr
 from offhook.sip.message import Response
@@ -97,7 +96,7 @@ class Dialling:
             leg_id=FIRST_LEG,
             endpoint=self._call.equipment.endpoint,
             media=media,
-            negotiation=Negotiation(new_capabilities(plan.flow.local, media.local_port)),
+            negotiation=Negotiation(new_capabilities(plan.flow, media.local_port)),
             direction="outbound",
             flow=plan.flow,
             usage_id=0,

@@ -16,7 +16,7 @@ from offhook.model.call_events import Direction, MediaReported
 from offhook.model.errors import LocalProtocolError
 from offhook.sdp.offer_answer import Agreement, Capabilities
 from offhook.signaling.endpoint import SipEndpoint
-from offhook.sip.events import Address, Flow, Hop
+from offhook.sip.events import Flow, Hop
 from offhook.sip.headers import NameAddr
 from offhook.sip.uri import SipUri
 from offhook.sip.user_agent import UserAgent
@@ -192,6 +192,12 @@ class Leg:
         self._machine.observe("gone")
 
 
-def new_capabilities(local: Address, media_port: int) -> Capabilities:
+def new_capabilities(flow: Flow, media_port: int) -> Capabilities:
     """What a new leg offers: G.711 both laws and telephone-event, with a session id of its own (RFC 8866 §5.2)."""
-    return Capabilities(address=local.host, port=media_port, session_id=secrets.randbits(62), version=1)
+    return Capabilities(
+        address=flow.local.host,
+        port=media_port,
+        session_id=secrets.randbits(62),
+        version=1,
+        peer_address=flow.remote.host,
+    )

@@ -89,7 +89,7 @@ class Resumption:
             usage_id = equipment.endpoint.user_agent.restore(saved.dialog, flow, time.monotonic())
             media = equipment.open_media(flow.local.host, self._media_event)
             capabilities = replace(
-                new_capabilities(flow.local, media.local_port), session_id=saved.session_id, version=saved.version
+                new_capabilities(flow, media.local_port), session_id=saved.session_id, version=saved.version
             )
             leg = Leg(
                 leg_id=FIRST_LEG,

@@ -10,7 +10,7 @@
     │   └── SdpError             a session description that cannot be used; carries the line
     ├── ResourceExhaustedError        the machine: no RTP port, no descriptor, no room for one more call
     ├── ListenError              the machine: an address that cannot be bound; says what to do
-    ├── UnreachableError         the network: a host that cannot be reached; lives in ``signaling.resolver``
+    ├── UnreachableError         the network: a name, an address or a transport that leads nowhere
     ├── WavError                 the operator: a file that is no WAV we read; lives in ``audio.wav``
     └── BridgeError              an AI provider: could not be opened; carries the verdict
 """
@@ -78,6 +78,10 @@ class ListenError(OffhookError):
     def __init__(self, where: str, problem: str, fix: str) -> None:
         super().__init__(f"cannot listen on {where}: {problem}. {fix}")
         self.fix = fix
+
+
+class UnreachableError(OffhookError):
+    """Where a message should go cannot be reached: no such name, no route, no socket of that kind."""
 
 
 class BridgeError(OffhookError):

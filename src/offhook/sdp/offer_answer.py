@@ -63,6 +63,9 @@ class Capabilities:
     version: int
     """Raised by the caller with every description that differs from the last (RFC 3264 §8)."""
     direction: Direction = "sendrecv"
+    peer_address: str = ""
+    """Where the remote side signals from. It stands in for a media address of the other IP family: linphone writes
+    its IPv6 address into a call it places over IPv4."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +180,7 @@ def _first_choice(offer: SessionDescription, capabilities: Capabilities) -> tupl
 def _choice(
     session: SessionDescription, media: MediaDescription, capabilities: Capabilities
 ) -> _Choice | NoCommonCodec:
-    remote = media_address(session, media)
+    remote = _in_our_family(media_address(session, media), capabilities)
     problem = _stream_problem(media) or _address_problem(remote, capabilities)
     if problem or remote is None:
         return problem or NoCommonCodec("no c= line", _WARN_ADDRESS)
@@ -214,6 +217,18 @@ def _address_problem(remote: tuple[str, int] | None, capabilities: Capabilities)
     if theirs.version != ours.version:
         return NoCommonCodec(f"audio over IPv{theirs.version}; this leg has IPv{ours.version}", _WARN_ADDRESS)
     return None
+
+
+def _in_our_family(remote: tuple[str, int] | None, capabilities: Capabilities) -> tuple[str, int] | None:
+    """The media address, or the peer's signalling address where the stated one is of a family we cannot reach."""
+    if remote is None:
+        return None
+    theirs, ours, signalling = (_address(text) for text in (remote[0], capabilities.address, capabilities.peer_address))
+    if theirs is None or ours is None or signalling is None or theirs.is_unspecified or theirs.is_multicast:
+        return remote
+    if theirs.version != ours.version == signalling.version:
+        return capabilities.peer_address, remote[1]
+    return remote
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

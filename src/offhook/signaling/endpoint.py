@@ -12,7 +12,7 @@ from offhook.model.errors import SipParseError
 from offhook.signaling.trace import Trace, TraceRecord, without_credentials
 from offhook.signaling.transports import Transports
 from offhook.sip.events import Address, AnswerReceived, Flow, Hop, Inbound, InviteReceived, SipEvent, Transport
-from offhook.sip.message import Request, Response, serialize
+from offhook.sip.message import Request, Response, SipMessage, serialize
 from offhook.sip.parser import Broken, KeepAlive, StreamItem
 from offhook.sip.user_agent import UserAgent
 
@@ -119,7 +119,10 @@ class SipEndpoint:
     # ── for Transports ──
 
     def datagram_received(self, data: bytes, flow: Flow) -> None:
-        self._receive(data, flow)
+        self._trace_received(data, flow)
+        inbound = Inbound(data=data, flow=flow)
+        self._faults.guard(data, None, self._user_agent.receive, inbound, time.monotonic())
+        self.flush()
 
     def stream_received(self, item: StreamItem, flow: Flow) -> None:
         self._arriving_on = flow.connection
@@ -132,8 +135,7 @@ class SipEndpoint:
                 case SipParseError():
                     self._malformed(item, flow)
                 case Request() | Response():
-                    # The core takes octets; a second parse costs less than a second way in for parsed messages.
-                    self._receive(self._faults.guard(item, b"", serialize, item), flow)
+                    self._stream_message(item, flow)
                 case _:
                     assert_never(item)
         finally:
@@ -150,12 +152,15 @@ class SipEndpoint:
 
     # ── inside ──
 
-    def _receive(self, data: bytes, flow: Flow) -> None:
+    def _stream_message(self, message: SipMessage, flow: Flow) -> None:
+        if self._trace is not None:
+            self._trace_received(self._faults.guard(message, b"", serialize, message), flow)
+        self._faults.guard(message, None, self._user_agent.receive_message, message, flow, time.monotonic())
+        self.flush()
+
+    def _trace_received(self, data: bytes, flow: Flow) -> None:
         if self._trace is not None:
             self._record(TraceRecord(at=time.time(), direction="received", flow=flow, data=data))
-        inbound = Inbound(data=data, flow=flow)
-        self._faults.guard(data, None, self._user_agent.receive, inbound, time.monotonic())
-        self.flush()
 
     def _pump(self) -> bool:
         """Send and deliver until nothing is left; False: there is more."""

@@ -11,7 +11,7 @@ import socket
 import time
 from dataclasses import dataclass, replace
 
-from offhook.model.errors import OffhookError
+from offhook.model.errors import UnreachableError
 from offhook.sip.events import Hop
 
 ANSWER_TTL_S = 60.0
@@ -31,10 +31,6 @@ CONCURRENT_LOOKUPS = 4
 
 WAITING_LOOKUPS = 64
 """More names than this at once is a flood of them; the rest is refused at once."""
-
-
-class UnreachableError(OffhookError):
-    """Where a message should go cannot be reached: no such name, no route, no socket of that kind."""
 
 
 @dataclass(frozen=True, slots=True)

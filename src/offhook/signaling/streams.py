@@ -15,8 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
+from offhook.model.errors import UnreachableError
 from offhook.signaling.budget import WorkBudget
-from offhook.signaling.resolver import UnreachableError
 from offhook.sip.events import Address, Flow
 from offhook.sip.parser import Broken, KeepAlive, StreamItem, StreamParser
 

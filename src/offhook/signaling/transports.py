@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from offhook.model.errors import ListenError, LocalProtocolError
+from offhook.model.errors import ListenError, LocalProtocolError, UnreachableError
 from offhook.signaling.budget import WorkBudget
 from offhook.signaling.datagrams import RECEIVE_BUFFER_BYTES, UdpSocket, local_host_towards
-from offhook.signaling.resolver import Resolver, UnreachableError
+from offhook.signaling.resolver import Resolver
 from offhook.signaling.streams import StreamCounts, StreamPool
 from offhook.signaling.trace import Trace, TraceRecord
 from offhook.sip.events import Address, Flow, Hop, Outbound, Transport
