@@ -71,7 +71,7 @@ async def test_words_are_placed_over_the_audio() -> None:
     await connect(listener, steps=[{"do": [speak]}]).open()
     deltas = [(d.text, d.at_ms, d.final) for d in listener.of(TranscriptDelta)]
     assert deltas == [
-        ("a ", 0, False), (" b", 200, False), (" c", 400, False), (" d", 600, False), ("a b c d", None, True),
+        ("a", 0, False), (" b", 200, False), (" c", 400, False), (" d", 600, False), ("a b c d", None, True),
     ]  # fmt: skip
 
 

@@ -334,7 +334,8 @@ class ScriptedConnection:
         words = speak.text.split()
         for index, word in enumerate(words):
             at_ms = index * speak.ms // len(words)
-            self._emit(TranscriptDelta(speaker="agent", item=item, text=f"{word} ", final=False, at_ms=at_ms))
+            text = f" {word}" if index else word
+            self._emit(TranscriptDelta(speaker="agent", item=item, text=text, final=False, at_ms=at_ms))
         if words:
             self._emit(TranscriptDelta(speaker="agent", item=item, text=speak.text, final=True))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from offhook.bridge.codec import (
     AudioDone,
@@ -34,14 +34,13 @@ from offhook.bridge.codec import (
     UpdateAgent,
 )
 from offhook.bridge.local import rules
-from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.judging import SURELY_A_TURN_MS, Verdict, interrupts, judge
 from offhook.bridge.local.listening import Change, Listening
 from offhook.bridge.local.messages import Synthesised
 from offhook.bridge.local.phrases import is_command
 from offhook.bridge.local.rules import Memory, Reply
 from offhook.bridge.local.worker_pool import WorkerError
-from offhook.model.audio import FRAME_MS, PCMA_8K, PCMU_8K
+from offhook.model.audio import FRAME_MS, PCMA_8K, PCMU_8K, AudioFormat
 
 PROFILE = BridgeProfile(
     provider="local",
@@ -62,12 +61,20 @@ LAST_DIGIT = "#"
 Clock = Callable[[], datetime]
 
 
+class EarAndVoice(Protocol):
+    """``LocalEngine``, as far as a conversation needs it. Both raise ``WorkerError``."""
+
+    async def understand(self, audio: bytes, audio_format: AudioFormat) -> str | None: ...
+
+    async def synthesise(self, text: str, audio_format: AudioFormat) -> Synthesised: ...
+
+
 class LocalConnection:
     """The caller's frames are its clock: 20 ms each. ``now`` is asked only for what the agent says."""
 
     profile = PROFILE
 
-    def __init__(self, request: BridgeRequest, engine: LocalEngine, now: Clock = datetime.now) -> None:
+    def __init__(self, request: BridgeRequest, engine: EarAndVoice, now: Clock = datetime.now) -> None:
         self._request = request
         self._agent = request.agent
         self._listener = request.listener
@@ -90,7 +97,7 @@ class LocalConnection:
         self._recognised = False
         self._text: str | None = None
         self._over_agent = False
-        self._judged = True
+        self._genuine: bool | None = None  # the verdict, once it was given
         self._started_ms = 0
         # keys
         self._digits = ""
@@ -105,8 +112,8 @@ class LocalConnection:
         change = self._listening.feed(frame)
         if change is not None:
             self._on_change(change)
-        elif not self._judged and self._listening.speech_ms >= SURELY_A_TURN_MS:
-            self._judge(genuine=True)
+        elif self._undecided and self._listening.speech_ms >= SURELY_A_TURN_MS:
+            self._judge(genuine=self._may_interrupt)
         if self._digits and self._clock_ms >= self._digits_due_ms:
             self._read_digits_back()
 
@@ -156,7 +163,7 @@ class LocalConnection:
     def _speech_started(self) -> None:
         self._forget_recognition()
         self._over_agent = self._clock_ms < self._audible_until_ms
-        self._judged = False
+        self._genuine = None
         self._started_ms = self._clock_ms
         self._emit(SpeechStarted())
 
@@ -187,12 +194,20 @@ class LocalConnection:
             self._listening.settle()
             self._emit(SpeechStopped())
             self._conclude()
-        elif self._over_agent and not self._judged:
+        elif self._over_agent and self._undecided:
             self._judge(genuine=True)
 
+    @property
+    def _undecided(self) -> bool:
+        return self._listening.speaking and self._genuine is None
+
+    @property
+    def _may_interrupt(self) -> bool:
+        return self._agent.interruptible or not self._over_agent
+
     def _is_turn(self) -> bool:
-        if self._judged:
-            return True
+        if self._genuine is not None:
+            return self._genuine
         speech_ms = self._listening.speech_ms
         if self._over_agent:
             return self._agent.interruptible and interrupts(self._text, speech_ms)
@@ -202,7 +217,7 @@ class LocalConnection:
         """The utterance is over and recognised: judge it, write it down, answer it."""
         text = self._text or ""
         genuine = self._is_turn()
-        if not self._judged:
+        if self._genuine is None:
             self._judge(genuine=genuine)
         self._recognition = None
         if text and (genuine or judge(text, 0) is not Verdict.NOISE):
@@ -213,7 +228,7 @@ class LocalConnection:
 
     def _judge(self, *, genuine: bool) -> None:
         """Exactly one verdict follows each ``SpeechStarted``."""
-        self._judged = True
+        self._genuine = genuine
         if self._over_agent:
             paused_ms = self._clock_ms - self._started_ms
             self._audible_until_ms = 0 if genuine else self._audible_until_ms + paused_ms
@@ -255,8 +270,9 @@ class LocalConnection:
         begins_ms = max(self._clock_ms, self._audible_until_ms - PLAYOUT_MARGIN_MS)
         self._audible_until_ms = begins_ms + length_ms + PLAYOUT_MARGIN_MS
         self._listener.audio_out(item, speech.audio)
-        for at_ms, word in self._spoken:
-            self._emit(TranscriptDelta(speaker="agent", item=item, text=f"{word} ", final=False, at_ms=at_ms))
+        for index, (at_ms, word) in enumerate(self._spoken):
+            delta = f" {word}" if index else word
+            self._emit(TranscriptDelta(speaker="agent", item=item, text=delta, final=False, at_ms=at_ms))
         self._emit(TranscriptDelta(speaker="agent", item=item, text=text, final=True))
         self._emit(AudioDone(item=item))
 
@@ -275,12 +291,7 @@ class LocalConnection:
             return
         self._digits = (self._digits + digits)[:MAX_DIGITS]
         self._digits_due_ms = self._clock_ms + MORE_DIGITS_MS
-        if self._listening.speaking:
-            self._listening.settle()
-            self._forget_recognition()
-            self._emit(SpeechStopped())
-            if not self._judged:
-                self._judge(genuine=False)
+        self._drop_utterance()
         if self._response is not None:
             self._response.cancel()
         if self._clock_ms < self._audible_until_ms:
@@ -288,6 +299,16 @@ class LocalConnection:
             self._emit(Interrupted(item=self._item))
         if LAST_DIGIT in digits:
             self._read_digits_back()
+
+    def _drop_utterance(self) -> None:
+        undecided = self._genuine is None and self._recognition is not None
+        self._forget_recognition()
+        if self._listening.speaking:
+            undecided = self._genuine is None
+            self._listening.settle()
+            self._emit(SpeechStopped())
+        if undecided:
+            self._judge(genuine=False)
 
     def _read_digits_back(self) -> None:
         digits, self._digits = self._digits, ""

@@ -111,7 +111,7 @@ PHRASES: Mapping[Intent, tuple[str, ...]] = {
     Intent.YES: ("yes", "yes please"),
     Intent.NO: ("no", "no thanks", "no thank you"),
     Intent.THANKS: ("thanks", "thank you", "thank you very much"),
-    Intent.BACKCHANNEL: ("mm-hm", "uh huh", "uh", "okay", "yeah", "right", "i see", "sure", "hmm", "mm-hmm"),
+    Intent.BACKCHANNEL: ("mm-hm", "uh huh", "okay", "yeah", "right", "i see", "sure", "hmm", "mm-hmm"),
 }
 
 REPEAT_PREFIXES = ("repeat after me", "please say", "say", "repeat")
@@ -137,6 +137,7 @@ _COURTESIES = frozenset((
 ))  # fmt: skip
 """Around a phrase they change nothing. The recogniser hears a breath as "the" or "a"."""
 
+_FILLERS = frozenset(("uh", "um", "ah", "oh", "huh", "hm", "er"))
 _SPELLED_HUM = re.compile(r"[mh]( [mhn])+")
 _NOT_A_WORD = re.compile(r"[^a-z0-9' -]+")
 
@@ -162,7 +163,7 @@ def normalised(utterance: str) -> str:
 def meaning(utterance: str) -> Intent | RepeatAfter | None:
     """What ``utterance`` asks for; None when it is free speech (or nothing)."""
     text = normalised(utterance)
-    if _SPELLED_HUM.fullmatch(text):
+    if _SPELLED_HUM.fullmatch(text) or is_filler(text):
         return Intent.BACKCHANNEL
     if text in _INTENTS:
         return _INTENTS[text]
@@ -171,6 +172,12 @@ def meaning(utterance: str) -> Intent | RepeatAfter | None:
         return repeat
     bare = _without_courtesies(text)
     return _INTENTS.get(bare) or _phrase_within(bare)
+
+
+def is_filler(utterance: str) -> bool:
+    """Sounds only: what the recogniser makes of a breath, or of a short word it did not catch."""
+    words = normalised(utterance).split()
+    return bool(words) and _FILLERS.issuperset(words)
 
 
 def is_command(utterance: str) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pocketsphinx import Config, Decoder, NGramModel, get_model_path
 
 from offhook.audio.resample import Resampler
-from offhook.bridge.local.phrases import HUMMED, compounds, meaning, short_words
+from offhook.bridge.local.phrases import HUMMED, compounds, is_filler, meaning, short_words
 
 MODEL_HZ = 16000
 PHONE_HZ = 8000
@@ -73,7 +73,8 @@ class Recogniser:
             return None
         audio = _for_model(samples)
         free, free_score = _decode(self._decoder, _FREE, audio)
-        if meaning(free) is not None or len(samples) > SHORT_MS * PHONE_HZ // 1000:
+        understood = meaning(free) is not None and not is_filler(free)
+        if understood or len(samples) > SHORT_MS * PHONE_HZ // 1000:
             return free
         short, short_score = _decode(self._decoder, _SHORT, audio)
         if meaning(short) is not None and short_score > free_score - _GRAMMAR_HANDICAP:
