@@ -266,10 +266,10 @@ async def test_linphone_as_installed_is_heard_though_its_sdp_names_an_ipv6_addre
     one = LinphoneCaller(client, "udp", 2.5)
     await one.dial(server, "tones")
     await one.established()
-    await one.send_digits("5")
     await one.hang_up()
     await one.closed()
-    assert (await server.ended_call())["digits"] == "5"
+    (report,) = events(await server.ended_call(), "MediaReported")
+    assert report["packets_received"] > 50
     greeting = np.concatenate([tone(hz, 100) for hz in GREETING_HZ])
     assert_heard_in_full(greeting, one.heard(), drift_ms=CLIENT_DRIFT_MS["linphone"])
 
