@@ -22,6 +22,9 @@ TRANSACTIONS_RUN_OUT_S = 34.0
 """RFC 3261: timers H, J and L are 64*T1, 32 s; the RTP ports rest for 30."""
 
 MAY_GROW_BYTES = 3_000_000
+CALL_S = 0.08
+"""A call takes at least this long: what it leaves behind for 32 s is 6 kB, so the pace decides the high-water mark."""
+
 CALLS, GIVEN_UP, WARM_AFTER = 1000, 200, 100
 
 
@@ -118,7 +121,7 @@ def lets_go(server: Server, held: tuple[int, int, int]) -> None:
         time.sleep(0.02)
 
 
-def make_calls(server: Server, seed: int, number: int, given_up: int) -> dict[int, Size]:
+def make_calls(server: Server, seed: int, *, number: int, given_up: int, pace_s: float = 0.0) -> dict[int, Size]:
     """``number`` calls, ``given_up`` of them by CANCEL; sizes after the first ones and after the last, settled."""
     rng = random.Random(seed)
     kinds = ["call"] * (number - given_up) + ["give_up"] * given_up
@@ -126,7 +129,9 @@ def make_calls(server: Server, seed: int, number: int, given_up: int) -> dict[in
     caller = OneAfterTheOther(server, rng)
     sizes: dict[int, Size] = {}
     for count, kind in enumerate(kinds, start=1):
+        began = time.monotonic()
         getattr(caller, kind)()
+        time.sleep(max(0.0, pace_s - (time.monotonic() - began)))
         if count % WARM_AFTER == 0:
             if count in {WARM_AFTER, number}:
                 time.sleep(TRANSACTIONS_RUN_OUT_S)
@@ -155,6 +160,6 @@ def test_a_thousand_calls_leave_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, agents=AGENTS) as server:
         before = Size.of(server)
         print(f"before: {before}")
-        sizes = make_calls(server, seed, number=CALLS, given_up=GIVEN_UP)
+        sizes = make_calls(server, seed, number=CALLS, given_up=GIVEN_UP, pace_s=CALL_S)
         lets_go(server, before.held)
         assert sizes[CALLS].rss_bytes - sizes[WARM_AFTER].rss_bytes <= MAY_GROW_BYTES

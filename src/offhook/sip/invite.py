@@ -67,8 +67,9 @@ def _expire(parts: Parts, usage: Usage, now: float) -> None:
     """§13.3.1: "If the invitation expires before the UAS has generated a final response, a 487 (Request Terminated)
     response SHOULD be generated"."""
     transaction = pending(usage)
+    request = transaction.request
     parts.respond(transaction, 487, now)
-    _withdraw(parts, usage, transaction.request, now)
+    _withdraw(parts, usage, request, now)
 
 
 def _withdraw(parts: Parts, usage: Usage, request: Request, now: float) -> None:

@@ -52,7 +52,6 @@ class Transaction:
     machine: Machine
     key: tuple[str, ...]
     token: int
-    request: Request
     flow: Flow
     next_hop: Hop | None = None
     latest: bytes = b""
@@ -67,15 +66,28 @@ class Transaction:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class ClientTransaction(Transaction):
+    request: Request
     user: ClientUser
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class ServerTransaction(Transaction):
-    """``to_tag`` is our tag in every response. ``merge_key`` knows the request when it comes by another path too."""
+    """``to_tag`` is our tag in every response. ``merge_key`` knows the request when it comes by another path too.
 
+    ``unanswered`` is the request until its final response; what is repeated for 64*T1 after that is ``latest``, and
+    the request would be two thirds of what a call leaves behind.
+    """
+
+    unanswered: Request | None
     to_tag: str
     merge_key: tuple[str, ...] | None
+
+    @property
+    def request(self) -> Request:
+        """Raises ``LocalProtocolError`` after the final response."""
+        if self.unanswered is None:
+            raise LocalProtocolError("no response after a final one")
+        return self.unanswered
 
 
 class TransactionLayer:
@@ -159,7 +171,7 @@ class TransactionLayer:
             machine=INVITE_SERVER if request.method == "INVITE" else NON_INVITE_SERVER,
             key=server_key(request),
             token=next(self._tokens),
-            request=request,
+            unanswered=request,
             flow=reply_flow(request, flow),
             to_tag=request.to.tag or to_tag,
             merge_key=_merge_key(request),
@@ -177,6 +189,8 @@ class TransactionLayer:
         if (transaction.state, given) not in transaction.machine.rows:
             raise LocalProtocolError(f"no {response.status} after a final response ({transaction.state.name})")
         transaction.latest = serialize(response)
+        if response.status >= 200:
+            transaction.unanswered = None
         self._step(transaction, given, now)
 
     def repeat(self, transaction: ServerTransaction) -> None:
