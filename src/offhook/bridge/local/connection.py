@@ -108,6 +108,8 @@ class LocalConnection:
         self._respond(Reply(text=self._agent.greeting or rules.DEFAULT_GREETING))
 
     def send_audio(self, frame: bytes) -> None:
+        if self._closed:
+            return
         self._clock_ms += FRAME_MS
         change = self._listening.feed(frame)
         if change is not None:

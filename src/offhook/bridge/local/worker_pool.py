@@ -80,6 +80,8 @@ class WorkerPool:
 
     async def ask(self, request: Request) -> Answer:
         """The answer, never ``Failed``. Raises ``WorkerError``. A cancelled request is not begun."""
+        if not self._tasks:
+            raise self._closed_error()
         job = _Job(request=request, answer=asyncio.get_running_loop().create_future())
         try:
             self._jobs.put_nowait(job)
@@ -92,12 +94,15 @@ class WorkerPool:
 
     async def close(self) -> None:
         """Ends the processes and waits for them; idempotent."""
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
         while not self._jobs.empty():
-            self._jobs.get_nowait().answer.cancel()
+            _fail(self._jobs.get_nowait(), self._closed_error())
+
+    def _closed_error(self) -> WorkerError:
+        return WorkerError(f"{self._name} is closed")
 
     # ── one worker ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -144,9 +149,11 @@ class WorkerPool:
                 continue
             try:
                 answer = await self._exchange(process, job.request, REQUEST_DEADLINE_S)
-            except BaseException as error:
-                if not job.answer.done():
-                    job.answer.set_exception(error)
+            except WorkerError as error:
+                _fail(job, error)
+                raise
+            except asyncio.CancelledError:
+                _fail(job, self._closed_error())
                 raise
             if not job.answer.done():
                 job.answer.set_result(answer)
@@ -168,6 +175,11 @@ class WorkerPool:
             raise WorkerError(f"{self._name} gave no answer within {deadline_s:g} s") from None
         except (OSError, EOFError, ValueError) as error:
             raise WorkerError(f"{self._name} died: {error}") from error
+
+
+def _fail(job: _Job, error: WorkerError) -> None:
+    if not job.answer.done():
+        job.answer.set_exception(error)
 
 
 async def _end(process: Process) -> None:

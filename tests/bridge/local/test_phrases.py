@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+
+from offhook.bridge.local.phrases import (
+    HUMMED,
+    PHRASES,
+    Intent,
+    RepeatAfter,
+    compounds,
+    is_command,
+    is_filler,
+    meaning,
+    normalised,
+    short_words,
+)
+
+
+@pytest.mark.parametrize(("phrase", "intent"), [(p, i) for i, phrases in PHRASES.items() for p in phrases])
+def test_every_phrase_means_its_intent(phrase: str, intent: Intent) -> None:
+    assert meaning(phrase) is intent
+
+
+def test_no_phrase_means_two_things() -> None:
+    phrases = [phrase for phrases in PHRASES.values() for phrase in phrases]
+    assert sorted(phrases) == sorted(set(phrases))
+
+
+@pytest.mark.parametrize(
+    ("utterance", "intent"),
+    [
+        ("What time is it?", Intent.TIME),
+        ("um hello what time is it please", Intent.TIME),
+        ("so what's the date today now", Intent.DATE),
+        ("well what can you do for me", Intent.HELP),
+        ("Okay, goodbye.", Intent.GOODBYE),
+        ("please stop talking now", Intent.STOP),
+        ("m m h m", Intent.BACKCHANNEL),
+        ("uh um", Intent.BACKCHANNEL),
+    ],
+)
+def test_courtesies_and_a_stray_word_change_nothing(utterance: str, intent: Intent) -> None:
+    assert meaning(utterance) is intent
+
+
+@pytest.mark.parametrize(
+    "utterance",
+    [
+        "",
+        "my name is john and i live in berlin",
+        "tell me the time thing about the weather tomorrow",
+        "i said good bye to my friend",
+        "the bus did not stop talking dogs",
+        "timeless",
+    ],
+)
+def test_other_speech_means_nothing_in_particular(utterance: str) -> None:
+    assert meaning(utterance) is None
+
+
+@pytest.mark.parametrize(
+    ("utterance", "words"),
+    [
+        ("say hello world", "hello world"),
+        ("repeat after me the quick brown fox", "the quick brown fox"),
+        ("Repeat after me: I like apples.", "i like apples"),
+        ("please say good morning", "good morning"),
+        ("repeat one two three", "one two three"),
+    ],
+)
+def test_asks_to_repeat(utterance: str, words: str) -> None:
+    assert meaning(utterance) == RepeatAfter(words=words)
+
+
+def test_repeat_that_asks_for_the_last_answer() -> None:
+    assert meaning("repeat that") is Intent.AGAIN
+    assert meaning("say that again") is Intent.AGAIN
+
+
+@pytest.mark.parametrize(
+    ("utterance", "complete"),
+    [
+        ("what time is it", True),
+        ("goodbye", True),
+        ("stop", True),
+        ("mm-hm", True),
+        ("hello", False),
+        ("say hello", False),
+        ("my name is", False),
+        ("", False),
+    ],
+)
+def test_a_command_needs_no_more_words(utterance: str, complete: bool) -> None:
+    assert is_command(utterance) is complete
+
+
+def test_fillers_are_only_sounds() -> None:
+    assert is_filler("uh")
+    assert is_filler("Um, oh")
+    assert not is_filler("uh what")
+    assert not is_filler("")
+
+
+def test_compounds_are_the_longer_phrases_longest_first() -> None:
+    found = compounds()
+    assert "what time is it" in found
+    assert "say hello world" in found
+    assert all(" " in phrase for phrase in found)
+    assert list(found) == sorted(found, key=len, reverse=True)
+
+
+def test_the_short_grammar_holds_single_words_and_no_sentences() -> None:
+    found = short_words()
+    assert {"stop", "goodbye", "bye", "help", "yes", "no", "okay", "mm-hm", "uh huh"} <= set(found)
+    assert all(phrase.count(" ") <= 1 for phrase in found)
+
+
+def test_hummed_words_are_phrases_too() -> None:
+    assert set(HUMMED) <= set(PHRASES[Intent.BACKCHANNEL])
+
+
+def test_normalised_keeps_apostrophes_and_hyphens() -> None:
+    assert normalised("  What's\tTHE time, mm-hm?! ") == "what's the time mm-hm"
