@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -60,16 +61,28 @@ class Leg:
         self.dues: list[float] = []
         self.ran_at: list[float] = []
         self.skipped: list[int] = []
+        self.heard: list[float] = []
         self.then: Callable[[], None] = lambda: None
 
-    def tick(self, due_s: float) -> None:
+    def send(self, due_s: float, now: float) -> None:
         self.dues.append(due_s)
         self.ran_at.append(self.loop.now if self.loop else time.monotonic())
+        assert now <= self.ran_at[-1]
         self.then()
+
+    def hear(self, due_s: float) -> None:
+        self.heard.append(due_s)
 
     def skip(self, frames: int, due_s: float) -> None:
         assert due_s == pytest.approx(self.dues[-1] + FRAME_S)
         self.skipped.append(frames)
+
+
+def open_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets that keep datagrams apart."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    near.setblocking(False)
+    return near, far
 
 
 def clock_on(loop: VirtualLoop) -> MediaClock:
@@ -106,7 +119,7 @@ def test_the_emptiest_group_is_where_the_next_call_goes() -> None:
     clock = clock_on(VirtualLoop())
     for _ in range(9):
         clock.add(Leg(), clock.emptiest_group())
-    assert [len(group) for group in clock._groups] == [3, 2, 2, 2]
+    assert [len(group.legs) for group in clock._groups] == [3, 2, 2, 2]
 
 
 def test_a_timer_that_fires_early_does_not_make_it_spin() -> None:
@@ -214,7 +227,45 @@ def test_a_fault_of_one_leg_is_told_and_stays_its_own() -> None:
     loop.run(0.2)
     assert len(fine.dues) == len(broken.dues)
     assert clock.faults == len(broken.dues) == len(loop.problems)
-    assert loop.problems[0]["tickable"] is broken
+    assert str(loop.problems[0]["exception"]) == "a sink failed"
+    assert broken.heard == broken.dues
+
+
+def test_the_whole_group_has_sent_before_its_sockets_are_read_and_before_any_leg_hears() -> None:
+    loop = VirtualLoop()
+    clock, order = clock_on(loop), list[str]()
+    near, far = open_pair()
+
+    class Talker(Leg):
+        def send(self, due_s: float, now: float) -> None:
+            order.append("send")
+
+        def hear(self, due_s: float) -> None:
+            order.append("hear")
+
+    clock.add(Talker())
+    clock.add(Talker())
+    clock.watch(near.fileno(), lambda now, ahead_s: order.append(near.recv(10).decode()))
+    for datagram in ("one", "two"):
+        far.send(datagram.encode())
+    loop.run(FRAME_S)
+    assert order == ["send", "send", "one", "two", "hear", "hear"]
+    clock.unwatch(near.fileno())
+    near.close()
+    far.close()
+
+
+def test_groups_that_are_late_together_send_before_any_of_them_hears() -> None:
+    loop = VirtualLoop()
+    clock, order = clock_on(loop), list[str]()
+    legs = [Leg(loop) for _ in range(PHASE_GROUPS)]
+    for group, leg in enumerate(legs):
+        clock.add(leg, group)
+        leg.then = lambda: order.append("".join(str(len(leg.heard)) for leg in legs))
+    loop.stall(FRAME_S * 1.9)
+    loop.run(0.0)
+    assert order == ["0000"] * 4
+    assert [len(leg.heard) for leg in legs] == [1] * 4
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

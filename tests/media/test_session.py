@@ -238,6 +238,50 @@ async def test_strangers_are_dropped_and_counted_once_locked() -> None:
         stranger.close()
 
 
+async def test_a_flood_from_strangers_is_counted_and_changes_no_cadence() -> None:
+    async with call() as (desk, remote):
+        stranger = RemoteParty()
+        desk.session.start(remote.agreement(), signalling_host=HOST)
+        await speak(remote, desk.address, 5)
+        steady_from = len(remote.packets)
+        for _ in range(10):
+            for _ in range(200):
+                stranger.send_raw(bytes(12), desk.address)
+            await speak(remote, desk.address, 1)
+        await until(lambda: len(remote.packets) >= steady_from + 12)
+        stats = desk.session.stats()
+        assert stats is not None
+        assert stats.packets_from_strangers + stats.packets_malformed >= 100
+        assert desk.clock.faults == 0
+        packets = [packet for _, packet in remote.packets]
+        assert all(
+            timestamp_distance(later.timestamp, earlier.timestamp) == 160 for earlier, later in pairwise(packets)
+        )
+        stranger.close()
+
+
+async def test_what_came_before_the_start_is_not_heard_later() -> None:
+    async with call() as (desk, remote):
+        heard: list[bytes] = []
+        desk.session.connect(heard.append)
+        await speak(remote, desk.address, 10)
+        desk.session.start(remote.agreement())
+        await until(lambda: len(heard) >= 20)
+        assert set(heard) == {PCMU_SILENCE}
+
+
+async def test_a_packet_is_timed_by_its_arrival_although_it_waits_for_the_tick() -> None:
+    async with call() as (desk, remote):
+        desk.session.start(remote.agreement())
+        errors_s = []
+        for _ in range(9):
+            remote.send(LOUD, desk.address)
+            sent_at = time.monotonic()
+            await asyncio.sleep(0.047)  # each time at another phase of the tick
+            errors_s.append(abs(desk.session.last_speech_at - sent_at))
+        assert sorted(errors_s)[4] < 0.001
+
+
 async def test_goodbye_is_said_by_rtcp_with_the_figures() -> None:
     async with call() as (desk, remote):
         desk.session.start(remote.agreement())

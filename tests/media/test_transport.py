@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 
 import pytest
 from tests.media.wire import HOST, until
@@ -20,10 +21,20 @@ class Line:
         self.pool = PortPool(10_000, 15_999)
         self.pair: PortPair = self.pool.open(host)
         self.rtp: Heard = []
+        self.arrivals: list[float] = []
         self.rtcp: Heard = []
         self.transport = UdpTransport(asyncio.get_running_loop(), self.pair)
-        self.transport.on_rtp = lambda length, source: self.rtp.append((bytes(self.transport.buffer[:length]), source))
+        self.transport.on_rtp = self._hear
         self.transport.on_rtcp = lambda datagram, source: self.rtcp.append((datagram, source))
+
+    def _hear(self, length: int, source: tuple[str, int], arrival_s: float) -> None:
+        self.rtp.append((bytes(self.transport.buffer[:length]), source))
+        self.arrivals.append(arrival_s)
+
+    def read(self, *, set_forward_s: float = 0.0) -> bool:
+        """As the clock reads; ``set_forward_s``: the system's clock was set since the datagram came."""
+        now = time.monotonic()
+        return self.transport.read(now, time.time() + set_forward_s - now)
 
     def close(self) -> None:
         self.transport.close()
@@ -37,7 +48,7 @@ async def test_datagrams_come_with_host_and_port(host: str) -> None:
         remote.bind((host, 0))
         remote.sendto(b"rtp", (host, line.pair.port))
         remote.sendto(b"rtcp", (host, line.pair.port + 1))
-        await until(lambda: line.rtp and line.rtcp)
+        await until(lambda: line.rtcp and line.read())
         source = remote.getsockname()[:2]
     assert line.rtp == [(b"rtp", source)]
     assert line.rtcp == [(b"rtcp", source)]
@@ -67,29 +78,54 @@ async def test_a_datagram_longer_than_the_buffer_is_cut_and_harms_nothing() -> N
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as remote:
         remote.sendto(bytes(9000), (HOST, line.pair.port))
         remote.sendto(b"next", (HOST, line.pair.port))
-    await until(lambda: len(line.rtp) == 2)
+    assert line.read()
+    assert line.read()
     assert len(line.rtp[0][0]) == MAX_PACKET_BYTES
     assert line.rtp[1][0] == b"next"
     line.close()
 
 
-async def test_what_queued_up_can_be_read_at_once() -> None:
+async def test_a_datagram_arrived_when_the_kernel_had_it_and_not_when_it_was_read() -> None:
+    line = Line()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as remote:
+        before = time.monotonic()
+        remote.sendto(b"audio", (HOST, line.pair.port))
+        after = time.monotonic()
+    await asyncio.sleep(0.1)
+    assert line.read()
+    assert before - 0.002 < line.arrivals[0] < after + 0.002
+    assert not line.read()
+    line.close()
+
+
+@pytest.mark.parametrize("set_forward_s", [-3600.0, -0.5, 3600.0])
+async def test_a_clock_that_was_set_makes_no_arrival_in_the_future_or_long_ago(set_forward_s: float) -> None:
+    line = Line()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as remote:
+        remote.sendto(b"audio", (HOST, line.pair.port))
+    assert line.read(set_forward_s=set_forward_s)
+    assert line.arrivals[0] == pytest.approx(time.monotonic(), abs=0.05)
+    line.close()
+
+
+async def test_what_came_before_anybody_listened_can_be_thrown_away() -> None:
     line = Line()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as remote:
         for index in range(10):
             remote.sendto(bytes([index]), (HOST, line.pair.port))
-    line.transport.drain()
-    assert [datagram for datagram, _ in line.rtp] == [bytes([index]) for index in range(10)]
-    line.transport.drain()
-    assert len(line.rtp) == 10
+        line.transport.discard()
+        remote.sendto(b"now", (HOST, line.pair.port))
+    assert line.read()
+    assert not line.read()
+    assert [datagram for datagram, _ in line.rtp] == [b"now"]
     line.close()
 
 
-async def test_nothing_is_heard_after_close() -> None:
+async def test_no_report_is_heard_after_close() -> None:
     line = Line()
     line.transport.close()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as remote:
-        remote.sendto(b"late", (HOST, line.pair.port))
+        remote.sendto(b"late", (HOST, line.pair.port + 1))
         await asyncio.sleep(0.05)
-    assert line.rtp == []
+    assert line.rtcp == []
     line.pool.release(line.pair)

@@ -3,6 +3,9 @@
 The schedule is absolute: tick n of a group is due at origin + n x 20 ms + the group's phase, whatever
 happened before. A tick that comes late runs what is due, at most ``MOST_DUE`` frames a leg; older ones
 are skipped and counted.
+
+A tick has three parts, each for the whole group before the next: send, read the sockets, hear. So nothing
+delays a packet that is due, and what came until now is heard now.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from offhook.media.packet_poll import PacketPoll, Reader
 from offhook.model.audio import FRAME_MS
 
 FRAME_S = FRAME_MS / 1000
@@ -26,15 +31,32 @@ EARLY_S = 0.0006
 
 
 class Tickable(Protocol):
-    """What the clock drives. Both are called on the loop and return within microseconds."""
+    """What the clock drives. All are called on the loop and return within microseconds.
 
-    def tick(self, due_s: float) -> None:
-        """One frame is due; ``due_s`` is when, in monotonic seconds."""
+    ``due_s`` is when the frame was due, ``now`` when the clock woke for it, in monotonic seconds.
+    """
+
+    def send(self, due_s: float, now: float) -> None:
+        """A frame is to be sent."""
+        ...
+
+    def hear(self, due_s: float) -> None:
+        """A frame is to be heard; ``send`` was called for the same tick, and what had come was read since."""
         ...
 
     def skip(self, frames: int, due_s: float) -> None:
-        """So many frames, the first of them due at ``due_s``, will never be sent."""
+        """So many frames, the first of them due at ``due_s``, will never be sent. What had come was read."""
         ...
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """``legs`` is replaced, never changed: one who iterates keeps what it began with."""
+
+    phase_s: float
+    poll: PacketPoll
+    legs: list[Tickable] = field(default_factory=list)
+    due_s: float = 0.0
 
 
 class MediaClock:
@@ -54,8 +76,9 @@ class MediaClock:
         self._loop = loop or asyncio.get_running_loop()
         self._most_due = most_due
         self._monotonic = monotonic
-        self._groups: tuple[list[Tickable], ...] = tuple([] for _ in range(PHASE_GROUPS))
-        self._due = [0.0] * PHASE_GROUPS
+        self._groups = tuple(
+            _Group(group * PHASE_S, PacketPoll(self._loop, self._report)) for group in range(PHASE_GROUPS)
+        )
         self._origin = monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self.late_ticks = 0
@@ -64,88 +87,104 @@ class MediaClock:
         self.faults = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._groups))
+        return sum(len(group.legs) for group in self._groups)
 
     def emptiest_group(self) -> int:
         """Where the next call is placed best."""
-        return min(range(PHASE_GROUPS), key=lambda group: len(self._groups[group]))
+        return min(range(PHASE_GROUPS), key=lambda group: len(self._groups[group].legs))
 
     def add(self, tickable: Tickable, group: int = 0) -> None:
         """Tick it from the group's next due time on."""
-        group %= PHASE_GROUPS
-        if not self._groups[group]:
-            self._due[group] = self._next_due(group, self._monotonic())
-        self._groups[group].append(tickable)
+        joined = self._groups[group % PHASE_GROUPS]
+        if not joined.legs:
+            joined.due_s = self._next_due(joined, self._monotonic())
+        joined.legs = [*joined.legs, tickable]
         self._arm()
 
     def remove(self, tickable: Tickable) -> None:
         """Idempotent; allowed from within a tick."""
-        for number, group in enumerate(self._groups):
-            if tickable in group:
-                # A new list: the one being iterated stays as it is.
-                self._groups = (
-                    *self._groups[:number],
-                    [other for other in group if other is not tickable],
-                    *self._groups[number + 1 :],
-                )
+        for group in self._groups:
+            if tickable in group.legs:
+                group.legs = [other for other in group.legs if other is not tickable]
         if not len(self) and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _next_due(self, group: int, now: float) -> float:
-        first = self._origin + group * PHASE_S
+    def watch(self, descriptor: int, reader: Reader, group: int = 0) -> None:
+        """Read a socket at each tick of the group, between sending and hearing."""
+        self._groups[group % PHASE_GROUPS].poll.watch(descriptor, reader)
+
+    def unwatch(self, descriptor: int, group: int = 0) -> None:
+        """Idempotent; to be called before the socket is closed."""
+        self._groups[group % PHASE_GROUPS].poll.unwatch(descriptor)
+
+    def _next_due(self, group: _Group, now: float) -> float:
+        first = self._origin + group.phase_s
         return first + (int((now - first) / FRAME_S) + 1) * FRAME_S
 
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        due = min(self._due[number] for number, group in enumerate(self._groups) if group)
+        due = min(group.due_s for group in self._groups if group.legs)
         self._timer = self._loop.call_later(max(0.0, due - self._monotonic()), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        for number in range(PHASE_GROUPS):
-            group = self._groups[number]
-            if group and self._monotonic() >= self._due[number] - EARLY_S:
-                self._run(number, group)
+        now = self._monotonic()
+        due = self._due_at(now + EARLY_S)
+        for group in due:
+            if now - group.due_s >= FRAME_S:
+                self._catch_up(group, now)
+        while due:
+            self._tick(due, now)
+            due = self._due_at(now)
         if len(self) and self._timer is None:
             self._arm()
 
-    def _run(self, number: int, group: list[Tickable]) -> None:
-        due = self._due[number]
-        late_s = self._monotonic() - due
-        frames = 1
-        if late_s >= FRAME_S:
-            frames, skipped = self._count_late(late_s)
-            if skipped:
-                self._skip(group, skipped, due)
-                due += skipped * FRAME_S
-        self._due[number] = due + frames * FRAME_S
-        for _ in range(frames):
-            for tickable in group:
-                try:
-                    tickable.tick(due)
-                except Exception as error:
-                    self._report(tickable, error)
-            due += FRAME_S
+    def _due_at(self, now: float) -> list[_Group]:
+        return [group for group in self._groups if group.legs and now >= group.due_s]
 
-    def _count_late(self, late_s: float) -> tuple[int, int]:
-        """(frames to run, frames to skip) at this lateness."""
+    def _tick(self, groups: list[_Group], now: float) -> None:
+        """One frame of every leg of ``groups``."""
+        frames = [(group.due_s, group.legs) for group in groups]
+        for group in groups:
+            group.due_s += FRAME_S
+        for due_s, legs in frames:
+            for leg in legs:
+                try:
+                    leg.send(due_s, now)
+                except Exception as error:
+                    self._report(error)
+        for group in groups:
+            group.poll.read()
+        for due_s, legs in frames:
+            for leg in legs:
+                try:
+                    leg.hear(due_s)
+                except Exception as error:
+                    self._report(error)
+
+    def _catch_up(self, group: _Group, now: float) -> None:
+        """Count what is late, and skip what is more than ``most_due``."""
+        late_s = now - group.due_s
         frames = int(late_s / FRAME_S) + 1
         skipped = max(0, frames - self._most_due)
-        self.late_ticks += min(frames, self._most_due) - 1
+        self.late_ticks += frames - skipped - 1
         self.skipped_ticks += skipped
         self.worst_late_s = max(self.worst_late_s, late_s)
-        return frames - skipped, skipped
+        if skipped:
+            self._skip(group, skipped)
 
-    def _skip(self, group: list[Tickable], frames: int, due_s: float) -> None:
-        for tickable in group:
+    def _skip(self, group: _Group, frames: int) -> None:
+        group.poll.read()
+        due_s, group.due_s = group.due_s, group.due_s + frames * FRAME_S
+        for leg in group.legs:
             try:
-                tickable.skip(frames, due_s)
+                leg.skip(frames, due_s)
             except Exception as error:
-                self._report(tickable, error)
+                self._report(error)
 
-    def _report(self, tickable: Tickable, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         """A fault of one leg (or of a sink it feeds) stays that leg's: the others are ticked."""
         self.faults += 1
-        self._loop.call_exception_handler({"message": "a media tick failed", "exception": error, "tickable": tickable})
+        self._loop.call_exception_handler({"message": "a media tick failed", "exception": error})

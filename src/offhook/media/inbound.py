@@ -59,8 +59,6 @@ class InboundStream:
         self.last_packet_at = now
         self.malformed = 0
         self.unexpected = 0
-        self.stalled = False
-        """The engine reads late what came in time: arrivals are now no measure of the network."""
         self._concealed_before = 0  # under another codec, as the next
         self._spoke_before = 0.0
         self._agree(agreement)
@@ -87,8 +85,8 @@ class InboundStream:
     def concealed_frames(self) -> int:
         return self._concealed_before + self._concealer.concealed_frames
 
-    def receive(self, length: int, source: Address) -> None:
-        """Take the datagram that lies in the buffer. Whatever it is, nothing is raised."""
+    def receive(self, length: int, source: Address, now: float) -> None:
+        """Take the datagram that lies in the buffer and arrived at ``now``. Whatever it is, nothing is raised."""
         start, end = HEADER_BYTES, length
         if length < HEADER_BYTES or self._buffer[0] != PLAIN_FIRST_BYTE:
             bounds = payload_bounds(self._buffer, length)
@@ -97,7 +95,6 @@ class InboundStream:
                 return
             start, end = bounds
         _, second, sequence, timestamp, ssrc = _unpack_header(self._buffer)
-        now = self._monotonic()
         if source != self._locked and not self._is_taken(source, ssrc, sequence, second & 0x7F, now):
             return
         admission = self.reception.admit(ssrc, sequence)
@@ -110,7 +107,7 @@ class InboundStream:
         if second & 0x7F != self._audio_type:
             self._receive_other(second, sequence, timestamp, payload, now)
             return
-        self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now, timed=not self.stalled)
+        self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now)
         self._speech.take(payload, now)
 
     def next_frame(self, due_s: float) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable
 
 from offhook.audio.g711 import SILENCE
@@ -88,6 +87,7 @@ class MediaSession:
         self._timed_out = False
         self._late_ticks = 0
         self._ticked_at = 0.0
+        self._sent = b""
         self._chores_in = _CHORES_TICKS
         self._playout = Playout(silence=SILENCE[Encoding.PCMU])
         self._pair = pool.open(local_host)
@@ -129,8 +129,10 @@ class MediaSession:
             send=self._transport.send_control,
         )
         self._inbound = inbound
+        self._transport.discard()
         self._transport.on_rtp = inbound.receive
         self._transport.on_rtcp = self._reports.receive
+        self._clock.watch(self._transport.fileno(), self._transport.read, self._phase_group)
         self._clock.add(self, self._phase_group)
 
     def update(self, agreement: Agreement) -> None:
@@ -155,6 +157,7 @@ class MediaSession:
         self._closed = True
         if self._inbound is not None:
             self._clock.remove(self)
+            self._clock.unwatch(self._transport.fileno(), self._phase_group)
             self._reports.close()
         self._transport.close()
         self._pool.release(self._pair)
@@ -265,17 +268,25 @@ class MediaSession:
 
     # ── the hot path ─────────────────────────────────────────────────────────────────────────────────────
 
-    def tick(self, due_s: float) -> None:
-        """One frame out, one frame in. The packet leaves first: nothing a sink does delays it."""
+    def send(self, due_s: float, now: float) -> None:
+        """One frame out."""
+        if self._closed:
+            return
+        if now - due_s >= FRAME_S:
+            self._late_ticks += 1
+        self._sent = self._outbound.send_next()
+
+    def hear(self, due_s: float) -> None:
+        """One frame in, to all who listen."""
         inbound = self._inbound
         if self._closed or inbound is None:
             return
-        if time.monotonic() - due_s >= FRAME_S:
-            self._late_ticks += 1
-            self._catch_up(inbound)
         self._ticked_at = due_s
-        sent = self._outbound.send_next()
-        self._deliver(inbound.next_frame(due_s), sent)
+        heard = inbound.next_frame(due_s)
+        for sink in self._sinks:
+            sink(heard)
+        for tap in self._taps:
+            tap(heard, self._sent)
         self._outbound.end_items()
         self._chores_in -= 1
         if not self._chores_in:
@@ -288,23 +299,14 @@ class MediaSession:
         if self._closed or inbound is None:
             return
         self._outbound.skip(frames)
-        self._catch_up(inbound)
         lost = max(0, frames - _MOST_HEARD_LATE)
         inbound.skip(lost)
         for frame in range(lost, frames):
-            self._deliver(inbound.next_frame(due_s + frame * FRAME_S), inbound.silence)
-
-    def _deliver(self, heard: bytes, sent: bytes) -> None:
-        for sink in self._sinks:
-            sink(heard)
-        for tap in self._taps:
-            tap(heard, sent)
-
-    def _catch_up(self, inbound: InboundStream) -> None:
-        """Read what queued up in the socket: a late tick runs before the loop would read it."""
-        inbound.stalled = True
-        self._transport.drain()
-        inbound.stalled = False
+            heard = inbound.next_frame(due_s + frame * FRAME_S)
+            for sink in self._sinks:
+                sink(heard)
+            for tap in self._taps:
+                tap(heard, inbound.silence)
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────
 

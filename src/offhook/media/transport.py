@@ -7,6 +7,9 @@ The sockets stay unconnected: strangers must be seen to be counted and a source 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,30 +18,47 @@ from offhook.rtp.packet import MAX_PACKET_BYTES
 
 Address = tuple[str, int]
 
-_DRAIN_LIMIT = 64
-"""Datagrams read at once when a late tick asks for what has queued up; the socket buffer holds fewer."""
+_MOST_QUEUED = 64
+"""Datagrams a socket's buffer can hold, and some more."""
+
+_SO_TIMESTAMPNS = 35
+"""socket(7), <asm-generic/socket.h>: each datagram comes with the time the kernel received it; 0.6 µs."""
+
+_STAMP = struct.Struct("@ll")
+"""struct timespec, CLOCK_REALTIME."""
+
+_STAMP_SPACE = socket.CMSG_SPACE(_STAMP.size)
+
+_OLDEST_S = 2.0
+"""Older than what a buffer can have kept: the system's clock was set meanwhile, the stamp means nothing."""
 
 
 class UdpTransport:
-    """Reads into one buffer and hands out its length and source; never raises for what the network does.
+    """Reads into one buffer and hands out its length, source and arrival; never raises for what the network does.
 
-    ``on_rtp(length, source)`` finds the datagram in ``buffer``; ``on_rtcp(datagram, source)`` is given a copy.
-    ``source`` is (host, port), of IPv6 too. Until they are set, what comes is dropped.
+    ``on_rtp(length, source, arrival_s)`` finds the datagram in ``buffer``; ``on_rtcp(datagram, source)`` is given
+    a copy, by the loop. ``source`` is (host, port), of IPv6 too; until they are set, what comes is dropped.
+    RTP is read by whoever calls ``read``.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pair: PortPair) -> None:
         self._loop = loop
-        self.on_rtp: Callable[[int, Address], None] = _drop
+        self.on_rtp: Callable[[int, Address, float], None] = _drop
         self.on_rtcp: Callable[[bytes, Address], None] = _drop
         self._rtp = pair.rtp
         self._rtcp = pair.rtcp
-        self._receive = pair.rtp.recvfrom_into
         self._send = pair.rtp.sendto
+        self._receive = pair.rtp.recvmsg_into
         self.buffer = bytearray(MAX_PACKET_BYTES)
+        self._buffers = [self.buffer]
         self.send_failures = 0
         self.receive_failures = 0
-        loop.add_reader(self._rtp.fileno(), self._rtp_readable)
+        _ask_for_stamps(self._rtp)
         loop.add_reader(self._rtcp.fileno(), self._rtcp_readable)
+
+    def fileno(self) -> int:
+        """The RTP socket's descriptor."""
+        return self._rtp.fileno()
 
     def send(self, packet: bytes | bytearray, destination: Address) -> bool:
         """Send one RTP packet; False when the network refused it (counted, never raised)."""
@@ -56,27 +76,35 @@ class UdpTransport:
         except OSError:
             self.send_failures += 1
 
-    def drain(self) -> None:
-        """Read what has queued up while the loop stalled: a late tick comes before the loop would."""
-        for _ in range(_DRAIN_LIMIT):
-            if not self._rtp_readable():
-                return
-
-    def close(self) -> None:
-        """Stop reading; the sockets belong to the port pool."""
-        self._loop.remove_reader(self._rtp.fileno())
-        self._loop.remove_reader(self._rtcp.fileno())
-
-    def _rtp_readable(self) -> bool:
+    def read(self, now: float, ahead_s: float) -> bool:
+        """Read one RTP datagram; False when there is none. The system's clock is ``ahead_s`` ahead of ``now``."""
         try:
-            length, source = self._receive(self.buffer)
+            length, stamps, _, source = self._receive(self._buffers, _STAMP_SPACE)
         except BlockingIOError:
             return False
         except OSError:
             self.receive_failures += 1
             return False
-        self.on_rtp(length, source if len(source) == 2 else source[:2])
+        arrival_s = now
+        if stamps:
+            seconds, nanoseconds = _STAMP.unpack(stamps[0][2])
+            stamped_s = seconds + nanoseconds * 1e-9 - ahead_s
+            if now - _OLDEST_S < stamped_s < now:
+                arrival_s = stamped_s
+        self.on_rtp(length, source if len(source) == 2 else source[:2], arrival_s)
         return True
+
+    def discard(self) -> None:
+        """Throw away what RTP came so far: it was sent to a party that was not there yet."""
+        for _ in range(_MOST_QUEUED):
+            try:
+                self._rtp.recv_into(self.buffer)
+            except OSError:
+                return
+
+    def close(self) -> None:
+        """Stop reading; the sockets belong to the port pool."""
+        self._loop.remove_reader(self._rtcp.fileno())
 
     def _rtcp_readable(self) -> None:
         try:
@@ -87,7 +115,16 @@ class UdpTransport:
         self.on_rtcp(datagram, _host_and_port(source))
 
 
-def _drop(datagram: object, source: Address) -> None:
+def _ask_for_stamps(rtp: socket.socket) -> None:
+    """Where the system gives none, a packet has arrived when it is read."""
+    if sys.platform == "linux":
+        try:
+            rtp.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        except OSError:
+            return
+
+
+def _drop(*_: object) -> None:
     """Nobody listens yet."""
 
 

@@ -136,13 +136,8 @@ class JitterBuffer:
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def push(
-        self, sequence: int, timestamp: int, marker: bool, payload: bytes, arrival_s: float, *, timed: bool = True
-    ) -> None:
-        """Take one packet that is not a duplicate (``Reception`` has judged it).
-
-        ``timed`` False: its true arrival is not known, so it must not count as a measure of the network.
-        """
+    def push(self, sequence: int, timestamp: int, marker: bool, payload: bytes, arrival_s: float) -> None:
+        """Take one packet that is not a duplicate (``Reception`` has judged it)."""
         extended = self._end
         if timestamp != self._expected:
             extended += timestamp_distance(timestamp, self._expected)
@@ -155,7 +150,7 @@ class JitterBuffer:
         if not 0 < count <= self._most_payload:
             return
         add = self._transit.add if self._cursor is not None else self._transit.add_early
-        if (timed or self._transit.empty) and add(transit, arrival_s):
+        if add(transit, arrival_s):
             self._aim()
         if extended >= self._end:
             # A pause of the sender shows as a marker (RFC 3551 §4.1) or as time that took no packets.
