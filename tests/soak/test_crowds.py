@@ -8,8 +8,9 @@ import random
 import pytest
 from tests.call.phones import NOTHING_LEFT, TestPhone, phone, scripted
 
-from offhook.call.inbox import HangUp
+from offhook.call.inbox import HangUp, InboxFact, SipFact
 from offhook.model.call_events import CallArrived, CallEnded
+from offhook.sip.events import AnswerReceived
 
 SLOW = scripted("slow", open_after_ms=60)
 STEP_S = 0.01
@@ -53,6 +54,24 @@ async def test_calls_hung_up_at_every_moment_leave_no_task(seed: int) -> None:
         await assert_all_over(callee)
         assert len(caller.facts.of(CallEnded)) == 2 * MOMENTS
         assert asyncio.all_tasks() == before
+
+
+async def test_hanging_up_while_the_answer_waits_to_be_heard_leaves_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core has acknowledged the 200 already: a CANCEL comes too late, only BYE ends it."""
+    async with phone(SLOW) as callee, phone() as caller:
+        call = caller.call(callee)
+        deliver = call.deliver
+
+        def hang_up_first(fact: InboxFact) -> None:
+            if isinstance(fact, SipFact) and isinstance(fact.event, AnswerReceived):
+                deliver(GIVE_UP)
+            deliver(fact)
+
+        monkeypatch.setattr(call, "deliver", hang_up_first)
+        await caller.over(call)
+        await assert_all_over(caller)
+        await assert_all_over(callee)
+    assert [fact.by for fact in callee.facts.of(CallEnded)] == ["caller"]
 
 
 @pytest.mark.soak

@@ -125,7 +125,10 @@ class Dialling:
 
     def _answered(self, response: Response) -> None:
         leg, conduct = self._call.leg, self._call.conduct
-        if leg is None or conduct is None or self._call.phase not in {"resolving", "ringing"}:
+        if leg is None or conduct is None:
+            return
+        if self._call.phase not in {"resolving", "ringing"}:
+            leg.end_late_answer()
             return
         self._call.disarm("no_answer")
         accepted = leg.accept(response.body)

@@ -116,6 +116,10 @@ class Leg:
         self._machine.observe("answer")
         return self.negotiation.accept(body)
 
+    def end_late_answer(self) -> None:
+        """We wanted to cancel, but the 2xx was there first, and acknowledged: its call is ended (RFC 3261 §9.1)."""
+        self._command(lambda core, now: core.bye(self.usage_id, now))
+
     # ── both ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def start_media(self, agreement: Agreement) -> None:

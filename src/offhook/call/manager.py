@@ -31,6 +31,7 @@ class CallManager:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._by_usage: dict[int, CallSession] = {}
         self._draining = False
+        self._takes_calls = True
         self.rejected_messages = 0
 
     def attach(self, equipment: Equipment) -> None:
@@ -78,6 +79,7 @@ class CallManager:
     async def close(self) -> None:
         """End every call politely, take no more, return when all are over (each within its teardown time)."""
         self._draining = True
+        self._open_or_shut()
         for call in tuple(self._calls.values()):
             call.deliver(HangUp(by="system", cause="shutdown", reason="the server stops"))
         if self._tasks:
@@ -108,13 +110,11 @@ class CallManager:
         self._run(call, Arrival(call, invite))
 
     def _refuse_full(self, invite: InviteReceived) -> None:
-        """503 before any state of ours is made; never 486 (reliability.md §2.2: carriers fail over on 503)."""
+        """An INVITE that was in the core's queue before it was shut; never 486, carriers fail over on 503."""
         equipment = self._need_equipment()
         headers = (("Retry-After", str(RETRY_AFTER_S)),)
         equipment.endpoint.user_agent.reject(invite.usage_id, time.monotonic(), status=503, headers=headers)
         equipment.endpoint.flush()
-        why = "draining" if self._draining else f"max_calls ({self._max_calls}) are up"
-        _log.warning("INVITE from %s refused with 503: %s", invite.flow.remote.host, why)
 
     def _new_call(self, call_id: str | None = None, last_seq: int = 0) -> CallSession:
         call = CallSession(
@@ -124,6 +124,7 @@ class CallManager:
             last_seq=last_seq,
         )
         self._calls[call.call_id] = call
+        self._open_or_shut()
         return call
 
     def _run(self, call: CallSession, set_up: SetUp) -> None:
@@ -134,6 +135,17 @@ class CallManager:
     def _forget(self, call_id: str) -> None:
         self._calls.pop(call_id, None)
         self._tasks.pop(call_id, None)
+        self._open_or_shut()
+
+    def _open_or_shut(self) -> None:
+        """Let the SIP core refuse what there is no room for, before any state is made (reliability.md §2.2)."""
+        takes_calls = not self._draining and len(self._calls) < self._max_calls
+        if takes_calls != self._takes_calls:
+            self._takes_calls = takes_calls
+            self._need_equipment().endpoint.user_agent.take_calls(takes_calls)
+            if not takes_calls:
+                why = "draining" if self._draining else f"max_calls ({self._max_calls}) are up"
+                _log.info("further calls are refused with 503: %s", why)
 
     def _need_equipment(self) -> Equipment:
         if self._equipment is None:

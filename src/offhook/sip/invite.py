@@ -42,7 +42,7 @@ _DELTA_SECONDS = re.compile("[0-9]{1,9}")
 
 def receive(parts: Parts, request: Request, flow: Flow, now: float) -> None:
     """A new INVITE outside any dialog (§13.3.1)."""
-    if parts.full:
+    if parts.full or not parts.takes_calls:
         refusal = too_many(parts.limits.retry_after_s)
         parts.respond_statelessly(request, flow, refusal.status, refusal.headers)
         parts.reject(flow.remote, refusal.status, refusal.rule, request.uri)

@@ -79,6 +79,7 @@ class Parts:
         self.events: deque[SipEvent] = deque()
         self.events_dropped = 0
         self.live_connections: set[int] = set()
+        self.takes_calls = True
         self.usages: dict[int, Usage] = {}
         self._by_tag: dict[tuple[str, str], Usage] = {}
         self._usage_ids = count(1)

@@ -150,6 +150,13 @@ class UserAgent:
         )
         return invite.invite(self._parts, wanted, now)
 
+    def take_calls(self, wanted: bool) -> None:
+        """Whether new calls are offered to the application; otherwise they get 503 and leave no trace (§8.2.7).
+
+        A flood of calls that nobody has room for costs a response each, and neither memory nor repetition.
+        """
+        self._parts.takes_calls = wanted
+
     def ring(
         self, usage_id: int, now: float, *, status: int = 180, body: bytes = b"", headers: HeaderLines = ()
     ) -> None:
