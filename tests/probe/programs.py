@@ -139,7 +139,11 @@ class Caller(Program):
         self.peer = peer
         uri = f"sip:bob@{peer.host_port}{parameters}"
         super().__init__("call", uri, "--host", peer.address.host, "--no-transcript", *options)
-        self.invite = peer.request("INVITE")
+        try:
+            self.invite = peer.request("INVITE")
+        except AssertionError as error:
+            self.kill()
+            raise AssertionError(f"{error}\n{self.output}") from None
         top_via = self.invite.all("via")[0]
         sent_by = top_via.split()[1].partition(";")[0]
         self.address = Address(peer.address.host, int(sent_by.rpartition(":")[2]))
