@@ -117,7 +117,7 @@ class InboundStream:
         if isinstance(frame, bytes):
             if buffer.spliced is not None:
                 return self._concealer.splice(buffer.spliced, frame)
-            if len(frame) == self._format.frame_bytes:
+            if len(frame) == self._frame_bytes:
                 return self._concealer.good(frame)
             return self._concealer.complete(frame)
         if frame is Gap.SILENT:
@@ -136,14 +136,15 @@ class InboundStream:
 
     def _agree(self, agreement: Agreement) -> None:
         self._encoding = agreement.encoding
-        self._format = AudioFormat(encoding=agreement.encoding)
-        self.silence = silence(self._format)
+        audio_format = AudioFormat(encoding=agreement.encoding)
+        self._frame_bytes = audio_format.frame_bytes
+        self.silence = silence(audio_format)
         self._loudness = LOUDNESS[agreement.encoding]
-        self._quiet_below = loudness_of(QUIET_DBM0) * self._format.frame_bytes
+        self._quiet_below = loudness_of(QUIET_DBM0) * self._frame_bytes
         self._concealer = Concealer(agreement.encoding)
         self._speech = SpeechLevel(agreement.encoding)
         self._digits = DtmfReceiver()
-        self.jitter_buffer = JitterBuffer(quiet=self._is_quiet, frame_samples=self._format.frame_bytes)
+        self.jitter_buffer = JitterBuffer(quiet=self._is_quiet, frame_samples=self._frame_bytes)
         self._take_types(agreement)
 
     def _take_types(self, agreement: Agreement) -> None:

@@ -108,20 +108,19 @@ class OutboundStream:
         if not self._digits.idle and (payload := self._digits.next_payload(timestamp)) is not None:
             self._send_event(payload, destination)
             return self.silence
-        frame = self.playout.next_frame()
+        playout = self.playout
+        frame = playout.next_frame()
+        said = frame is not None
         if frame is None:
             frame = self._relayed.popleft() if self._relayed else self.silence
-            item = None
-        else:
-            item = self.playout.sounding_item
         packet = self._packet
         _pack_header(
             packet, 0, PLAIN_FIRST_BYTE, self._audio_type | self._marker, self._sequence, timestamp, self._ssrc
         )
         packet[HEADER_BYTES:] = frame
         self._dispatch(packet, destination, self._frame)
-        if item is not None:
-            self._listen(item, frame)
+        if said and playout.sounding_item is not None:
+            self._listen(playout.sounding_item, frame)
         return frame
 
     def end_items(self) -> None:

@@ -43,6 +43,8 @@ class Playout:
         self._items: deque[_Item] = deque()
         self._queued_bytes = 0
         self.paused = False
+        self.sounding_item: str | None = None
+        """The item of the frame just given, as long as none of its frames was found to sound."""
         self.overflow_bytes = 0
         self.starved_frames = 0
 
@@ -114,12 +116,8 @@ class Playout:
         del audio[:count]
         head.sent_bytes += count
         self._queued_bytes -= count
+        self.sounding_item = None if head.sounded else head.name
         return frame if count == self._frame else frame.ljust(self._frame, self.silence)
-
-    @property
-    def sounding_item(self) -> str | None:
-        """The item of the frame just given, as long as none of its frames was found to sound."""
-        return None if self._items[0].sounded else self._items[0].name
 
     def mark_sounded(self) -> None:
         self._items[0].sounded = True

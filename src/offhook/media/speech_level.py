@@ -18,6 +18,10 @@ _BLOCK_PACKETS = 25
 _BLOCKS = 4
 """The noise is the quietest packet of the last two seconds; speech has gaps within that time."""
 
+_EVERY = 3
+"""Every third sample is weighed: 0.4 µs a packet instead of 0.9, and noise of the line is taken for speech
+once in a thousand packets. With every fifth it would be once in ten."""
+
 _NOTHING = float("inf")
 
 
@@ -53,9 +57,10 @@ class SpeechLevel:
 
     def sounds(self, payload: bytes) -> bool:
         """Judge one packet, and learn the noise from it."""
-        if not payload:
+        weighed = payload[::_EVERY]
+        if not weighed:
             return False
-        loudness = sum(payload.translate(self._table)) / len(payload)
+        loudness = sum(weighed.translate(self._table)) / len(weighed)
         self._packets += 1
         if 0 < loudness < self._minima[-1] or self._packets == _BLOCK_PACKETS:
             self._learn(loudness)

@@ -149,8 +149,8 @@ class JitterBuffer:
         count = len(payload)
         if not 0 < count <= self._most_payload:
             return
-        add = self._transit.add if self._cursor is not None else self._transit.add_early
-        if add(transit, arrival_s):
+        cursor, window = self._cursor, self._transit
+        if window.add_early(transit, arrival_s) if cursor is None else window.add(transit, arrival_s):
             self._aim()
         if extended >= self._end:
             # A pause of the sender shows as a marker (RFC 3551 §4.1) or as time that took no packets.
@@ -158,7 +158,10 @@ class JitterBuffer:
                 self._onsets.add(extended)
             self._end, self._expected = extended + count, (timestamp + count) & 0xFFFFFFFF
             self._next_sequence = (sequence + 1) & 0xFFFF
-        self._store(extended, payload)
+        if cursor is None or extended < cursor or count > self._frame or len(self._pieces) >= MAX_PIECES:
+            self._store(extended, payload)
+        else:
+            self._pieces[extended] = payload
 
     def interlude(self, sequence: int) -> None:
         """A packet of the stream without audio: comfort noise (RFC 3389) or an event (RFC 4733).
