@@ -12,7 +12,7 @@ from offhook.bridge.local.phrases import (
     is_filler,
     meaning,
     normalised,
-    short_words,
+    single_words,
 )
 
 
@@ -109,10 +109,11 @@ def test_compounds_are_the_longer_phrases_longest_first() -> None:
     assert list(found) == sorted(found, key=len, reverse=True)
 
 
-def test_the_short_grammar_holds_single_words_and_no_sentences() -> None:
-    found = short_words()
-    assert {"stop", "goodbye", "bye", "help", "yes", "no", "okay", "mm-hm", "uh huh"} <= set(found)
-    assert all(phrase.count(" ") <= 1 for phrase in found)
+def test_every_phrase_is_a_compound_or_a_single_word() -> None:
+    found = single_words()
+    assert {"stop", "goodbye", "bye", "help", "yes", "no", "okay", "mm-hm"} <= set(found)
+    assert not any(" " in phrase for phrase in found)
+    assert {phrase for phrases in PHRASES.values() for phrase in phrases} <= {*found, *compounds()}
 
 
 def test_hummed_words_are_phrases_too() -> None:

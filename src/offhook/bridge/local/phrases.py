@@ -150,9 +150,9 @@ def compounds() -> tuple[str, ...]:
     return tuple(sorted((phrase for phrase in phrases if " " in phrase), key=len, reverse=True))
 
 
-def short_words() -> tuple[str, ...]:
-    """The phrases that may make up a short utterance: one word, or two that are said in one breath."""
-    return tuple(phrase for phrase in _INTENTS if len(phrase) <= len("bye bye") + 1 and phrase.count(" ") <= 1)
+def single_words() -> tuple[str, ...]:
+    """Every phrase of one word."""
+    return tuple(phrase for phrase in _INTENTS if " " not in phrase)
 
 
 def normalised(utterance: str) -> str:

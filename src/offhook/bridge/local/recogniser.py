@@ -1,8 +1,8 @@
 """Speech to text with pocketsphinx. Runs only in a recogniser process: one call takes a fifth of the speech.
 
 Two searches over one acoustic model. Free speech is decoded with the n-gram model of the wheel, to which every
-phrase we listen for was added as one long word (``phrases.compounds``). Utterances of about a syllable or two
-are also held against a grammar of short words, which free speech gets wrong on a telephone line.
+phrase we listen for was added as one long word (``phrases.compounds``). Short utterances, in which free speech is
+often wrong on a telephone line, are also held against a grammar of the phrases alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pocketsphinx import Config, Decoder, NGramModel, get_model_path
 
 from offhook.audio.resample import Resampler
-from offhook.bridge.local.phrases import HUMMED, compounds, is_filler, meaning, short_words
+from offhook.bridge.local.phrases import HUMMED, compounds, is_filler, meaning, single_words
 
 MODEL_HZ = 16000
 PHONE_HZ = 8000
@@ -27,7 +27,7 @@ PADDING_MS = 300
 _MARGIN_MS = 100
 """Kept of the line before the first and after the last sound."""
 
-_FREE, _SHORT = "free", "short"
+_FREE, _PHRASE = "free", "phrase"
 
 PHRASE_WEIGHT = 10_000.0
 """How much likelier than an even share a phrase is. Measured over 59 sentences and 4 voices: at 1,000 some
@@ -40,10 +40,13 @@ LOOKAHEAD_FRAMES = 5
 """Phone lookahead (``pl_window``): the same words as without it in 40 % less time."""
 
 MAX_PRONUNCIATIONS = 6
-SHORT_MS = 1000
-"""Up to this length the grammar of short words has a say."""
-_GRAMMAR_HANDICAP = 1.75
-"""How much worse per frame (natural logarithm) the grammar's best may fit than free speech and still win."""
+WORD_MS = 700
+PHRASE_MS = 1000
+_WORD_HANDICAP = 1.4
+_PHRASE_HANDICAP = 0.1
+"""The grammar has a say up to WORD_MS for a single word and up to PHRASE_MS for a phrase, and only where it fits
+hardly worse per frame (natural logarithm) than free speech. Measured over 174 commands and 142 short sentences that
+are none, three voices, both G.711 laws: 149 commands understood, 18 sentences taken for one."""
 
 _FRAME = PHONE_HZ * 20 // 1000
 _AUDIBLE = 0.06
@@ -73,13 +76,15 @@ class Recogniser:
             return None
         audio = _for_model(samples)
         free, free_score = _decode(self._decoder, _FREE, audio)
+        spoken_ms = len(samples) * 1000 // PHONE_HZ
         understood = meaning(free) is not None and not is_filler(free)
-        if understood or len(samples) > SHORT_MS * PHONE_HZ // 1000:
+        if understood or spoken_ms > PHRASE_MS:
             return free
-        short, short_score = _decode(self._decoder, _SHORT, audio)
-        if meaning(short) is not None and short_score > free_score - _GRAMMAR_HANDICAP:
-            return short
-        return free
+        phrase, score = _decode(self._decoder, _PHRASE, audio)
+        single = " " not in phrase
+        longest_ms, handicap = (WORD_MS, _WORD_HANDICAP) if single else (PHRASE_MS, _PHRASE_HANDICAP)
+        fits = spoken_ms <= longest_ms and score > free_score - handicap
+        return phrase if fits and meaning(phrase) is not None else free
 
 
 def _teach(decoder: Decoder, language: str) -> None:
@@ -92,8 +97,8 @@ def _teach(decoder: Decoder, language: str) -> None:
     for word in words:
         model.add_word(word, HUM_WEIGHT if word in HUMMED else PHRASE_WEIGHT)
     decoder.add_lm(_FREE, model)
-    grammar = f"#JSGF V1.0; grammar short; public <utterance> = {' | '.join(short_words())};"
-    decoder.add_jsgf_string(_SHORT, grammar)
+    choices = " | ".join(phrase.replace(" ", "_") for phrase in (*compounds(), *single_words()))
+    decoder.add_jsgf_string(_PHRASE, f"#JSGF V1.0; grammar phrases; public <utterance> = {choices};")
 
 
 def _add_word(decoder: Decoder, word: str, pronunciations: tuple[str, ...]) -> None:
