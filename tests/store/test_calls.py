@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from offhook.model.call_events import (
     AgentJoined,
@@ -17,7 +22,7 @@ from offhook.model.call_events import (
     RecordingWritten,
     TurnSpoken,
 )
-from offhook.store.calls import CallStore
+from offhook.store.calls import GATHER_S, CallStore
 
 ARRIVED = CallArrived(
     direction="inbound",
@@ -90,5 +95,39 @@ def test_a_disk_that_refuses_is_counted_not_raised(tmp_path: Path) -> None:
     store = CallStore(tmp_path, node_id="n1")
     (tmp_path / "calls" / "c1.json").mkdir()
     happened(store, ARRIVED, ENDED)
+    happened(store, ARRIVED, ENDED, call_id="c2")
     store.close()
-    assert store.failed_writes == 2
+    assert store.failed_writes == 1
+    assert json.loads((tmp_path / "calls" / "c2.json").read_text())["phase"] == "ended"
+
+
+def test_facts_close_together_are_written_once_and_the_last_of_them_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = list[Path]()
+    really_replace = os.replace
+
+    def note(temporary: Path, path: Path) -> None:
+        really_replace(temporary, path)
+        written.append(path)
+
+    monkeypatch.setattr(os, "replace", note)
+    store = CallStore(tmp_path, node_id="n1")
+    began = time.monotonic()
+    happened(store, ARRIVED, CallAnswered(codec="PCMU", setup_ms=20), ENDED)
+    while not written:
+        assert time.monotonic() < began + GATHER_S + 3
+        time.sleep(0.01)
+    store.close()
+    assert [path.name for path in written] == ["c1.json"]
+    assert json.loads(written[0].read_text())["phase"] == "ended"
+
+
+def test_a_record_that_cannot_be_encoded_is_counted_and_the_next_is_written(tmp_path: Path) -> None:
+    store = CallStore(tmp_path, node_id="n1")
+    happened(store, replace(ARRIVED, from_uri="sip:\ud800@example.com"), ENDED)
+    time.sleep(2 * GATHER_S)  # the writer has met it
+    happened(store, ARRIVED, ENDED, call_id="c2")
+    store.close()
+    assert store.failed_writes == 1
+    assert [path.name for path in (tmp_path / "calls").iterdir()] == ["c2.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,12 +38,13 @@ class LiveLog:
 
     def __init__(self, *, show_speech: bool) -> None:
         self._show_speech = show_speech
+        self._colour = sys.stdout.isatty()  # once: left to itself, click asks the system at every line
 
     def __call__(self, event: CallEvent) -> None:
         text = self.describe(event.fact)
         if text is not None:
             clock = time.strftime("%H:%M:%S", time.localtime(event.at))
-            click.echo(f"{clock}  {click.style(event.call_id[:SHORT_ID], dim=True)}  {text}")
+            click.echo(f"{clock}  {click.style(event.call_id[:SHORT_ID], dim=True)}  {text}", color=self._colour)
 
     def describe(self, fact: CallFact) -> str | None:
         """The line for a fact; None for what a person does not need to see."""
