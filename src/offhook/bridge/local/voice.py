@@ -18,8 +18,10 @@ from offhook.audio.convert import converter
 from offhook.audio.level import rms_of
 from offhook.model.audio import AudioFormat, Encoding
 
-VOICE = b"en-us"
-WORDS_PER_MINUTE = 150
+VOICE = b"en-us+klatt4"
+"""Of the wheel's voices the one a recogniser understands best over a telephone: 42 % of the words wrong, 81 % with
+the plain voice (8 sentences, pocketsphinx, G.711)."""
+WORDS_PER_MINUTE = 170
 PITCH = 50
 PITCH_RANGE = 50
 LEVEL_DBM0 = -18.0

@@ -33,6 +33,8 @@ START_DEADLINE_S = 60.0
 """Loading the model takes one second on an idle machine."""
 REQUEST_DEADLINE_S = 20.0
 """Recognition takes a fifth of the speech's length; a worker silent for so long is stuck."""
+ANSWER_DEADLINE_S = 30.0
+"""From the question to the answer, the wait for a worker included."""
 RESTART_DELAY_S = 0.2
 """Doubled with each start that fails, up to ``MAX_RESTART_DELAY_S``."""
 MAX_RESTART_DELAY_S = 30.0
@@ -87,7 +89,11 @@ class WorkerPool:
             self._jobs.put_nowait(job)
         except asyncio.QueueFull:
             raise WorkerError(f"{self._name}: {MAX_WAITING} requests are waiting") from None
-        answer = await job.answer
+        try:
+            async with asyncio.timeout(ANSWER_DEADLINE_S):
+                answer = await job.answer
+        except TimeoutError:
+            raise WorkerError(f"{self._name}: no worker had time within {ANSWER_DEADLINE_S:g} s") from None
         if isinstance(answer, Failed):
             raise WorkerError(f"{self._name}: {answer.problem}")
         return answer
@@ -165,6 +171,8 @@ class WorkerPool:
         try:
             async with asyncio.timeout(deadline_s):
                 if request is not None:
+                    if process.stdin.is_closing():  # uvloop raises RuntimeError for a write to it
+                        raise WorkerError(f"{self._name} died while it was idle")
                     process.stdin.write(pack(request))
                     await process.stdin.drain()
                 length = int.from_bytes(await process.stdout.readexactly(LENGTH_BYTES), "big")
