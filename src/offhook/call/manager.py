@@ -138,14 +138,13 @@ class CallManager:
         self._open_or_shut()
 
     def _open_or_shut(self) -> None:
-        """Let the SIP core refuse what there is no room for, before any state is made (reliability.md §2.2)."""
+        """Let the SIP core refuse what there is no room for, before any state is made (RFC 3261 §21.5.4)."""
         takes_calls = not self._draining and len(self._calls) < self._max_calls
         if takes_calls != self._takes_calls:
             self._takes_calls = takes_calls
             self._need_equipment().endpoint.user_agent.take_calls(takes_calls)
-            if not takes_calls:
-                why = "draining" if self._draining else f"max_calls ({self._max_calls}) are up"
-                _log.info("further calls are refused with 503: %s", why)
+            if not takes_calls and not self._draining:
+                _log.warning("max_calls (%d) are up: further calls are refused with 503", self._max_calls)
 
     def _need_equipment(self) -> Equipment:
         if self._equipment is None:
