@@ -19,7 +19,7 @@ from offhook.sip.uri import SipUri
 
 FIRST_LEG = "leg-1"
 RETRY_AFTER_S = 5
-"""Long enough for a call to end, short enough that a peer which obeys does not stay away (reliability.md §2.2)."""
+"""Long enough for a call to end, short enough that a peer which obeys does not stay away (RFC 3261 §20.33)."""
 
 
 class Arrival:
