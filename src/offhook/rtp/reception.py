@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 MAX_DROPOUT = 3000
@@ -22,6 +23,7 @@ class Admission(Enum):
     RESTART = "restart"  # first packet, or the second in a row of a new stream: reset, then use it
 
 
+@dataclass(slots=True, eq=False)
 class Reception:
     """Sequence bookkeeping of one inbound stream.
 
@@ -29,21 +31,20 @@ class Reception:
     restarts, so that they add up for the call; ``extended_highest`` is of the current stream.
     """
 
-    def __init__(self) -> None:
-        self.ssrc: int | None = None
-        self.received = 0
-        self.duplicates = 0
-        self.reordered = 0
-        self.suspects = 0
-        self.restarts = 0
-        self._highest = 0  # 16 bits
-        self._extended = 0
-        self._base = 0
-        self._seen = 0  # bit n: the packet n before the highest was received
-        self._expected_before = 0  # of streams that ended by a restart
-        self._suspect: tuple[int, int] | None = None
-        self._reported_expected = 0
-        self._reported_received = 0
+    ssrc: int | None = None
+    received: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+    suspects: int = 0
+    restarts: int = 0
+    _highest: int = 0  # 16 bits
+    _extended: int = 0
+    _base: int = 0
+    _seen: int = 0  # bit n: the packet n before the highest was received
+    _expected_before: int = 0  # of streams that ended by a restart
+    _suspect: tuple[int, int] | None = None
+    _reported_expected: int = 0
+    _reported_received: int = 0
 
     def admit(self, ssrc: int, sequence: int) -> Admission:
         """Judge one packet and count it."""

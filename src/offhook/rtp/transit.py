@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 BUCKET_S = 0.5
 BUCKETS = 6
 """Three seconds are remembered: long enough to see the peaks of steady jitter, short enough to be back at
@@ -11,6 +13,7 @@ _JITTER_GAIN = 1 / 16  # RFC 3550 §6.4.1: the noise reduction of the interarriv
 _NEVER = float("-inf")
 
 
+@dataclass(slots=True, eq=False)
 class TransitWindow:
     """Transit times, in samples: arrival minus timestamp, so that only differences mean something.
 
@@ -19,18 +22,17 @@ class TransitWindow:
     Both follow a clock that drifts, since old buckets fall out. ``floor`` is infinite while ``empty``.
     """
 
-    def __init__(self) -> None:
-        self.floor = float("inf")
-        self.peak = 0.0
-        self.jitter = 0.0
-        self.empty = True
-        self._last = 0.0
-        self._bucket_ends = 0.0
-        self._floors: list[float] = []
-        self._peaks: list[float] = []
-        self._least = 0.0  # of the open bucket
-        self._worst = _NEVER
-        self._second = _NEVER
+    floor: float = float("inf")
+    peak: float = 0.0
+    jitter: float = 0.0
+    empty: bool = True
+    _last: float = 0.0
+    _bucket_ends: float = 0.0
+    _floors: list[float] = field(default_factory=list)
+    _peaks: list[float] = field(default_factory=list)
+    _least: float = 0.0  # of the open bucket
+    _worst: float = _NEVER
+    _second: float = _NEVER
 
     def add_early(self, transit: float, arrival_s: float) -> bool:
         """Count a packet that came before anything plays: its lateness harms nobody, only ``floor`` may move.
