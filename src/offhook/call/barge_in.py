@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
-JUDGEMENT_DEADLINE_S = 2.5
+JUDGEMENT_DEADLINE_S = 4.0
 """A judge that says nothing for so long has died; then the line decides: still speaking means a turn."""
 
 
