@@ -43,12 +43,10 @@ class Ear:
 
     now: float = 100.0
     told: list[DtmfReceived | PathChanged] = field(default_factory=list)
-    buffer: bytearray = field(default_factory=lambda: bytearray(2048))
     stream: InboundStream = field(init=False)
 
     def __post_init__(self) -> None:
         self.stream = InboundStream(
-            buffer=self.buffer,
             agreement=AGREEMENT,
             signalling_host=REMOTE[0],
             tell=self.told.append,
@@ -56,8 +54,7 @@ class Ear:
         )
 
     def receive(self, datagram: bytes, source: tuple[str, int] = REMOTE) -> None:
-        self.buffer[: len(datagram)] = datagram
-        self.stream.receive(len(datagram), source, self.now)
+        self.stream.receive(datagram, source, self.now)
 
     def listen(self, packets: Sequence[Sent], *, tail_s: float = 0.5, payload_type: int = 0) -> list[bytes]:
         """Frames of every tick from the first packet to ``tail_s`` after the last."""

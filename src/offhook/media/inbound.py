@@ -35,21 +35,18 @@ _unpack_header = HEADER.unpack_from
 class InboundStream:
     """Latch, reception, jitter buffer, concealment, digits and speech level of what the remote party sends.
 
-    ``buffer`` is where the transport puts a datagram; ``receive`` is called once for each.
+    ``receive`` is called for each datagram, ``next_frame`` each tick.
     """
 
     def __init__(
         self,
         *,
-        buffer: bytearray,
         agreement: Agreement,
         signalling_host: str | None,
         tell: Callable[[DtmfReceived | PathChanged], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         now = monotonic()
-        self._buffer = buffer
-        self._view = memoryview(buffer)
         self._tell = tell
         self._monotonic = monotonic
         self._signalling_host = signalling_host
@@ -85,16 +82,16 @@ class InboundStream:
     def concealed_frames(self) -> int:
         return self._concealed_before + self._concealer.concealed_frames
 
-    def receive(self, length: int, source: Address, now: float) -> None:
-        """Take the datagram that lies in the buffer and arrived at ``now``. Whatever it is, nothing is raised."""
-        start, end = HEADER_BYTES, length
-        if length < HEADER_BYTES or self._buffer[0] != PLAIN_FIRST_BYTE:
-            bounds = payload_bounds(self._buffer, length)
+    def receive(self, datagram: bytes, source: Address, now: float) -> None:
+        """Take what arrived at ``now``. Whatever it is, nothing is raised."""
+        start, end = HEADER_BYTES, len(datagram)
+        if end < HEADER_BYTES or datagram[0] != PLAIN_FIRST_BYTE:
+            bounds = payload_bounds(datagram, end)
             if bounds is None:
                 self.malformed += 1
                 return
             start, end = bounds
-        _, second, sequence, timestamp, ssrc = _unpack_header(self._buffer)
+        _, second, sequence, timestamp, ssrc = _unpack_header(datagram)
         if source != self._locked and not self._is_taken(source, ssrc, sequence, second & 0x7F, now):
             return
         admission = self.reception.admit(ssrc, sequence)
@@ -103,7 +100,7 @@ class InboundStream:
                 return
             self._restart()
         self.last_packet_at = now
-        payload = bytes(self._view[start:end])
+        payload = datagram[start:end]
         if second & 0x7F != self._audio_type:
             self._receive_other(second, sequence, timestamp, payload, now)
             return

@@ -108,9 +108,7 @@ class MediaSession:
             raise LocalProtocolError("this media session was started or closed before")
         self._agreement = agreement
         self._playout.silence = SILENCE[agreement.encoding]
-        inbound = InboundStream(
-            buffer=self._transport.buffer, agreement=agreement, signalling_host=signalling_host, tell=self._told
-        )
+        inbound = InboundStream(agreement=agreement, signalling_host=signalling_host, tell=self._told)
         self._outbound = OutboundStream(
             ssrc=self._ssrc,
             agreement=agreement,

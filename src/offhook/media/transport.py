@@ -34,23 +34,21 @@ _OLDEST_S = 2.0
 
 
 class UdpTransport:
-    """Reads into one buffer and hands out its length, source and arrival; never raises for what the network does.
+    """Hands out datagrams; never raises for what the network does.
 
-    ``on_rtp(length, source, arrival_s)`` finds the datagram in ``buffer``; ``on_rtcp(datagram, source)`` is given
-    a copy, by the loop. ``source`` is (host, port), of IPv6 too; until they are set, what comes is dropped.
-    RTP is read by whoever calls ``read``.
+    RTP is read by whoever calls ``read`` and goes to ``on_rtp(datagram, source, arrival_s)``; RTCP is read by the
+    loop and goes to ``on_rtcp(datagram, source)``. ``source`` is (host, port), of IPv6 too. Until they are set,
+    what comes is dropped.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pair: PortPair) -> None:
         self._loop = loop
-        self.on_rtp: Callable[[int, Address, float], None] = _drop
+        self.on_rtp: Callable[[bytes, Address, float], None] = _drop
         self.on_rtcp: Callable[[bytes, Address], None] = _drop
         self._rtp = pair.rtp
         self._rtcp = pair.rtcp
         self._send = pair.rtp.sendto
-        self._receive = pair.rtp.recvmsg_into
-        self.buffer = bytearray(MAX_PACKET_BYTES)
-        self._buffers = [self.buffer]
+        self._receive = pair.rtp.recvmsg
         self.send_failures = 0
         self.receive_failures = 0
         _ask_for_stamps(self._rtp)
@@ -79,7 +77,7 @@ class UdpTransport:
     def read(self, now: float, ahead_s: float) -> bool:
         """Read one RTP datagram; False when there is none. The system's clock is ``ahead_s`` ahead of ``now``."""
         try:
-            length, stamps, _, source = self._receive(self._buffers, _STAMP_SPACE)
+            datagram, stamps, _, source = self._receive(MAX_PACKET_BYTES, _STAMP_SPACE)
         except BlockingIOError:
             return False
         except OSError:
@@ -91,14 +89,14 @@ class UdpTransport:
             stamped_s = seconds + nanoseconds * 1e-9 - ahead_s
             if now - _OLDEST_S < stamped_s < now:
                 arrival_s = stamped_s
-        self.on_rtp(length, source if len(source) == 2 else source[:2], arrival_s)
+        self.on_rtp(datagram, source if len(source) == 2 else source[:2], arrival_s)
         return True
 
     def discard(self) -> None:
         """Throw away what RTP came so far: it was sent to a party that was not there yet."""
         for _ in range(_MOST_QUEUED):
             try:
-                self._rtp.recv_into(self.buffer)
+                self._rtp.recv(1)
             except OSError:
                 return
 
