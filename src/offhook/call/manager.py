@@ -144,7 +144,7 @@ class CallManager:
             self._takes_calls = takes_calls
             self._need_equipment().endpoint.user_agent.take_calls(takes_calls)
             if not takes_calls and not self._draining:
-                _log.warning("max_calls (%d) are up: further calls are refused with 503", self._max_calls)
+                _log.info("max_calls (%d) are up: further calls are refused with 503", self._max_calls)
 
     def _need_equipment(self) -> Equipment:
         if self._equipment is None:
