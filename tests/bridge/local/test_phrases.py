@@ -35,6 +35,8 @@ def test_no_phrase_means_two_things() -> None:
         ("well what can you do for me", Intent.HELP),
         ("Okay, goodbye.", Intent.GOODBYE),
         ("please stop talking now", Intent.STOP),
+        ("then q good bye", Intent.GOODBYE),
+        ("leave stop talking", Intent.STOP),
         ("m m h m", Intent.BACKCHANNEL),
         ("uh um", Intent.BACKCHANNEL),
     ],

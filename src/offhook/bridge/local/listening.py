@@ -14,7 +14,7 @@ END_OF_TURN_MS = 500
 PAUSE_MS = 160
 """Silence after which recognition is begun on trial; longer than the gap in "what time | is it"."""
 
-PREROLL_MS = 200
+PREROLL_MS = 300
 """Kept from before the detector decided: its attack of 60 ms and the soft begin of a word."""
 
 MAX_UTTERANCE_MS = 20_000

@@ -70,11 +70,7 @@ PHRASES: Mapping[Intent, tuple[str, ...]] = {
         "goodbye",
         "bye",
         "bye bye",
-        "okay bye",
-        "okay goodbye",
-        "thanks bye",
-        "thank you goodbye",
-        "thanks goodbye",
+        *_each(("okay", "thanks", "thank you"), ("bye", "goodbye", "good bye")),
         "goodbye now",
         "hang up",
         "please hang up",
@@ -128,8 +124,9 @@ HUMMED: Mapping[str, tuple[str, ...]] = {
 _MAX_STRAY_WORDS = 2
 """A phrase with up to so many words around it still counts; with more, the caller said something else."""
 
-_PRONE_TO_CHANCE = frozenset({Intent.GOODBYE, Intent.STOP, Intent.BACKCHANNEL, Intent.YES, Intent.NO})
-"""Too consequential or too short to be picked out of a longer sentence: they count only alone."""
+_ONLY_ALONE = frozenset({Intent.BACKCHANNEL, Intent.YES, Intent.NO})
+_ONLY_LAST = frozenset({Intent.GOODBYE, Intent.STOP})
+"""Too short, or too consequential, to be picked out of the middle of a sentence."""
 
 _COURTESIES = frozenset((
     *("um", "uh", "er", "well", "so", "please", "hello", "hi", "hey", "okay", "yes", "yeah", "thanks", "now"),
@@ -142,6 +139,9 @@ _SPELLED_HUM = re.compile(r"[mh]( [mhn])+")
 _NOT_A_WORD = re.compile(r"[^a-z0-9' -]+")
 
 _INTENTS = {phrase: intent for intent, phrases in PHRASES.items() for phrase in phrases}
+_LONGEST_FIRST = sorted(
+    ((phrase, intent) for phrase, intent in _INTENTS.items() if " " in phrase), key=lambda entry: -len(entry[0])
+)
 
 
 def compounds() -> tuple[str, ...]:
@@ -205,9 +205,14 @@ def _without_courtesies(text: str) -> str:
 
 def _phrase_within(text: str) -> Intent | None:
     count = len(text.split())
-    for phrase, intent in sorted(_INTENTS.items(), key=lambda entry: -len(entry[0])):
-        if " " not in phrase or intent in _PRONE_TO_CHANCE:
-            continue
-        if f" {phrase} " in f" {text} " and count - len(phrase.split()) <= _MAX_STRAY_WORDS:
+    for phrase, intent in _LONGEST_FIRST:
+        stray = count - len(phrase.split())
+        if stray <= _MAX_STRAY_WORDS and f" {phrase} " in f" {text} " and _may_stand(intent, phrase, text):
             return intent
     return None
+
+
+def _may_stand(intent: Intent, phrase: str, text: str) -> bool:
+    if intent in _ONLY_LAST:
+        return text.endswith(phrase)
+    return intent not in _ONLY_ALONE
