@@ -63,6 +63,7 @@ def test_a_call_is_served_logged_recorded_and_ended_politely(tmp_path: Path) -> 
     report = json.loads(called.stdout)
     assert called.returncode == 0, called.stderr
     assert server.returncode == 0
+    assert called.stderr == ""
     assert report["answered"] is True
     assert report["end"]["cause"] in {"hangup", "duration_limit"}
     (record_file,) = (tmp_path / "calls").glob("*.json")
@@ -109,6 +110,8 @@ def test_a_busy_port_is_one_sentence_that_says_what_to_do(tmp_path: Path) -> Non
         (["call", "tel:+4930"], 2, "write it as sip:user@host"),
         (["call", "sip:a@127.0.0.1", "--dtmf", "12x"], 2, "--dtmf"),
         (["call", "sip:a@127.0.0.1", "--play", "/nonexistent.wav"], 2, "--play"),
+        (["call", "sip:a@127.0.0.1", "--save", "/nonexistent/call.wav"], 2, "no folder you may write to"),
+        (["call", "sip:a@127.0.0.1", "--from", "a b"], 2, "--from"),
         (["dial"], 2, "No such command"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -78,6 +79,8 @@ def call(context: click.Context, /, sip_uri: str, **options: Any) -> None:
     lines: list[tuple[str, str]] = context.meta.get("lines", [])
     for name in ("say", "play", "dtmf"):
         del options[name]
+    _check_user(options["from_user"])
+    _check_writable(options["save"])
     sys.exit(run(_call(target_of(sip_uri), lines, **options)))
 
 
@@ -88,6 +91,21 @@ def target_of(text: str) -> SipUri:
     except SipParseError as error:
         hint = "write it as sip:user@host or sip:user@host:port;transport=tcp"
         raise click.BadParameter(f"{error.problem}; {hint}", param_hint="SIP_URI") from None
+
+
+def _check_user(user: str) -> None:
+    """Raises ``click.BadParameter`` for what cannot stand before the @ of a SIP URI (RFC 3261 §25.1)."""
+    try:
+        SipUri.parse(f"sip:{user}@localhost")
+    except SipParseError:
+        problem = f"{user!r} is no user part of a SIP URI; write letters, digits and -_.+ only"
+        raise click.BadParameter(problem, param_hint="--from") from None
+
+
+def _check_writable(target: Path | None) -> None:
+    """Before the call, not after it. Raises ``click.BadParameter``."""
+    if target is not None and not os.access(target.parent, os.W_OK):
+        raise click.BadParameter(f"{target.parent} is no folder you may write to", param_hint="--save")
 
 
 async def _call(
@@ -192,7 +210,10 @@ async def _until_over(over: Any, stopped: asyncio.Event, session: CallSession) -
 def _save(recording: Path, target: Path | None) -> None:
     if target is None:
         return
-    if recording.exists():
-        shutil.move(recording, target)
-    else:
+    if not recording.exists():
         click.secho(f"nothing was recorded: {target} is not written", fg="yellow", err=True)
+        return
+    try:
+        shutil.move(recording, target)
+    except OSError as error:  # the call was made: its figures are told all the same
+        click.secho(f"the recording is lost: {target} cannot be written ({error.strerror})", fg="red", err=True)
