@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from offhook.sip.events import Address, Transport
 from offhook.sip.user_agent import UserAgent
 from offhook.store.calls import CallStore
 from offhook.store.directory import InMemoryDirectory
+
+_log = logging.getLogger("offhook.server")
 
 PRODUCT = f"offhook/{__version__}"
 DESCRIPTORS_PER_CALL = 4
@@ -70,7 +73,7 @@ def build_phone(
     user_agent = UserAgent(product=PRODUCT, new_token=lambda: secrets.token_hex(10))
     endpoint = SipEndpoint(user_agent=user_agent, listener=manager.on_sip)
     clock = MediaClock(asyncio.get_running_loop())
-    recordings = RecordingWriter()
+    recordings = RecordingWriter(on_problem=_recording_lost)
     manager.attach(
         Equipment(
             endpoint=endpoint,
@@ -84,6 +87,10 @@ def build_phone(
         )
     )
     return Phone(endpoint=endpoint, manager=manager, recordings=recordings)
+
+
+def _recording_lost(path: Path, problem: str) -> None:
+    _log.error("recording %s was given up: %s", path.name, problem)
 
 
 def _media_opener(clock: MediaClock, ports: PortPool, media_timeout_s: float) -> MediaOpener:

@@ -112,6 +112,16 @@ def samples_of(recorded: RecordingWritten) -> tuple[bytes, bytes]:
     return audio[0::2], audio[1::2]
 
 
+async def test_a_recording_that_the_disk_refuses_is_not_called_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where a folder should be")
+    agent = scripted(greeting_tone_hz=440, greeting_ms=100, hang_up_after_ms=20, record=True)
+    async with phone(agent, folder=tmp_path / "file") as callee, phone() as caller:
+        await caller.over(caller.call(callee))
+        ended = await callee.ended()
+    assert (ended.by, ended.cause) == ("agent", "hangup")
+    assert callee.facts.of(RecordingWritten) == []
+
+
 async def test_a_recorded_call_is_on_disk_with_both_sides(tmp_path: Path) -> None:
     agent = scripted(greeting_tone_hz=1000, greeting_ms=400, record=True)
     async with phone(agent, folder=tmp_path) as callee, phone() as caller:

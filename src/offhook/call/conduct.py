@@ -297,4 +297,5 @@ class Conduct:
         if self._recorder is not None:
             duration_ms = self._recorder.close()
             await self._recorder.written()
-            self._call.emit(RecordingWritten(path=str(self._recorder.path), duration_ms=duration_ms))
+            if self._recorder.problem is None:
+                self._call.emit(RecordingWritten(path=str(self._recorder.path), duration_ms=duration_ms))
