@@ -20,13 +20,13 @@ from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.session import CallSession
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import Direction
-from offhook.model.errors import BridgeError, OffhookError
+from offhook.model.errors import OffhookError
 from offhook.model.records import Agent
 from offhook.sip.events import Flow, Hop, ReinviteAnswered, ReinviteFailed, Transport
 
 
 class LegSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """An answered leg. ``dialog`` is ``UserAgent.snapshot``'s; ``hop`` is where its peer signals from."""
+    """An answered leg. ``dialog`` is ``UserAgent.snapshot``'s; its peer signals from ``remote_host:remote_port``."""
 
     direction: Direction
     dialog: dict[str, Any]
@@ -104,7 +104,7 @@ class Resumption:
             self._call.leg = leg
             self._call.own_usage(usage_id)
             self._call.conduct = Conduct(self._call, leg, self._snapshot.agent)
-        except (OffhookError, BridgeError) as error:
+        except OffhookError as error:
             self._call.end(by="system", cause="internal_error", reason=str(error))
             return
         leg.media.pause()

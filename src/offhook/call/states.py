@@ -1,4 +1,4 @@
-"""The CALL and LEG state machines, as data. docs/ARCHITECTURE.md shows the same tables; a test compares them.
+"""The CALL and LEG state machines, as data. docs/STATE_MACHINES.md is drawn from them; a test compares.
 
 An input without a row: from the network it is absorbed and counted (``absorbed``), from our own code it raises.
 """
