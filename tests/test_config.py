@@ -72,7 +72,10 @@ def test_agents_become_records(tmp_path: Path) -> None:
         ('{"sip": {"transports": ["tls"]}}', "sip.transports[0]", "'tls'"),
         ('{"numbers": [{"user": "1", "agent": "b"}]}', "numbers[0].agent", "Use one of: demo"),
         ('{"agents": [{"id": "a"}, {"id": "a"}]}', "agents[1].id", "used twice"),
+        ('{"numbers": [{"user": "1", "agent": "demo"}, {"user": "1", "agent": "demo"}]}', "numbers[1].user", "twice"),
+        ('{"sip": {"transports": ["udp", "udp"]}}', "sip.transports", "twice"),
         ('{"rtp": {"port_min": 20000, "port_max": 10000}}', "rtp.port_max", "Widen the range"),
+        ('{"rtp": {"port_min": 20001, "port_max": 20002}}', "rtp.port_max", "Widen the range"),
     ],
 )
 def test_an_error_names_the_key_and_the_fix(tmp_path: Path, text: str, key: str, says: str) -> None:

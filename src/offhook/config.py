@@ -235,11 +235,22 @@ def _check(settings: Settings) -> None:
     for index, agent_id in enumerate(ids):
         if agent_id in ids[:index]:
             raise ConfigError(f"agents[{index}].id", f"{agent_id!r} is used twice", "Give each agent its own id")
+    users = [number.user for number in settings.numbers]
     for index, number in enumerate(settings.numbers):
         if number.agent not in ids:
             fix = f"Use one of: {', '.join(ids)}"
             raise ConfigError(f"numbers[{index}].agent", f"there is no agent {number.agent!r}", fix)
-    if settings.rtp.port_max <= settings.rtp.port_min:
-        raise ConfigError("rtp.port_max", "is not above rtp.port_min", "Widen the range: a call takes two ports")
-    if not settings.sip.transports:
+        if number.user in users[:index]:
+            raise ConfigError(f"numbers[{index}].user", f"{number.user!r} is used twice", "Keep one of them")
+    _check_addresses(settings)
+
+
+def _check_addresses(settings: Settings) -> None:
+    rtp, transports = settings.rtp, settings.sip.transports
+    if rtp.port_max <= rtp.port_min + rtp.port_min % 2:
+        fix = "Widen the range: a call takes an even port and the odd one above"
+        raise ConfigError("rtp.port_max", "leaves no pair of ports above rtp.port_min", fix)
+    if not transports:
         raise ConfigError("sip.transports", "is empty", 'Name at least one: ["udp", "tcp"]')
+    if len(set(transports)) < len(transports):
+        raise ConfigError("sip.transports", "names one transport twice", "Name each once")
