@@ -11,8 +11,6 @@ from offhook.model.errors import SdpError
 from offhook.sdp.description import SessionDescription, parse, serialize
 from offhook.sdp.offer_answer import Agreement, Capabilities, NoCommonCodec, accept_answer, negotiate, offer
 
-SDP_TYPE = "application/sdp"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unacceptable:

@@ -16,14 +16,12 @@ class TurnLatencies:
 
     def __init__(self, encoding: Encoding) -> None:
         self.turns_ms: list[int] = []
-        self.heard_frames = 0
         self._table = LOUDNESS[encoding]
         self._threshold = loudness_of(SPEECH_DBM0)
         self._spoke_at: float | None = None
 
     def __call__(self, frame_in: bytes, frame_out: bytes) -> None:
         if self._is_speech(frame_in):
-            self.heard_frames += 1
             if self._spoke_at is not None:
                 self.turns_ms.append(round((time.monotonic() - self._spoke_at) * 1000))
                 self._spoke_at = None
