@@ -54,6 +54,12 @@ def test_without_a_file_the_demo_agent_answers_every_number(tmp_path: Path, monk
     assert [(number.user, number.agent_id) for number in numbers_of(settings)] == [("*", DEMO_AGENT_ID)]
 
 
+def test_the_readme_s_example_is_accepted(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    example = readme.split("```json5\n", 1)[1].split("```", 1)[0]
+    assert [agent.agent_id for agent in agents_of(load(tmp_path, example))] == ["desk"]
+
+
 def test_agents_become_records(tmp_path: Path) -> None:
     text = '{"agents": [{"id": "a", "provider": "scripted", "options": {"script": "{}"}}]}'
     (agent,) = agents_of(load(tmp_path, text))
