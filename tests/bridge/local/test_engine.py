@@ -45,7 +45,7 @@ MOST_LAG_MS = 20.0
 @pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K, L16_8K, L16_16K])
 async def test_understands_the_shipped_question_in_every_format(engine: LocalEngine, audio_format: AudioFormat) -> None:
     assert await engine.recognise(shipped("what_time_is_it", audio_format), audio_format) == "what time is it"
-    assert await engine.recognise(shipped("goodbye", audio_format), audio_format) == "good bye"
+    assert await engine.recognise(shipped("goodbye", audio_format), audio_format) == "goodbye"
 
 
 async def test_understands_three_voices(engine: LocalEngine) -> None:
@@ -183,7 +183,7 @@ def test_works_on_uvloop_and_leaves_no_descriptor() -> None:
 
     before = psutil.Process().num_fds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(run()) == "good bye"
+        assert runner.run(run()) == "goodbye"
     assert psutil.Process().num_fds() == before
 
 

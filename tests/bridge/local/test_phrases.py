@@ -87,6 +87,7 @@ def test_repeat_that_asks_for_the_last_answer() -> None:
         ("stop", True),
         ("mm-hm", True),
         ("hello", False),
+        ("yes", False),
         ("say hello", False),
         ("my name is", False),
         ("", False),

@@ -134,6 +134,9 @@ _COURTESIES = frozenset((
 ))  # fmt: skip
 """Around a phrase they change nothing. The recogniser hears a breath as "the" or "a"."""
 
+_COMPLETE = frozenset(Intent) - {Intent.GREETING, Intent.YES, Intent.NO, Intent.THANKS}
+"""The others are often only the begin of a sentence."""
+
 _FILLERS = frozenset(("uh", "um", "ah", "oh", "huh", "hm", "er"))
 _SPELLED_HUM = re.compile(r"[mh]( [mhn])+")
 _NOT_A_WORD = re.compile(r"[^a-z0-9' -]+")
@@ -181,9 +184,8 @@ def is_filler(utterance: str) -> bool:
 
 
 def is_command(utterance: str) -> bool:
-    """It is complete as it stands: nothing the caller might add would change the answer."""
-    found = meaning(utterance)
-    return isinstance(found, Intent) and normalised(utterance) in _INTENTS and found is not Intent.GREETING
+    """It is complete as it stands: it may be answered without waiting whether more comes."""
+    return _INTENTS.get(normalised(utterance)) in _COMPLETE
 
 
 def _repeat_after(text: str) -> RepeatAfter | None:

@@ -148,7 +148,8 @@ def _decode(decoder: Decoder, search: str, audio: bytes) -> tuple[str, float]:
     if hypothesis is None:
         return "", -math.inf
     fit = sum(math.log(segment.ascore) for segment in decoder.seg() if segment.ascore > 0)
-    return hypothesis.hypstr.replace("_", " "), fit / max(1, decoder.n_frames())
+    words = hypothesis.hypstr.replace("_", " ").replace("good bye", "goodbye")
+    return words, fit / max(1, decoder.n_frames())
 
 
 # ── the utterance before it is decoded ───────────────────────────────────────────────────────────────────
