@@ -148,7 +148,7 @@ def _read_file(path: Path | None, environment: Mapping[str, str]) -> dict[str, A
     try:
         document = json5.loads(raw.decode())
     except (ValueError, RecursionError) as error:
-        problem = str(error).replace("<string>", "line ", 1)
+        problem = str(error).replace("<string>:", "line ", 1)
         raise ConfigError(str(file), f"is not JSON: {problem}", "Mend the file; comments are allowed") from None
     if not isinstance(document, dict):
         raise ConfigError(str(file), "is not a JSON object", 'Start it with "{" and end it with "}"')

@@ -134,3 +134,8 @@ def test_a_target_that_cannot_be_reached_exits_with_1_and_says_why(uri: str, say
     failed = offhook("call", uri, "--no-transcript", "--ring-timeout", "5")
     assert failed.returncode == 1
     assert says in failed.stdout
+
+
+def test_a_refused_connection_says_so() -> None:
+    failed = offhook("call", "sip:demo@127.0.0.1:9;transport=tcp", "--no-transcript")
+    assert "refused" in failed.stdout

@@ -64,6 +64,8 @@ class Negotiation:
         """What the peer's answer to our standing offer agrees on."""
         if self._offer is None:
             return Unacceptable(status=488, warning=399, why="an answer came without an offer of ours")
+        if not body:
+            return Unacceptable(status=488, warning=399, why="the answer carries no session description")
         try:
             result = accept_answer(self._offer, parse(body), self._capabilities)
         except SdpError as error:

@@ -20,7 +20,7 @@ from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.session import CallSession
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import Direction
-from offhook.model.errors import OffhookError
+from offhook.model.errors import OffhookError, ResourceExhaustedError
 from offhook.model.records import Agent
 from offhook.sip.events import Flow, Hop, ReinviteAnswered, ReinviteFailed, Transport
 
@@ -86,8 +86,12 @@ class Resumption:
         saved = self._snapshot.leg
         equipment = self._call.equipment
         try:
-            usage_id = equipment.endpoint.user_agent.restore(saved.dialog, flow, time.monotonic())
             media = equipment.open_media(flow.local.host, self._media_event)
+        except ResourceExhaustedError as error:
+            self._call.end(by="system", cause="internal_error", reason=str(error))
+            return
+        try:
+            usage_id = equipment.endpoint.user_agent.restore(saved.dialog, flow, time.monotonic())
             capabilities = replace(
                 new_capabilities(flow, media.local_port), session_id=saved.session_id, version=saved.version
             )
@@ -105,6 +109,7 @@ class Resumption:
             self._call.own_usage(usage_id)
             self._call.conduct = Conduct(self._call, leg, self._snapshot.agent)
         except OffhookError as error:
+            media.close()
             self._call.end(by="system", cause="internal_error", reason=str(error))
             return
         leg.media.pause()
@@ -119,6 +124,7 @@ class Resumption:
         if isinstance(agreement, Unacceptable):
             self._call.end(by="system", cause="refused", sip_code=agreement.status, reason=agreement.why)
             return
+        self._call.count_from_now()
         conduct.answered(agreement)
         conduct.begin()
 

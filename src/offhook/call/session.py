@@ -107,6 +107,10 @@ class CallSession:
 
     def answered(self) -> None:
         self._machine.command("answer")
+        self.count_from_now()
+
+    def count_from_now(self) -> None:
+        """The call's duration begins: it was answered, or goes on here after another process."""
         self._answered_at = time.monotonic()
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -145,6 +145,8 @@ async def _call(
         )
         cleanup.push_async_callback(phone.close)
         await listen_everywhere(phone.endpoint, host, port, ("udp", "tcp"))
+        if stopped.is_set():
+            return EXIT_INTERRUPTED
         session = phone.manager.place(command)
         report.watch(session)
         interrupted = await _until_over(phone.manager.wait(session), stopped, session)

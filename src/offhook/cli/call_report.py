@@ -12,6 +12,7 @@ from offhook.cli.figures import TurnLatencies
 from offhook.model.audio import Encoding
 from offhook.model.call_events import (
     CallAnswered,
+    CallArrived,
     CallEnded,
     CallEvent,
     CallRefused,
@@ -46,6 +47,8 @@ class CallReport:
     def append(self, event: CallEvent) -> None:
         self._events.append(event)
         match event.fact:
+            case CallArrived(to_uri=to_uri):
+                self._line(f"calling {to_uri}")
             case CallRinging(status=status):
                 self._line(f"ringing ({status})")
             case CallAnswered() as answered:

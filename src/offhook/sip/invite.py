@@ -290,7 +290,8 @@ class _Caller:
 
     def failed(self, cause: FailureCause, now: float) -> None:
         """§8.1.3.1: a time-out is treated as a 408."""
-        status, reason = (408, "Request Timeout") if cause == "timeout" else (None, "")
+        problem = self._usage.asked.problem if self._usage.asked is not None else ""
+        status, reason = (408, "Request Timeout") if cause == "timeout" else (None, problem)
         _fail(self._parts, self._usage, now, status=status, reason=reason, response=None, cause=cause)
 
     def _provisional(self, response: Response, now: float) -> None:

@@ -66,8 +66,11 @@ class Transaction:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class ClientTransaction(Transaction):
+    """``problem`` is why the transport failed, where it did."""
+
     request: Request
     user: ClientUser
+    problem: str = ""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -210,16 +213,19 @@ class TransactionLayer:
                 return transaction
         return None
 
-    def transport_failed(self, token: int, now: float) -> None:
-        """A message with this token could not be sent."""
+    def transport_failed(self, token: int, now: float, problem: str = "") -> None:
+        """A message with this token could not be sent, and why."""
         transaction = self._by_token.get(token)
         if transaction is not None:
+            if isinstance(transaction, ClientTransaction):
+                transaction.problem = problem
             self._step(transaction, Input.TRANSPORT_ERROR, now)
 
     def connection_lost(self, connection: int, now: float) -> None:
         """Whoever still waits for a first answer on this connection waits in vain."""
         for transaction in list(self._clients.values()):
             if transaction.flow.connection == connection and transaction.state in (State.CALLING, State.TRYING):
+                transaction.problem = "the connection was lost"
                 self._step(transaction, Input.TRANSPORT_ERROR, now)
 
     # ── the crank ────────────────────────────────────────────────────────────────────────────────────────

@@ -91,7 +91,7 @@ class UserAgent:
 
     def transport_failed(self, token: int, problem: str, now: float) -> None:
         """An ``Outbound`` with that token could not be sent, or its host not be found."""
-        self._parts.transactions.transport_failed(token, now)
+        self._parts.transactions.transport_failed(token, now, problem)
 
     def connection_lost(self, connection: int, now: float) -> None:
         """A TCP or TLS connection is gone; what waits for a first answer on it fails at once."""
