@@ -1,4 +1,4 @@
-"""One real engine for the tests that listen and speak: loading the model takes a second."""
+"""One real engine for each file that listens and speaks: loading the model takes a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest_asyncio
 from offhook.bridge.local.engine import LocalEngine
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine() -> AsyncIterator[LocalEngine]:
     real = LocalEngine(recognisers=1)
     await real.start()

@@ -17,6 +17,8 @@ from offhook.bridge.local.provider import local_provider
 from offhook.bridge.local.rules import GOODBYE
 from offhook.model.audio import PCMA_8K, PCMU_8K, AudioFormat
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 CLOCK = re.compile(r"It is \d{1,2}(:\d\d)? (AM|PM)\.")
 
 SLOWEST_ANSWER_S = 3.0

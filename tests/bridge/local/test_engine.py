@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import psutil
 import pytest
-import uvloop
 from tests.bridge.local.caller import flite, shipped
 
 from offhook.audio.convert import converter
@@ -22,6 +19,8 @@ from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.phrases import Intent, RepeatAfter, meaning
 from offhook.bridge.local.worker_pool import WorkerError
 from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 VOICES = ("slt", "rms", "kal")
 
@@ -170,50 +169,3 @@ async def test_closing_leaves_no_process() -> None:
     await engine.close()
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     assert engine.pids == ()
-
-
-def test_works_on_uvloop_and_leaves_no_descriptor() -> None:
-    async def run() -> str:
-        engine = LocalEngine(recognisers=1)
-        await engine.start()
-        text = await engine.recognise(shipped("goodbye"), PCMU_8K)
-        await engine.close()
-        await asyncio.sleep(0)
-        return text
-
-    before = psutil.Process().num_fds()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(run()) == "goodbye"
-    assert psutil.Process().num_fds() == before
-
-
-SERVER = """
-import asyncio
-from offhook.bridge.local.engine import LocalEngine
-
-async def main():
-    engine = LocalEngine(recognisers=1)
-    await engine.start()
-    print(*engine.pids, flush=True)
-    await asyncio.sleep(60)
-
-asyncio.run(main())
-"""
-
-
-def test_workers_die_with_a_server_that_is_killed() -> None:
-    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        workers = [psutil.Process(int(pid)) for pid in server.stdout.readline().split()]
-        assert len(workers) == 2
-        server.kill()
-        server.wait()
-    _, alive = psutil.wait_procs(workers, timeout=10)
-    assert alive == []
-
-
-def test_espeak_is_loaded_in_the_voice_process_alone() -> None:
-    code = "import sys, offhook.bridge.local.provider; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "offhook.bridge.local.engine" in loaded.split()
-    assert not {"espeakng_loader", "pocketsphinx"} & set(loaded.split())

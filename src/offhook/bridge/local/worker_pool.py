@@ -191,9 +191,14 @@ def _fail(job: _Job, error: WorkerError) -> None:
 
 
 async def _end(process: Process) -> None:
-    """Kill and reap; a worker has nothing to save."""
+    """Kill and reap, cancelled meanwhile or not; a worker has nothing to save."""
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     if process.stdin is not None:
         process.stdin.close()
-    await process.wait()
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        await ended
+        raise
