@@ -145,8 +145,10 @@ class WorkerPool:
             await self._exchange(process, None, START_DEADLINE_S)
             yield process
         finally:
-            await _end(process)
-            self._processes.discard(process)
+            try:
+                await _end(process)
+            finally:
+                self._processes.discard(process)
 
     async def _work(self, process: Process) -> None:
         while True:
