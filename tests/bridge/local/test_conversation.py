@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CLOCK = re.compile(r"It is \d{1,2}(:\d\d)? (AM|PM)\.")
 
 SLOWEST_ANSWER_S = 3.0
-"""Of a shared machine with every core taken; on one of its own the answer begins 0.4 to 0.7 s after the words."""
+"""Of a shared machine with every core taken; on one of its own a command is answered 0.25 s after its last sound."""
 
 LONG_SENTENCE = "This is a long sentence that goes on and on, so that there is time to say something over it."
 
@@ -46,7 +46,7 @@ class Line:
         self.listener.times.clear()
 
     async def ask(self, audio: bytes) -> float:
-        """Says it; returns seconds from the end of the recording to the first sound of the answer."""
+        """Says it; returns seconds from the end of the recording (and its silence) to the first of the answer."""
         answers = len(self.listener.said())
         await self.caller.say(audio)
         asked = asyncio.get_running_loop().time()
@@ -61,7 +61,7 @@ async def test_a_spoken_question_gets_the_time(engine: LocalEngine, voice: str) 
     latency_s = await line.ask(flite(voice, "what time is it"))
     assert line.listener.heard() == ["what time is it"]
     assert CLOCK.fullmatch(line.listener.said()[0])
-    assert 0 < latency_s < SLOWEST_ANSWER_S
+    assert latency_s < SLOWEST_ANSWER_S
     await line.connection.close()
 
 

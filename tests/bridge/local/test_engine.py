@@ -142,8 +142,8 @@ async def test_the_loop_never_waits_for_recognition(engine: LocalEngine) -> None
 async def test_a_killed_recogniser_loses_one_utterance(engine: LocalEngine) -> None:
     recogniser = engine.pids[0]
     question = shipped("what_time_is_it")
-    answer = asyncio.create_task(engine.understand(question, PCMU_8K))
-    await asyncio.sleep(0.05)
+    answer = asyncio.create_task(engine.understand(question * 4, PCMU_8K))
+    await asyncio.sleep(0.05)  # it decodes for more than a second
     os.kill(recogniser, signal.SIGKILL)
     with pytest.raises(WorkerError):
         await answer
