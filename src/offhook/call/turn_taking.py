@@ -57,6 +57,10 @@ class TurnTaking:
     def agent_audible(self) -> bool:
         return self._media.playing is not None
 
+    @property
+    def _interruptible(self) -> bool:
+        return self.agent_audible and self._agent.agent.interruptible
+
     def answered(self, at: float) -> None:
         self._conversation.answered(at)
 
@@ -70,7 +74,7 @@ class TurnTaking:
                 self._conversation.caller_speech_stopped(self._media.last_speech_at)
                 self._decide(self._speech(started=False, at=now))
             case InterruptionJudged(genuine=genuine):
-                self._decide(Judged(genuine=genuine, agent_audible=self.agent_audible, at=now))
+                self._decide(Judged(genuine=genuine, agent_audible=self._interruptible, at=now))
             case TranscriptDelta():
                 self._take_words(event, now)
             case Interrupted():
@@ -101,7 +105,7 @@ class TurnTaking:
     def _speech(self, *, started: bool, at: float) -> CallerSpeech:
         return CallerSpeech(
             started=started,
-            agent_audible=self.agent_audible and self._agent.agent.interruptible,
+            agent_audible=self._interruptible,
             judged_later=self._agent.profile.judges_interruption,
             at=at,
         )

@@ -163,7 +163,7 @@ async def _engine(
     speaks = any(kind == "say" for kind, _ in lines)
     if not (wanted or speaks):
         return None
-    engine = LocalEngine()
+    engine = LocalEngine(recognisers=1)
     await engine.start()
     cleanup.push_async_callback(engine.close)
     if engine.missing is not None:
