@@ -32,7 +32,7 @@ lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 interop: setup ## Real SIP clients and network namespaces (needs Debian packages and root, see .ci/packages)
-	$(BIN)/pytest -q -n 3 -m interop tests/interop $(ARGS)
+	$(BIN)/pytest -q -n 2 -m "interop and not soak" tests/interop $(ARGS)
 
 bench: setup ## Load figures as JSON and a table, in build/bench
 	$(BIN)/python -m tests.bench $(ARGS)

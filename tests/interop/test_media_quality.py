@@ -151,6 +151,7 @@ async def calm() -> AsyncIterator[None]:
         await steady.stop()
 
 
+@pytest.mark.soak  # ends the jitter by replacing a process under the call: too delicate beside other calls
 async def test_the_playout_delay_comes_down_after_the_jitter(
     offhook: Offhook,
     network: Network,
