@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from offhook.sip.authentication import Proof, answer_challenge
 from offhook.sip.dialog import Dialog, DialogInput
 from offhook.sip.events import ByeReceived, Flow, UsageEndCause, UsageEnded
 from offhook.sip.message import Request, Response
 from offhook.sip.parts import HeaderLines, Parts, Unattended
-from offhook.sip.transaction_layer import ClientUser, FailureCause
+from offhook.sip.transaction_layer import ClientTransaction, ClientUser, FailureCause
 from offhook.sip.usage import Usage, UsageInput, UsageState
 
 
@@ -30,7 +31,8 @@ def send_awaited(parts: Parts, usage: Usage, now: float) -> None:
     """The BYE of a usage that is ENDING: its answer ends the usage. What was being changed is dropped."""
     parts.cancel_repetition(usage)
     parts.cancel_retry(usage)
-    _send(parts, usage.settled, _Farewell(parts, usage), now, usage.bye_headers)
+    farewell = _Farewell(parts, usage)
+    farewell.asked = _send(parts, usage.settled, farewell, now, usage.bye_headers)
     refuse_pending(parts, usage, now)
 
 
@@ -39,11 +41,11 @@ def send_unattended(parts: Parts, dialog: Dialog, now: float) -> None:
     _send(parts, dialog, Unattended(), now)
 
 
-def _send(parts: Parts, dialog: Dialog, user: ClientUser, now: float, headers: HeaderLines = ()) -> None:
+def _send(parts: Parts, dialog: Dialog, user: ClientUser, now: float, headers: HeaderLines = ()) -> ClientTransaction:
     dialog.advance(DialogInput.BYE)
     request = dialog.request("BYE")
     parts.finish(request, headers=headers)
-    parts.send_in_dialog(dialog, request, user, now)
+    return parts.send_in_dialog(dialog, request, user, now)
 
 
 class _Farewell:
@@ -52,9 +54,19 @@ class _Farewell:
     def __init__(self, parts: Parts, usage: Usage) -> None:
         self._parts = parts
         self._usage = usage
+        self._proof = Proof.of(usage.credentials)
+        self.asked: ClientTransaction | None = None
 
     def responded(self, response: Response, flow: Flow, now: float) -> None:
-        if response.status >= 200:
+        if response.status < 200:
+            return
+        dialog = self._usage.settled
+        again = answer_challenge(
+            self._parts, self.asked, response, proof=self._proof, user=self, now=now, dialog=dialog
+        )
+        if again is not None:
+            self.asked = again
+        else:
             self._end("bye_answered", now)
 
     def failed(self, cause: FailureCause, now: float) -> None:

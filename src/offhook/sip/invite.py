@@ -8,7 +8,9 @@ from functools import partial
 
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
 from offhook.sip import acknowledge, bye
+from offhook.sip.authentication import Proof, answer_challenge
 from offhook.sip.dialog import Dialog, DialogInput, dialog_of_client, dialog_of_server
+from offhook.sip.digest import DigestClient
 from offhook.sip.events import (
     AnswerReceived,
     CancelReceived,
@@ -182,6 +184,7 @@ class Invitation:
     offer: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...]
+    credentials: DigestClient | None = None
 
 
 def invite(parts: Parts, wanted: Invitation, now: float) -> int:
@@ -190,6 +193,7 @@ def invite(parts: Parts, wanted: Invitation, now: float) -> int:
         raise ResourceExhaustedError(f"no room for another call: {len(parts.usages)} usages are open")
     request = _request(parts, wanted)
     usage = parts.add_usage(UsageState.CALLING, request.sip_call_id, request.from_.tag or "")
+    usage.credentials = wanted.credentials
     caller = _Caller(parts, usage, request, wanted.from_.sip_uri().user)
     usage.asked = parts.transactions.request(request, flow=wanted.flow, next_hop=wanted.next_hop, user=caller, now=now)
     return usage.usage_id
@@ -276,6 +280,7 @@ class _Caller:
         self._usage = usage
         self._request = request
         self._contact_user = contact_user
+        self._proof = Proof.of(usage.credentials)
         self._turned_away: dict[str, Outbound] = {}
         """Remote tag of a fork that came too late -> its ACK."""
 
@@ -284,7 +289,7 @@ class _Caller:
             self._provisional(response, now)
         elif response.status < 300:
             self._success(response, flow, now)
-        elif self._usage.can(UsageInput.REFUSAL_CAME):
+        elif self._usage.can(UsageInput.REFUSAL_CAME) and not self._proven(response, now):
             status, reason = response.status, response.reason
             _fail(self._parts, self._usage, now, status=status, reason=reason, response=response, cause="refused")
 
@@ -293,6 +298,17 @@ class _Caller:
         problem = self._usage.asked.problem if self._usage.asked is not None else ""
         status, reason = (408, "Request Timeout") if cause == "timeout" else (None, problem)
         _fail(self._parts, self._usage, now, status=status, reason=reason, response=None, cause=cause)
+
+    def _proven(self, response: Response, now: float) -> bool:
+        """Whether the INVITE went out again with credentials; one that is being cancelled does not."""
+        usage = self._usage
+        if usage.state not in (UsageState.CALLING, UsageState.PROCEEDING):
+            return False
+        again = answer_challenge(self._parts, usage.asked, response, proof=self._proof, user=self, now=now)
+        if again is None:
+            return False
+        usage.asked, self._request = again, again.request
+        return True
 
     def _provisional(self, response: Response, now: float) -> None:
         usage = self._usage

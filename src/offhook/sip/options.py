@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from offhook.sip.authentication import Proof, answer_challenge
+from offhook.sip.digest import DigestClient
 from offhook.sip.events import Flow, Hop, OptionsAnswered
 from offhook.sip.headers import Headers, NameAddr
 from offhook.sip.inspection import ACCEPT, ALLOW, SUPPORTED
 from offhook.sip.message import Request, Response
 from offhook.sip.parts import Parts
 from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
-from offhook.sip.transaction_layer import FailureCause
+from offhook.sip.transaction_layer import ClientTransaction, FailureCause
 from offhook.sip.uri import SipUri
 
 _CAPABILITIES = (ALLOW, ACCEPT, ("Accept-Encoding", "identity"), ("Accept-Language", "en"), SUPPORTED)
@@ -23,7 +25,16 @@ def receive(parts: Parts, request: Request, flow: Flow) -> None:
     parts.respond_statelessly(request, flow, 200, (contact, *_CAPABILITIES))
 
 
-def options(parts: Parts, *, target: SipUri, from_: NameAddr, flow: Flow, next_hop: Hop, now: float) -> int:
+def options(
+    parts: Parts,
+    *,
+    target: SipUri,
+    from_: NameAddr,
+    flow: Flow,
+    next_hop: Hop,
+    credentials: DigestClient | None = None,
+    now: float,
+) -> int:
     """Ask ``target`` what it can do; returns the token that ``OptionsAnswered`` will carry."""
     token = parts.new_options_token()
     uri = as_request_uri(str(target))
@@ -41,19 +52,27 @@ def options(parts: Parts, *, target: SipUri, from_: NameAddr, flow: Flow, next_h
     )
     request = Request(method="OPTIONS", uri=uri, headers=headers)
     parts.finish(request)
-    parts.transactions.request(request, flow=flow, next_hop=next_hop, user=_Asker(parts, token), now=now)
+    asker = _Asker(parts, token, Proof.of(credentials))
+    asker.asked = parts.transactions.request(request, flow=flow, next_hop=next_hop, user=asker, now=now)
     return token
 
 
 class _Asker:
     """Waits for the final response to our OPTIONS."""
 
-    def __init__(self, parts: Parts, token: int) -> None:
+    def __init__(self, parts: Parts, token: int, proof: Proof | None) -> None:
         self._parts = parts
         self._token = token
+        self._proof = proof
+        self.asked: ClientTransaction | None = None
 
     def responded(self, response: Response, flow: Flow, now: float) -> None:
-        if response.status >= 200:
+        if response.status < 200:
+            return
+        again = answer_challenge(self._parts, self.asked, response, proof=self._proof, user=self, now=now)
+        if again is not None:
+            self.asked = again
+        else:
             self._parts.emit(OptionsAnswered(token=self._token, response=response))
 
     def failed(self, cause: FailureCause, now: float) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 
 from offhook.model.errors import LocalProtocolError
 from offhook.sip import acknowledge, bye, invite
+from offhook.sip.authentication import Proof, answer_challenge
 from offhook.sip.dialog import Dialog
 from offhook.sip.events import Flow, Outbound, ReinviteAnswered, ReinviteFailed, ReinviteReceived
 from offhook.sip.inspection import Refusal, inspect
@@ -108,6 +109,7 @@ class _Reinviter:
         self._request = request
         self._headers = headers
         self._may_retry = may_retry
+        self._proof = Proof.of(usage.credentials)
         self._ack: Outbound | None = None
 
     def responded(self, response: Response, flow: Flow, now: float) -> None:
@@ -115,7 +117,7 @@ class _Reinviter:
             return
         if response.status < 300:
             self._success(response, flow)
-        else:
+        elif not self._proven(response, now):
             self._refused(response.status, response.reason, now)
 
     def failed(self, cause: FailureCause, now: float) -> None:
@@ -124,6 +126,19 @@ class _Reinviter:
             self._refused(408, "Request Timeout", now)
         else:
             self._refused(None, "", now)
+
+    def _proven(self, response: Response, now: float) -> bool:
+        """Whether the re-INVITE went out again with credentials."""
+        usage = self._usage
+        if usage.state is not UsageState.CONFIRMED:
+            return False
+        again = answer_challenge(
+            self._parts, usage.asked, response, proof=self._proof, user=self, now=now, dialog=self._dialog
+        )
+        if again is None:
+            return False
+        usage.asked, self._request = again, again.request
+        return True
 
     def _success(self, response: Response, flow: Flow) -> None:
         if self._ack is not None:

@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 from offhook.model.errors import LocalProtocolError
 from offhook.sip.dialog import Dialog
+from offhook.sip.digest import DigestClient
 from offhook.sip.events import Outbound
 from offhook.sip.timers import Timer
 from offhook.sip.transaction_layer import ClientTransaction, ServerTransaction
@@ -130,6 +131,7 @@ class Usage:
 
     ``dialog``: a UAC has none before the 2xx. ``served``: the peer's INVITE or re-INVITE that waits for a final
     response. ``asked``: our INVITE or re-INVITE that does. ``early_tags``: the remote tags of provisional responses.
+    ``credentials``: with which its peer's challenges are answered.
     """
 
     usage_id: int
@@ -146,6 +148,7 @@ class Usage:
     give_up_timer: Timer | None = None
     early_tags: set[str] = field(default_factory=set)
     bye_headers: tuple[tuple[str, str], ...] = ()
+    credentials: DigestClient | None = None
 
     def can(self, given: UsageInput) -> bool:
         return (self.state, given) in USAGE

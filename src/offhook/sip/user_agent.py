@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from offhook.model.errors import SipParseError
 from offhook.sip import acknowledge, bye, invite, options, reinvite, snapshot
+from offhook.sip.digest import DigestClient
 from offhook.sip.events import Flow, Hop, Inbound, Outbound, SipEvent
 from offhook.sip.headers import NameAddr
 from offhook.sip.inspection import NO_SUCH_DIALOG, OUT_OF_ORDER, SDP, inspect
@@ -132,9 +133,12 @@ class UserAgent:
         offer: bytes = b"",
         content_type: str = SDP,
         headers: HeaderLines = (),
+        credentials: DigestClient | None = None,
         now: float,
     ) -> int:
         """Call ``target``; returns the usage. Without ``offer`` the callee makes one.
+
+        ``credentials`` answer the challenges to this INVITE and to what follows in its dialog.
 
         Raises ``ResourceExhaustedError`` where there is no room for one more usage.
         """
@@ -147,6 +151,7 @@ class UserAgent:
             offer=offer,
             content_type=content_type,
             headers=writable(headers),
+            credentials=credentials,
         )
         return invite.invite(self._parts, wanted, now)
 
@@ -196,9 +201,30 @@ class UserAgent:
         """Offer to change the session: ``ReinviteAnswered`` or ``ReinviteFailed`` follows."""
         reinvite.reinvite(self._parts, self._parts.usage(usage_id), now, offer=offer, headers=writable(headers))
 
-    def options(self, *, target: SipUri, from_: NameAddr, flow: Flow, next_hop: Hop, now: float) -> int:
+    def authenticate(self, usage_id: int, credentials: DigestClient) -> None:
+        """Answer challenges to our requests in the dialog of an inbound call: only for a peer that is known."""
+        self._parts.usage(usage_id).credentials = credentials
+
+    def options(
+        self,
+        *,
+        target: SipUri,
+        from_: NameAddr,
+        flow: Flow,
+        next_hop: Hop,
+        credentials: DigestClient | None = None,
+        now: float,
+    ) -> int:
         """Ask ``target`` what it can do; returns the token of the ``OptionsAnswered`` that follows."""
-        return options.options(self._parts, target=target, from_=from_, flow=flow, next_hop=next_hop, now=now)
+        return options.options(
+            self._parts,
+            target=target,
+            from_=from_,
+            flow=flow,
+            next_hop=next_hop,
+            credentials=credentials,
+            now=now,
+        )
 
     def snapshot(self, usage_id: int) -> dict[str, Json]:
         """An answered usage as plain data for JSON. Raises ``LocalProtocolError`` for one that is not answered."""
