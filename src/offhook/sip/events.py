@@ -14,6 +14,7 @@ from offhook.sip.message import Request, Response
 
 Transport = Literal["UDP", "TCP", "TLS"]
 InviteFailureCause = Literal["refused", "timeout", "transport", "cancelled"]
+RegistrationPhase = Literal["registering", "online", "failed", "stopped"]
 UsageEndCause = Literal["bye_answered", "bye_timeout", "ack_missing", "transport"]
 
 
@@ -192,6 +193,37 @@ class UsageEnded:
     cause: UsageEndCause
 
 
+# ── a registration's events ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistrationDue:
+    """Find the ways to the registrar and give them to ``UserAgent.register_by``, or say that there is none."""
+
+    registration_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistrationChanged:
+    """What became of a registration. ``stopped``: it is never mentioned again.
+
+    ``status`` and ``response``: the final response, where one came; ``reason`` is its phrase, or why none came.
+    ``expires_s``: how long it holds; ``retry_s``: when it is tried again. ``flow`` and ``next_hop``: the way taken.
+    ``seen_as``: our address as the registrar sees it, where an address translator is between.
+    """
+
+    registration_id: int
+    phase: RegistrationPhase
+    status: int | None = None
+    reason: str = ""
+    response: Response | None = None
+    expires_s: int | None = None
+    retry_s: float | None = None
+    flow: Flow | None = None
+    next_hop: Hop | None = None
+    seen_as: Address | None = None
+
+
 # ── events outside calls ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -226,6 +258,8 @@ SipEvent = (
     | ReinviteFailed
     | ByeReceived
     | UsageEnded
+    | RegistrationDue
+    | RegistrationChanged
     | OptionsAnswered
     | MessageRejected
 )

@@ -8,16 +8,18 @@ Nothing that arrives raises. This file only says who does what: each procedure l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 
-from offhook.model.errors import SipParseError
+from offhook.model.errors import LocalProtocolError, SipParseError
 from offhook.sip import acknowledge, bye, invite, options, reinvite, snapshot
 from offhook.sip.digest import DigestClient
-from offhook.sip.events import Flow, Hop, Inbound, Outbound, SipEvent
+from offhook.sip.events import Flow, Hop, Inbound, Outbound, RegistrationChanged, SipEvent
 from offhook.sip.headers import NameAddr
 from offhook.sip.inspection import NO_SUCH_DIALOG, OUT_OF_ORDER, SDP, inspect
 from offhook.sip.message import Request, Response, SipMessage
 from offhook.sip.parser import MalformedRequest, is_keep_alive, parse_message
 from offhook.sip.parts import HeaderLines, Parts, UserAgentLimits, writable
+from offhook.sip.registration import Account, Registration, Ways
 from offhook.sip.routing import note_source
 from offhook.sip.snapshot import Json
 from offhook.sip.uri import SipUri
@@ -39,6 +41,8 @@ class UserAgent:
         self, *, product: str, new_token: Callable[[], str], limits: UserAgentLimits = _DEFAULT_LIMITS
     ) -> None:
         self._parts = Parts(product=product, new_token=new_token, limits=limits)
+        self._registrations: dict[int, Registration] = {}
+        self._registration_ids = count(1)
 
     # ── the shell's side ─────────────────────────────────────────────────────────────────────────────────
 
@@ -88,7 +92,10 @@ class UserAgent:
 
     def next_event(self) -> SipEvent | None:
         """The oldest event not yet taken."""
-        return self._parts.events.popleft() if self._parts.events else None
+        event = self._parts.events.popleft() if self._parts.events else None
+        if isinstance(event, RegistrationChanged) and event.phase == "stopped":
+            self._registrations.pop(event.registration_id, None)
+        return event
 
     def transport_failed(self, token: int, problem: str, now: float) -> None:
         """An ``Outbound`` with that token could not be sent, or its host not be found."""
@@ -98,6 +105,8 @@ class UserAgent:
         """A TCP or TLS connection is gone; what waits for a first answer on it fails at once."""
         self._parts.live_connections.discard(connection)
         self._parts.transactions.connection_lost(connection, now)
+        for registration in tuple(self._registrations.values()):
+            registration.connection_lost(connection, now)
 
     def counts(self) -> Mapping[str, int]:
         """What is held now; all zero once every call is over and the last timer has run out."""
@@ -225,6 +234,39 @@ class UserAgent:
             credentials=credentials,
             now=now,
         )
+
+    def register(self, account: Account) -> int:
+        """Keep a binding for ``account`` from now on: ``RegistrationDue`` follows, then ``RegistrationChanged``.
+
+        Returns the registration_id.
+        """
+        registration_id = next(self._registration_ids)
+        registration = self._registrations[registration_id] = Registration(self._parts, registration_id, account)
+        registration.seek()
+        return registration_id
+
+    def register_by(self, registration_id: int, ways: Ways, now: float) -> None:
+        """The ways to the registrar, best first: the answer to ``RegistrationDue``."""
+        self._registration(registration_id).take_ways(ways, now)
+
+    def no_way_to_register(self, registration_id: int, problem: str, now: float) -> None:
+        """The other answer: the registrar's name is not found, or nothing leads there."""
+        self._registration(registration_id).no_way(problem, now)
+
+    def refresh_registration(self, registration_id: int, now: float) -> None:
+        """Register again now, or try again now, where nothing is under way."""
+        self._registration(registration_id).refresh(now)
+
+    def unregister(self, registration_id: int, now: float) -> None:
+        """Take the binding back and end; ``RegistrationChanged`` stopped follows."""
+        registration = self._registration(registration_id)
+        registration.leave(now)
+
+    def _registration(self, registration_id: int) -> Registration:
+        registration = self._registrations.get(registration_id)
+        if registration is None:
+            raise LocalProtocolError(f"there is no registration {registration_id}")
+        return registration
 
     def snapshot(self, usage_id: int) -> dict[str, Json]:
         """An answered usage as plain data for JSON. Raises ``LocalProtocolError`` for one that is not answered."""

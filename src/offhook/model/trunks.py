@@ -1,0 +1,83 @@
+"""Trunks: the ways to and from other telephone systems; their states; and what is said about each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+TrunkPhase = Literal["registering", "online", "failed", "stopped"]
+"""``registering``: no answer yet. ``failed``: refused or unreachable; tried again after a while."""
+
+TransportName = Literal["udp", "tcp", "tls"]
+
+REGISTRATION_S = 300
+"""Short enough that a PBX which restarted is found again soon; most PBXs take anything from 60 s to an hour."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegisterTrunk:
+    """We are an extension: we register at ``server`` and take what it sends us.
+
+    ``port`` 0: found by DNS, else the transport's own. ``transport`` "": found by DNS, else UDP. ``domain`` is the
+    right side of our address, ``server`` where empty. ``auth_id`` is the name in the digest, ``username`` where
+    empty. ``outbound_proxy`` is a host, ``host:port`` or SIP URI that everything is sent through.
+    """
+
+    trunk_id: str
+    server: str
+    username: str
+    password: str = field(default="", repr=False)
+    port: int = 0
+    transport: TransportName | Literal[""] = ""
+    domain: str = ""
+    auth_id: str = ""
+    outbound_proxy: str = ""
+    expires_s: int = REGISTRATION_S
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatewayTrunk:
+    """Peers known by address: who calls from ``peers`` (CIDRs) is let in, who we call is reached by ``targets``.
+
+    ``targets`` are SIP URIs tried in order. ``username`` and ``password`` answer their challenges; with
+    ``require_digest`` the peers must give the same.
+    """
+
+    trunk_id: str
+    peers: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    username: str = ""
+    auth_id: str = ""
+    password: str = field(default="", repr=False)
+    require_digest: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenTrunk:
+    """Anyone may dial the numbers served, ``calls_per_s`` times a second from one source."""
+
+    trunk_id: str
+    calls_per_s: float = 10.0
+
+
+Trunk = RegisterTrunk | GatewayTrunk | OpenTrunk
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrunkChanged:
+    """The state of a registration, told when any of it changes; times are Unix seconds.
+
+    ``sip_code`` None: nobody answered, or all is well. ``fix`` says what to change where ``phase`` is failed.
+    ``server`` is the address that answered last, as ``host:port/TRANSPORT``.
+    """
+
+    trunk_id: str
+    phase: TrunkPhase
+    at: float
+    sip_code: int | None = None
+    reason: str = ""
+    fix: str = ""
+    refreshed_at: float | None = None
+    expires_at: float | None = None
+    retry_at: float | None = None
+    server: str = ""
