@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, numbers_of
+from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, numbers_of, trunks_of
 from offhook.model.errors import ConfigError
+from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk
 
 
 def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None, **flags: object) -> Settings:
@@ -69,13 +70,44 @@ def test_agents_become_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "key", "says"),
     [
-        ('{"sip": {"prot": 1}}', "sip.prot", "use one of: host, port, transports"),
+        ('{"sip": {"prot": 1}}', "sip.prot", "use one of: advertised_address, host,"),
         ('{"foo": 1}', "foo", "use one of: agents"),
         ('{"agents": [{"id": "a", "x": 1}]}', "agents[0].x", "use one of: greeting"),
         ('{"sip": {"port": "5060"}}', "sip.port", "expected `int`"),
         ('{"sip": {"port": 70000}}', "sip.port", "<= 65535"),
         ('{"sip": {"transports": []}}', "sip.transports", "Name at least one"),
-        ('{"sip": {"transports": ["tls"]}}', "sip.transports[0]", "'tls'"),
+        ('{"sip": {"transports": ["sctp"]}}', "sip.transports[0]", "'sctp'"),
+        ('{"sip": {"transports": ["tls"]}}', "tls.certificate", "PEM files"),
+        ('{"sip": {"advertised_address": "sip.example.com"}}', "sip.advertised_address", "not an IP address"),
+        ('{"sip": {"local_networks": ["10.0.0.1/8"]}}', "sip.local_networks[0]", "host bits set"),
+        ('{"sip": {"nameservers": ["dns.example"]}}', "sip.nameservers[0]", "not an IP address"),
+        ('{"trunks": [{"id": "a", "server": "x"}]}', "trunks[0]", "register, gateway, open"),
+        ('{"trunks": [{"id": "a", "kind": "pbx"}]}', "trunks[0].kind", "register, gateway, open"),
+        ('{"trunks": [{"id": "a", "kind": "register", "server": "x"}]}', "trunks[0]", "`username`"),
+        (
+            '{"trunks": [{"id": "a", "kind": "register", "server": "x:5060", "username": "1"}]}',
+            "trunks[0].server",
+            "more than a host",
+        ),
+        (
+            '{"trunks": [{"id": "a", "kind": "register", "server": "x", "username": "1", "passwort": "p"}]}',
+            "trunks[0].passwort",
+            "password, port",
+        ),
+        (
+            '{"trunks": [{"id": "a", "kind": "register", "server": "x", "username": "1", "expires_s": 5}]}',
+            "trunks[0].expires_s",
+            ">= 30",
+        ),
+        ('{"trunks": [{"id": "a", "kind": "gateway"}]}', "trunks[0]", "Name peers"),
+        ('{"trunks": [{"id": "a", "kind": "gateway", "peers": ["x"]}]}', "trunks[0].peers[0]", "no network"),
+        ('{"trunks": [{"id": "a", "kind": "gateway", "targets": ["x"]}]}', "trunks[0].targets[0]", "sip:host"),
+        (
+            '{"trunks": [{"id": "a", "kind": "gateway", "require_digest": true}]}',
+            "trunks[0].password",
+            "username and password",
+        ),
+        ('{"trunks": [{"id": "a", "kind": "open"}, {"id": "a", "kind": "open"}]}', "trunks[1].id", "twice"),
         ('{"numbers": [{"user": "1", "agent": "b"}]}', "numbers[0].agent", "Use one of: demo"),
         ('{"agents": [{"id": "a"}, {"id": "a"}]}', "agents[1].id", "used twice"),
         ('{"numbers": [{"user": "1", "agent": "demo"}, {"user": "1", "agent": "demo"}]}', "numbers[1].user", "twice"),
@@ -88,6 +120,26 @@ def test_an_error_names_the_key_and_the_fix(tmp_path: Path, text: str, key: str,
     error = error_of(tmp_path, text)
     assert error.key == key
     assert says in str(error)
+
+
+def test_trunks_become_records_that_hide_their_passwords(tmp_path: Path) -> None:
+    text = """{"trunks": [
+        {"id": "pbx", "kind": "register", "server": "pbx.example", "username": "200", "password": "hush"},
+        {"id": "carrier", "kind": "gateway", "peers": ["192.0.2.0/24"], "targets": ["sip:a.example"]},
+        {"id": "web", "kind": "open", "calls_per_s": 2},
+    ]}"""
+    trunks = trunks_of(load(tmp_path, text))
+    assert trunks == (
+        RegisterTrunk(trunk_id="pbx", server="pbx.example", username="200", password="hush"),
+        GatewayTrunk(trunk_id="carrier", peers=("192.0.2.0/24",), targets=("sip:a.example",)),
+        OpenTrunk(trunk_id="web", calls_per_s=2),
+    )
+    assert "hush" not in repr(trunks)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:5353"])
+def test_a_nameserver_may_name_its_port(tmp_path: Path, server: str) -> None:
+    assert load(tmp_path, f'{{"sip": {{"nameservers": ["{server}"]}}}}').sip.nameservers == (server,)
 
 
 @pytest.mark.parametrize("text", ["{ sip ", "", "[1]", '"text"', "[" * 100_000])

@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import json5
 import msgspec
 
-from offhook.model.errors import ConfigError
+from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import Agent, Number
+from offhook.model.trunks import REGISTRATION_S, GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
+from offhook.sip.uri import SipUri
 
 CONFIG_FILE_VARIABLE = "CONFIG_FILE"
 DEFAULT_CONFIG_FILE = "config.json"
@@ -34,11 +37,30 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class SipSettings(_Section, frozen=True):
-    """Where SIP is listened for. An empty ``host`` is every address of the machine, IPv4 and IPv6."""
+    """Where SIP is listened for, and how others find us. An empty ``host`` is every address, IPv4 and IPv6.
+
+    ``advertised_address``: our address as the outside sees it, behind 1:1 NAT or in Docker; or ``stun_server``
+    (``host`` or ``host:port``) tells it. Peers in ``local_networks`` (CIDRs) are told the machine's own address.
+    ``nameservers``: IP addresses, with a port where it is not 53; empty: the machine's.
+    """
 
     host: str = ""
     port: Port = 5060
-    transports: tuple[Literal["udp", "tcp"], ...] = ("udp", "tcp")
+    tls_port: Port = 5061
+    transports: tuple[Literal["udp", "tcp", "tls"], ...] = ("udp", "tcp")
+    advertised_address: str = ""
+    stun_server: str = ""
+    local_networks: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()
+
+
+class TlsFiles(_Section, frozen=True):
+    """PEM files. ``ca_file``: authorities to trust beside the system's. Read again on SIGHUP."""
+
+    certificate: str = ""
+    private_key: str = ""
+    ca_file: str = ""
+    client_certificate: Literal["none", "optional", "required"] = "none"
 
 
 class RtpSettings(_Section, frozen=True):
@@ -78,14 +100,62 @@ class NumberSettings(_Section, frozen=True):
     agent: str
 
 
+class _TrunkSettings(_Section, frozen=True, tag_field="kind"):
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class RegisterSettings(_TrunkSettings, frozen=True, tag="register"):
+    """We are an extension of ``server``; see ``RegisterTrunk``."""
+
+    server: Annotated[str, msgspec.Meta(min_length=1)]
+    username: Annotated[str, msgspec.Meta(min_length=1)]
+    password: str = ""
+    port: Port = 0
+    transport: Literal["", "udp", "tcp", "tls"] = ""
+    domain: str = ""
+    auth_id: str = ""
+    outbound_proxy: str = ""
+    expires_s: Annotated[int, msgspec.Meta(ge=30, le=86400)] = REGISTRATION_S
+
+
+class GatewaySettings(_TrunkSettings, frozen=True, tag="gateway"):
+    """Peers known by address; see ``GatewayTrunk``."""
+
+    peers: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    username: str = ""
+    auth_id: str = ""
+    password: str = ""
+    require_digest: bool = False
+
+
+class OpenSettings(_TrunkSettings, frozen=True, tag="open"):
+    """Anyone may dial the numbers served; see ``OpenTrunk``."""
+
+    calls_per_s: Annotated[float, msgspec.Meta(gt=0, le=10000)] = 10.0
+
+
+TrunkSettings = RegisterSettings | GatewaySettings | OpenSettings
+TRUNK_KINDS: Mapping[str, type[msgspec.Struct]] = {
+    "register": RegisterSettings,
+    "gateway": GatewaySettings,
+    "open": OpenSettings,
+}
+
+
 class Settings(_Section, frozen=True):
-    """Everything the operator decides. Without ``agents`` and ``numbers`` every number reaches the demo agent."""
+    """Everything the operator decides. Without ``agents`` and ``numbers`` every number reaches the demo agent.
+
+    Without ``trunks`` anyone who reaches us may call; with them, only those they let in.
+    """
 
     sip: SipSettings = SipSettings()
+    tls: TlsFiles = TlsFiles()
     rtp: RtpSettings = RtpSettings()
     log: LogSettings = LogSettings()
     agents: tuple[AgentSettings, ...] = ()
     numbers: tuple[NumberSettings, ...] = ()
+    trunks: tuple[TrunkSettings, ...] = ()
     data_dir: str = "offhook-data"
     max_calls: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 1000
 
@@ -123,6 +193,19 @@ def numbers_of(settings: Settings) -> tuple[Number, ...]:
         first = settings.agents[0].id if settings.agents else DEMO_AGENT_ID
         return (Number(user="*", agent_id=first),)
     return tuple(Number(user=number.user, agent_id=number.agent) for number in settings.numbers)
+
+
+def trunks_of(settings: Settings) -> tuple[Trunk, ...]:
+    """The configured trunks as records."""
+    return tuple(_trunk_record(trunk) for trunk in settings.trunks)
+
+
+def _trunk_record(trunk: TrunkSettings) -> Trunk:
+    values = msgspec.structs.asdict(trunk)
+    values["trunk_id"] = values.pop("id")
+    kinds = {RegisterSettings: RegisterTrunk, GatewaySettings: GatewayTrunk, OpenSettings: OpenTrunk}
+    record: Trunk = kinds[type(trunk)](**values)
+    return record
 
 
 def _agent_record(agent: AgentSettings) -> Agent:
@@ -169,7 +252,7 @@ def _scalar_keys(section: type[msgspec.Struct], prefix: tuple[str, ...] = ()) ->
         path = (*prefix, field.name)
         if isinstance(field.type, type) and issubclass(field.type, _Section):
             keys += _scalar_keys(field.type, path)
-        elif field.name not in {"agents", "numbers"}:
+        elif field.name not in {"agents", "numbers", "trunks"}:
             keys.append((path, field.type))
     return keys
 
@@ -208,6 +291,8 @@ def _convert(document: dict[str, Any]) -> Settings:
         if unknown:
             path = unknown.group(1) if key == "config.json" else f"{key}.{unknown.group(1)}"
             raise ConfigError(path, "is no key offhook knows", _known_keys(key)) from None
+        if key.endswith(".kind") or "`kind`" in message:
+            raise ConfigError(key, _problem(message), f"Set kind to one of: {', '.join(TRUNK_KINDS)}") from None
         raise ConfigError(key, _problem(message), "Correct the value in config.json") from None
 
 
@@ -219,14 +304,20 @@ def _problem(message: str) -> str:
 def _known_keys(section: str) -> str:
     kinds: dict[str, type[msgspec.Struct]] = {
         "sip": SipSettings,
+        "tls": TlsFiles,
         "rtp": RtpSettings,
         "log": LogSettings,
         "agents": AgentSettings,
         "numbers": NumberSettings,
     }
-    kind = kinds.get(re.sub(r"\[.*", "", section), Settings)
-    names = ", ".join(sorted(field.name for field in msgspec.structs.fields(kind)))
-    return f"Remove it, or use one of: {names}"
+    top = re.sub(r"\[.*", "", section)
+    if top == "trunks":
+        return "Remove it. " + "; ".join(f"{kind}: {_names(section)}" for kind, section in TRUNK_KINDS.items())
+    return f"Remove it, or use one of: {_names(kinds.get(top, Settings))}"
+
+
+def _names(section: type[msgspec.Struct]) -> str:
+    return ", ".join(sorted(field.name for field in msgspec.structs.fields(section)))
 
 
 def _check(settings: Settings) -> None:
@@ -243,6 +334,7 @@ def _check(settings: Settings) -> None:
         if number.user in users[:index]:
             raise ConfigError(f"numbers[{index}].user", f"{number.user!r} is used twice", "Keep one of them")
     _check_addresses(settings)
+    _check_trunks(settings.trunks)
 
 
 def _check_addresses(settings: Settings) -> None:
@@ -250,7 +342,75 @@ def _check_addresses(settings: Settings) -> None:
     if rtp.port_max <= rtp.port_min + rtp.port_min % 2:
         fix = "Widen the range: a call takes an even port and the odd one above"
         raise ConfigError("rtp.port_max", "leaves no pair of ports above rtp.port_min", fix)
+    if "tls" in transports and not (settings.tls.certificate and settings.tls.private_key):
+        raise ConfigError("tls.certificate", "is needed for transport tls", "Name the PEM files of certificate and key")
+    _check_networks("sip.local_networks", settings.sip.local_networks)
+    if settings.sip.advertised_address:
+        _check_address("sip.advertised_address", settings.sip.advertised_address)
+    for index, server in enumerate(settings.sip.nameservers):
+        _check_address(
+            f"sip.nameservers[{index}]", server.partition("]")[0].lstrip("[") if "[" in server else _host(server)
+        )
     if not transports:
         raise ConfigError("sip.transports", "is empty", 'Name at least one: ["udp", "tcp"]')
     if len(set(transports)) < len(transports):
         raise ConfigError("sip.transports", "names one transport twice", "Name each once")
+
+
+def _host(address: str) -> str:
+    """Without the port, where there is one: an IPv6 address without brackets has none."""
+    return address.partition(":")[0] if address.count(":") == 1 else address
+
+
+def _check_address(key: str, text: str) -> None:
+    try:
+        ip_address(text)
+    except ValueError:
+        raise ConfigError(key, f"{text!r} is not an IP address", "Write it as 192.0.2.1 or 2001:db8::1") from None
+
+
+def _check_networks(key: str, networks: tuple[str, ...]) -> None:
+    for index, text in enumerate(networks):
+        try:
+            ip_network(text)
+        except ValueError as error:
+            fix = "Write an address or a network: 192.0.2.1, 192.0.2.0/24, 2001:db8::/32"
+            raise ConfigError(f"{key}[{index}]", f"{text!r} is no network ({error})", fix) from None
+
+
+def _check_trunks(trunks: tuple[TrunkSettings, ...]) -> None:
+    ids = [trunk.id for trunk in trunks]
+    for index, trunk in enumerate(trunks):
+        if trunk.id in ids[:index]:
+            raise ConfigError(f"trunks[{index}].id", f"{trunk.id!r} is used twice", "Give each trunk its own id")
+        if isinstance(trunk, GatewaySettings):
+            _check_gateway(f"trunks[{index}]", trunk)
+        elif isinstance(trunk, RegisterSettings):
+            _check_register(f"trunks[{index}]", trunk)
+
+
+def _check_register(key: str, trunk: RegisterSettings) -> None:
+    for name, value in (("server", trunk.server), ("domain", trunk.domain)):
+        bare = f"[{value}]" if value.count(":") > 1 and not value.startswith("[") else value
+        try:
+            uri = SipUri.parse(f"sip:{bare or 'none'}")
+        except SipParseError:
+            raise ConfigError(f"{key}.{name}", f"{value!r} is no host", "Give a name or an IP address alone") from None
+        if uri.user is not None or uri.params or uri.port is not None:
+            raise ConfigError(
+                f"{key}.{name}", f"{value!r} is more than a host", "Put its parts into username, port, transport"
+            )
+
+
+def _check_gateway(key: str, trunk: GatewaySettings) -> None:
+    _check_networks(f"{key}.peers", trunk.peers)
+    for index, target in enumerate(trunk.targets):
+        try:
+            SipUri.parse(target)
+        except SipParseError as error:
+            fix = "Write it as sip:host, sip:host:port or sip:host;transport=tcp"
+            raise ConfigError(f"{key}.targets[{index}]", error.problem, fix) from None
+    if not trunk.peers and not trunk.targets and not trunk.require_digest:
+        raise ConfigError(key, "neither lets anyone in nor leads anywhere", "Name peers, targets, or both")
+    if trunk.require_digest and not (trunk.username and trunk.password):
+        raise ConfigError(f"{key}.password", "is needed with require_digest", "Give username and password")
