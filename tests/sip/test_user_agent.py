@@ -303,7 +303,11 @@ def test_a_malformed_request_is_answered_and_reported() -> None:
     (answer,) = [message for message in peer.received if isinstance(message, Response)]
     assert answer.status == 400
     assert bob.one(MessageRejected) == MessageRejected(
-        source=peer.address, status=400, rule="CSeq", evidence="method is OPTIONS, not INVITE"
+        source=peer.address,
+        status=400,
+        rule="malformed CSeq",
+        evidence="method is OPTIONS, not INVITE",
+        fix="correct CSeq as RFC 3261 §25.1 has it",
     )
     nothing_left(bob)
 

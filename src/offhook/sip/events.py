@@ -76,11 +76,15 @@ class Outbound:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InviteReceived:
-    """A new call. 100 is already sent; the offer, if any, is ``request.body``."""
+    """A new call. 100 is already sent; the offer, if any, is ``request.body``.
+
+    ``trunk_id``: by which trunk it came; "" where none are configured.
+    """
 
     usage_id: int
     request: Request
     flow: Flow
+    trunk_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,12 +241,13 @@ class OptionsAnswered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageRejected:
-    """A message refused with ``status``, or discarded (None): by which rule, and what in it shows that."""
+    """A message refused with ``status``, or discarded (None): by which rule, what in it shows that, what to change."""
 
     source: Address
     status: int | None
     rule: str
     evidence: str
+    fix: str
 
 
 SipEvent = (

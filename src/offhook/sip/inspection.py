@@ -24,11 +24,12 @@ _EVIDENCE_CHARS = 80
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """A failure to answer with: by which rule, and what in the request shows it."""
+    """A failure to answer with: by which rule, what in the request shows it, and what its sender should change."""
 
     status: int
     rule: str
     evidence: str
+    fix: str
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -45,13 +46,22 @@ def _method(request: Request) -> Refusal | None:
     """§8.2.1: "the UAS MUST generate a 405 (Method Not Allowed) response" with an Allow header."""
     if request.method in METHODS:
         return None
-    return Refusal(status=405, rule="method not allowed", evidence=request.method[:_EVIDENCE_CHARS], headers=(ALLOW,))
+    fix = f"send one of: {', '.join(METHODS)}"
+    if request.method == "REGISTER":
+        fix = "offhook is no registrar: let it register at the PBX (a trunk of kind register), or call it directly"
+    evidence = f"method {request.method[:_EVIDENCE_CHARS]}"
+    return Refusal(status=405, rule="method not allowed", evidence=evidence, fix=fix, headers=(ALLOW,))
 
 
 def _scheme(request: Request) -> Refusal | None:
     """§8.2.2.1: 416 for a scheme we do not understand. sips needs TLS on every hop, which we do not have."""
     if scheme_of(request.uri) != "sip":
-        return Refusal(status=416, rule="Request-URI scheme", evidence=request.uri[:_EVIDENCE_CHARS])
+        return Refusal(
+            status=416,
+            rule="Request-URI scheme",
+            evidence=f"Request-URI: {request.uri[:_EVIDENCE_CHARS]}",
+            fix="dial a sip: URI; tel: and others are for the proxy to translate",
+        )
     return None
 
 
@@ -62,7 +72,11 @@ def _extensions(request: Request) -> Refusal | None:
         return None
     listed = ", ".join(unknown)
     return Refusal(
-        status=420, rule="Require", evidence=listed[:_EVIDENCE_CHARS], headers=(("Unsupported", listed), SUPPORTED)
+        status=420,
+        rule="Require",
+        evidence=f"Require: {listed[:_EVIDENCE_CHARS]}",
+        fix=f"switch the extension {listed[:_EVIDENCE_CHARS]} off, or let it be optional (Supported, not Require)",
+        headers=(("Unsupported", listed), SUPPORTED),
     )
 
 
@@ -73,11 +87,23 @@ def _content(request: Request) -> Refusal | None:
     encodings = [value for value in request.headers.values("Content-Encoding") if value.lower() != "identity"]
     if encodings:
         identity = ("Accept-Encoding", "identity")
-        return Refusal(status=415, rule="Content-Encoding", evidence=encodings[0], headers=(identity, ACCEPT))
+        return Refusal(
+            status=415,
+            rule="Content-Encoding",
+            evidence=f"Content-Encoding: {encodings[0][:_EVIDENCE_CHARS]}",
+            fix="send the body as it is, without Content-Encoding",
+            headers=(identity, ACCEPT),
+        )
     content_type = request.headers.get("Content-Type") or ""
     if _media_range(content_type) == SDP:
         return None
-    return Refusal(status=415, rule="Content-Type", evidence=content_type[:_EVIDENCE_CHARS], headers=(ACCEPT,))
+    return Refusal(
+        status=415,
+        rule="Content-Type",
+        evidence=f"Content-Type: {content_type[:_EVIDENCE_CHARS]}",
+        fix=f"send {SDP} alone as the body of an INVITE",
+        headers=(ACCEPT,),
+    )
 
 
 def _acceptable(request: Request) -> Refusal | None:
@@ -87,7 +113,13 @@ def _acceptable(request: Request) -> Refusal | None:
     if _SDP_RANGES.intersection(map(_media_range, request.headers.values("Accept"))):
         return None
     accept = ", ".join(request.headers.get_all("Accept"))
-    return Refusal(status=406, rule="Accept", evidence=accept[:_EVIDENCE_CHARS], headers=(ACCEPT,))
+    return Refusal(
+        status=406,
+        rule="Accept",
+        evidence=f"Accept: {accept[:_EVIDENCE_CHARS]}",
+        fix=f"let Accept name {SDP}, or leave it out",
+        headers=(ACCEPT,),
+    )
 
 
 def _media_range(value: str) -> str:
@@ -100,11 +132,36 @@ _RULES: tuple[Callable[[Request], Refusal | None], ...] = (_method, _scheme, _ex
 
 def too_many(retry_after_s: int) -> Refusal:
     """§21.5.4: we have no room; come back, or go elsewhere."""
-    return Refusal(status=503, rule="no room", evidence="", headers=(("Retry-After", str(retry_after_s)),))
+    return Refusal(
+        status=503,
+        rule="no room",
+        evidence="",
+        fix="raise max_calls, add a node, or send fewer calls; while the server stops, wait until it is back",
+        headers=(("Retry-After", str(retry_after_s)),),
+    )
 
 
-NO_SUCH_DIALOG = Refusal(status=481, rule="no such dialog", evidence="")
-OUT_OF_ORDER = Refusal(status=500, rule="CSeq out of order", evidence="")
+NO_SUCH_DIALOG = Refusal(
+    status=481,
+    rule="no such dialog",
+    evidence="",
+    fix="the call is over here, or the tags or the Call-ID are not those of our answer: copy To and From as they came",
+)
+OUT_OF_ORDER = Refusal(
+    status=500, rule="CSeq out of order", evidence="", fix="raise the CSeq number with each request of a dialog"
+)
 """§12.2.2."""
-MERGED = Refusal(status=482, rule="merged request", evidence="")
+MERGED = Refusal(
+    status=482,
+    rule="merged request",
+    evidence="",
+    fix="the same INVITE came by two paths: let the proxy fork to one of our addresses only",
+)
 """§8.2.2.2."""
+LOOPED = Refusal(
+    status=482,
+    rule="loop",
+    evidence="",
+    fix="the called number leads back to offhook: change the route of this number at the PBX or proxy",
+)
+"""§16.3, item 4: our own call came back to us through somebody else."""

@@ -24,7 +24,7 @@ from offhook.sip.events import (
     ReinviteCancelled,
 )
 from offhook.sip.headers import Headers, NameAddr
-from offhook.sip.inspection import ALLOW, MERGED, NO_SUCH_DIALOG, SUPPORTED, inspect, too_many
+from offhook.sip.inspection import ALLOW, LOOPED, MERGED, SUPPORTED, Refusal, inspect, too_many
 from offhook.sip.message import Request, Response, serialize
 from offhook.sip.parts import HeaderLines, Parts, Unattended
 from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
@@ -42,14 +42,12 @@ _DELTA_SECONDS = re.compile("[0-9]{1,9}")
 # ── the UAS ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def receive(parts: Parts, request: Request, flow: Flow, now: float) -> None:
-    """A new INVITE outside any dialog (§13.3.1)."""
+def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: str = "") -> None:
+    """A new INVITE outside any dialog (§13.3.1), let in by ``trunk_id``."""
     if parts.full or not parts.takes_calls:
-        refusal = too_many(parts.limits.retry_after_s)
-        parts.respond_statelessly(request, flow, refusal.status, refusal.headers)
-        parts.reject(flow.remote, refusal.status, refusal.rule, request.uri)
+        parts.refuse_statelessly(request, flow, too_many(parts.limits.retry_after_s))
         return
-    refusal_or_none = MERGED if parts.transactions.is_merged(request) else inspect(request)
+    refusal_or_none = _circular(parts, request) or inspect(request)
     if refusal_or_none is not None:
         parts.refuse(request, flow, refusal_or_none, now)
         return
@@ -57,12 +55,21 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float) -> None:
     usage = parts.add_usage(
         UsageState.INVITED, request.sip_call_id, local_tag, dialog_of_server(request, flow, local_tag)
     )
+    usage.trunk_id = trunk_id
     usage.served = parts.transactions.serve(request, flow, local_tag, now)
     parts.respond(usage.served, 100, now)
     expires = request.headers.get("Expires") or ""
     if _DELTA_SECONDS.fullmatch(expires):
         usage.give_up_timer = parts.timers.start(now + int(expires), partial(_expire, parts, usage))
-    parts.emit(InviteReceived(usage_id=usage.usage_id, request=request, flow=flow))
+    parts.emit(InviteReceived(usage_id=usage.usage_id, request=request, flow=flow, trunk_id=trunk_id))
+
+
+def _circular(parts: Parts, request: Request) -> Refusal | None:
+    """A request that is here already: by another path (§8.2.2.2), or because it is our own, sent on to us (§16.3)."""
+    if parts.transactions.is_merged(request):
+        return MERGED
+    below = request.headers.values("Via")[1:]
+    return LOOPED if any(parts.transactions.asked_by(via) for via in below) else None
 
 
 def _expire(parts: Parts, usage: Usage, now: float) -> None:
@@ -151,12 +158,8 @@ def forming(usage: Usage, request: Request) -> list[tuple[str, str]]:
     return [*recorded, ("Contact", usage.settled.contact), ALLOW, SUPPORTED]
 
 
-def receive_cancel(parts: Parts, cancel: Request, flow: Flow, now: float) -> None:
-    """§9.2: 200 wherever the CANCEL matches a transaction; it has effect only on an INVITE without final response."""
-    transaction = parts.transactions.cancelled_by(cancel)
-    if transaction is None:
-        parts.refuse(cancel, flow, NO_SUCH_DIALOG, now)
-        return
+def receive_cancel(parts: Parts, cancel: Request, transaction: ServerTransaction, flow: Flow, now: float) -> None:
+    """§9.2: 200 to a CANCEL that matches a transaction; it has effect only on an INVITE without final response."""
     parts.respond_statelessly(cancel, flow, 200, to_tag=transaction.to_tag)
     usage = parts.usage_of(cancel.sip_call_id, transaction.to_tag)
     if usage is None or usage.served is not transaction or transaction.state is not State.PROCEEDING:

@@ -149,9 +149,9 @@ class Parts:
         else:
             self.events.append(event)
 
-    def reject(self, source: Address, status: int | None, rule: str, evidence: str) -> None:
+    def reject(self, source: Address, status: int | None, *, rule: str, evidence: str, fix: str) -> None:
         """Report a refusal or a discard; what was sent, if anything, is the caller's doing."""
-        self.emit(MessageRejected(source=source, status=status, rule=rule, evidence=evidence))
+        self.emit(MessageRejected(source=source, status=status, rule=rule, evidence=evidence, fix=fix))
 
     def new_options_token(self) -> int:
         return next(self._option_tokens)
@@ -230,8 +230,16 @@ class Parts:
             self.respond(self.serve(request, flow, now), refusal.status, now, headers=refusal.headers)
         else:
             self.respond_statelessly(request, flow, refusal.status, refusal.headers)
-        evidence = refusal.evidence or f"{request.method} {request.sip_call_id}"
-        self.reject(flow.remote, refusal.status, refusal.rule, evidence)
+        self.explain(request, flow, refusal)
+
+    def refuse_statelessly(self, request: Request, flow: Flow, refusal: Refusal) -> None:
+        """The same without a transaction: each copy of the request gets a copy of the answer, and none is repeated."""
+        self.respond_statelessly(request, flow, refusal.status, refusal.headers)
+        self.explain(request, flow, refusal)
+
+    def explain(self, request: Request, flow: Flow, refusal: Refusal) -> None:
+        evidence = refusal.evidence or f"{request.method} {request.uri}, Call-ID {request.sip_call_id}"
+        self.reject(flow.remote, refusal.status, rule=refusal.rule, evidence=evidence, fix=refusal.fix)
 
     def respond_statelessly(
         self,

@@ -22,8 +22,15 @@ OTHER_DELAY_S = (0.0, 2.0)
 OVERLAP_RETRY_AFTER_S = 10
 """§14.2: Retry-After of a second INVITE before the first is answered: "between 0 and 10 seconds"."""
 
-_GLARE = Refusal(status=491, rule="re-INVITE while ours is pending", evidence="")
-_ENDED = Refusal(status=481, rule="re-INVITE without a session", evidence="")
+_GLARE = Refusal(
+    status=491,
+    rule="re-INVITE while ours is pending",
+    evidence="",
+    fix="nothing: try again after a random while (RFC 3261 §14.1)",
+)
+_ENDED = Refusal(
+    status=481, rule="re-INVITE without a session", evidence="", fix="the call is not up, or over: begin a new one"
+)
 
 # ── the UAS ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -49,7 +56,13 @@ def _hindrance(parts: Parts, usage: Usage) -> Refusal | None:
         # with a randomly chosen value of between 0 and 10 seconds"
         after_s = round(parts.new_fraction() * OVERLAP_RETRY_AFTER_S)
         retry_after = ("Retry-After", str(after_s))
-        return Refusal(status=500, rule="INVITE before the first is answered", evidence="", headers=(retry_after,))
+        return Refusal(
+            status=500,
+            rule="INVITE before the first is answered",
+            evidence="",
+            fix="wait for the final response before the next INVITE of a dialog",
+            headers=(retry_after,),
+        )
     if usage.state not in (UsageState.ANSWERED, UsageState.CONFIRMED, UsageState.OFFERED):
         return _ENDED
     # §14.2: 491 while an INVITE of ours is in progress; it is, too, while the peer owes us the answer to our offer.

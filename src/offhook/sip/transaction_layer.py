@@ -8,9 +8,9 @@ from functools import partial
 from itertools import count
 from typing import Literal, Protocol, assert_never
 
-from offhook.model.errors import LocalProtocolError
+from offhook.model.errors import LocalProtocolError, SipParseError
 from offhook.sip.events import Flow, Hop, Outbound
-from offhook.sip.headers import Headers
+from offhook.sip.headers import Headers, Via
 from offhook.sip.message import Request, Response, serialize
 from offhook.sip.routing import MAX_FORWARDS, reply_flow, via_for
 from offhook.sip.timers import Timer, TimerHeap
@@ -146,6 +146,14 @@ class TransactionLayer:
             transaction.flow, transaction.next_hop = flow, None
         self._step(transaction, input_of(response.status), now, (response, flow))
         return True
+
+    def asked_by(self, via: str) -> bool:
+        """Whether a Via is that of an INVITE of ours that is not over."""
+        try:
+            branch = Via.parse(via).branch or ""
+        except SipParseError:
+            return False
+        return (branch, "INVITE") in self._clients
 
     def abandon(self, transaction: Transaction) -> None:
         """Forget it without a word to anyone (RFC 3261 §9.1: an INVITE whose CANCEL brought nothing)."""

@@ -131,7 +131,7 @@ class Usage:
 
     ``dialog``: a UAC has none before the 2xx. ``served``: the peer's INVITE or re-INVITE that waits for a final
     response. ``asked``: our INVITE or re-INVITE that does. ``early_tags``: the remote tags of provisional responses.
-    ``credentials``: with which its peer's challenges are answered.
+    ``credentials``: with which its peer's challenges are answered. ``trunk_id``: by which trunk it came.
     """
 
     usage_id: int
@@ -149,6 +149,7 @@ class Usage:
     early_tags: set[str] = field(default_factory=set)
     bye_headers: tuple[tuple[str, str], ...] = ()
     credentials: DigestClient | None = None
+    trunk_id: str = ""
 
     def can(self, given: UsageInput) -> bool:
         return (self.state, given) in USAGE

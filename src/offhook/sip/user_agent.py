@@ -12,10 +12,11 @@ from itertools import count
 
 from offhook.model.errors import LocalProtocolError, SipParseError
 from offhook.sip import acknowledge, bye, invite, options, reinvite, snapshot
+from offhook.sip.admission import Admission, Admitted, Ignored
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import Flow, Hop, Inbound, Outbound, RegistrationChanged, SipEvent
 from offhook.sip.headers import NameAddr
-from offhook.sip.inspection import NO_SUCH_DIALOG, OUT_OF_ORDER, SDP, inspect
+from offhook.sip.inspection import NO_SUCH_DIALOG, OUT_OF_ORDER, SDP, Refusal, inspect
 from offhook.sip.message import Request, Response, SipMessage
 from offhook.sip.parser import MalformedRequest, is_keep_alive, parse_message
 from offhook.sip.parts import HeaderLines, Parts, UserAgentLimits, writable
@@ -38,8 +39,14 @@ class UserAgent:
     """
 
     def __init__(
-        self, *, product: str, new_token: Callable[[], str], limits: UserAgentLimits = _DEFAULT_LIMITS
+        self,
+        *,
+        product: str,
+        new_token: Callable[[], str],
+        limits: UserAgentLimits = _DEFAULT_LIMITS,
+        admission: Admission | None = None,
     ) -> None:
+        self.admission = admission or Admission()
         self._parts = Parts(product=product, new_token=new_token, limits=limits)
         self._registrations: dict[int, Registration] = {}
         self._registration_ids = count(1)
@@ -70,11 +77,21 @@ class UserAgent:
 
     def receive_malformed(self, error: SipParseError, flow: Flow, now: float) -> None:
         """What cannot be used: a request that can still be answered is (RFC 3261 §8.2, §21.4.1)."""
+        verdict = self.admission.judge_source(flow.remote.host)
+        if isinstance(verdict, Ignored):
+            self._ignore(verdict, flow)
+            return
         request = error.request if isinstance(error, MalformedRequest) else None
         if request is not None:
             note_source(request, flow)
             self._parts.respond_statelessly(request, flow, error.status)
-        self._parts.reject(flow.remote, None if request is None else error.status, error.field, error.problem)
+        self._parts.reject(
+            flow.remote,
+            None if request is None else error.status,
+            rule=f"malformed {error.field}",
+            evidence=error.problem,
+            fix=f"correct {error.field} as RFC 3261 §25.1 has it",
+        )
 
     def handle_timer(self, now: float) -> None:
         """Do what is due at ``now``."""
@@ -285,44 +302,66 @@ class UserAgent:
         parts = self._parts
         if parts.transactions.receive_request(request, flow, now):
             return
+        usage = self._usage_of(request)
         if request.method == "ACK":
-            self._receive_ack(request, now)
-        elif request.method == "CANCEL":
-            invite.receive_cancel(parts, request, flow, now)
-        elif request.to.tag is not None:
-            self._receive_in_dialog(request, flow, now)
-        elif request.method == "INVITE":
-            invite.receive(parts, request, flow, now)
+            if usage is not None:
+                acknowledge.receive(parts, usage, request, now)
+        elif request.method == "CANCEL" and (cancelled := parts.transactions.cancelled_by(request)) is not None:
+            invite.receive_cancel(parts, request, cancelled, flow, now)
+        elif usage is not None:
+            self._receive_in_dialog(usage, request, flow, now)
         else:
             self._receive_outside(request, flow, now)
 
-    def _receive_ack(self, ack: Request, now: float) -> None:
-        usage = self._usage_of(ack)
-        if usage is not None:
-            acknowledge.receive(self._parts, usage, ack, now)
-
     def _receive_outside(self, request: Request, flow: Flow, now: float) -> None:
+        """What belongs to nothing we know: its sender is looked at first."""
+        parts = self._parts
+        verdict = self.admission.judge(request, flow.remote.host, now, parts.new_token())
+        if not isinstance(verdict, Admitted):
+            self._turn_away(verdict, request, flow)
+        elif request.to.tag is not None or request.method == "CANCEL":
+            parts.refuse(request, flow, inspect(request) or NO_SUCH_DIALOG, now)
+        elif request.method == "INVITE":
+            invite.receive(parts, request, flow, now, verdict.trunk_id)
+        else:
+            self._receive_alone(request, flow, now)
+
+    def _receive_alone(self, request: Request, flow: Flow, now: float) -> None:
         refusal = inspect(request)
         if refusal is None and request.method == "OPTIONS":
             options.receive(self._parts, request, flow)
         else:
             self._parts.refuse(request, flow, refusal or NO_SUCH_DIALOG, now)
 
-    def _receive_in_dialog(self, request: Request, flow: Flow, now: float) -> None:
-        usage = self._usage_of(request)
-        refusal = inspect(request) if request.method != "INVITE" or usage is None else None
-        if refusal is None and usage is None:
-            refusal = NO_SUCH_DIALOG
-        if refusal is None and usage is not None and usage.dialog is not None and not usage.dialog.in_order(request):
+    def _receive_in_dialog(self, usage: Usage, request: Request, flow: Flow, now: float) -> None:
+        parts = self._parts
+        if usage.dialog is not None and usage.dialog.flow.remote.host != flow.remote.host:
+            host = flow.remote.host
+            verdict = self.admission.judge_in_dialog(request, host, usage.trunk_id, now, parts.new_token())
+            if not isinstance(verdict, Admitted):
+                self._turn_away(verdict, request, flow)
+                return
+        refusal = inspect(request) if request.method != "INVITE" else None
+        if refusal is None and usage.dialog is not None and not usage.dialog.in_order(request):
             refusal = OUT_OF_ORDER
-        if refusal is not None or usage is None:
-            self._parts.refuse(request, flow, refusal or NO_SUCH_DIALOG, now)
+        if refusal is not None:
+            parts.refuse(request, flow, refusal, now)
         elif request.method == "BYE":
-            bye.receive(self._parts, usage, request, flow, now)
+            bye.receive(parts, usage, request, flow, now)
         elif request.method == "INVITE":
-            reinvite.receive(self._parts, usage, request, flow, now)
+            reinvite.receive(parts, usage, request, flow, now)
         else:
-            options.receive(self._parts, request, flow)
+            options.receive(parts, request, flow)
+
+    def _turn_away(self, verdict: Ignored | Refusal, request: Request, flow: Flow) -> None:
+        """Without a transaction: whoever is not let in must not cost memory."""
+        if isinstance(verdict, Ignored):
+            self._ignore(verdict, flow)
+        else:
+            self._parts.refuse_statelessly(request, flow, verdict)
+
+    def _ignore(self, verdict: Ignored, flow: Flow) -> None:
+        self._parts.reject(flow.remote, None, rule=verdict.rule, evidence=verdict.evidence, fix=verdict.fix)
 
     def _usage_of(self, request: Request) -> Usage | None:
         """RFC 3261 §12.2.2: the usage whose Call-ID and both tags the request names.
@@ -340,10 +379,14 @@ class UserAgent:
         parts = self._parts
         if len(response.headers.values("Via")) != 1:
             # RFC 3261 §8.1.3.3: "the message SHOULD be discarded"
-            parts.reject(flow.remote, None, "response with several Via", response.headers.values("Via")[-1])
+            evidence = f"Via: {response.headers.values('Via')[-1]}"
+            fix = "let the proxy remove its own Via before it passes a response on"
+            parts.reject(flow.remote, None, rule="response with several Via", evidence=evidence, fix=fix)
         elif not parts.transactions.receive_response(response, flow, now) and not (
             response.status // 100 == 2
             and response.cseq.method == "INVITE"
             and acknowledge.receive_stray(parts, response)
         ):
-            parts.reject(flow.remote, None, "response to nothing we asked", f"{response.status} {response.cseq}")
+            evidence = f"{response.status} to CSeq {response.cseq}"
+            fix = "nothing: it came too late, or answers a request that was not ours"
+            parts.reject(flow.remote, None, rule="response to nothing we asked", evidence=evidence, fix=fix)

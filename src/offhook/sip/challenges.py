@@ -1,0 +1,175 @@
+"""Digest authentication, the server's part (RFC 7616, RFC 8760): challenges out, credentials judged.
+
+Pure: time and randomness are given in. A nonce says itself when, where and for whom it was made, so a challenge costs
+no memory; only nonces that were used are remembered, and those not for long.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+
+from offhook.sip.digest import ALGORITHMS, digest_response, parse_digest
+from offhook.sip.grammar import quote
+
+NONCE_LIFE_S = 60.0
+"""Long enough for the answer to a challenge, and for the re-INVITE and BYE of a short call; then ``stale``."""
+
+USED_NONCES = 10_000
+"""One for each call of the last minute; while there is no room, further nonces count as stale and are made anew."""
+
+LONGEST_VALUE = 2048
+"""Of an Authorization: more is no honest client's, and would be hashed."""
+
+_MAC_CHARS = 32
+"""128 bits of the HMAC."""
+
+_NO_SUCH_USER = "there is no such user, and so no password"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    username: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """``why`` is for the log. ``stale``: the nonce was at fault, the password was not looked at (RFC 7616 §3.3)."""
+
+    why: str
+    stale: bool = False
+
+
+class NonceMint:
+    """Makes and checks nonces: issue time, salt, and an HMAC that binds both to this node and to the source.
+
+    Times are monotonic seconds, so nonces of an earlier process are foreign even under the same secret.
+    """
+
+    def __init__(self, secret: bytes, node: str, lifetime_s: float = NONCE_LIFE_S) -> None:
+        self._secret = secret
+        self._node = node
+        self.lifetime_s = lifetime_s
+
+    def mint(self, source_host: str, now: float, salt: str) -> str:
+        """A nonce for ``source_host``. ``salt`` is fresh random text, letters and digits."""
+        issued = f"{int(now * 1000):x}"
+        return f"{issued}.{salt}.{self._mac(source_host, issued, salt)}"
+
+    def check(self, nonce: str, source_host: str, now: float) -> Literal["fresh", "stale", "foreign"]:
+        """``foreign``: not of this node, not for this source, or not made by us at all."""
+        issued, _, rest = nonce.partition(".")
+        salt, _, mac = rest.partition(".")
+        wanted = self._mac(source_host, issued, salt)
+        if not hmac.compare_digest(mac.encode("utf-8", "surrogateescape"), wanted.encode()):
+            return "foreign"
+        age_s = now - int(issued, 16) / 1000
+        return "fresh" if age_s < self.lifetime_s else "stale"
+
+    def _mac(self, source_host: str, issued: str, salt: str) -> str:
+        said = "\n".join((self._node, source_host, issued, salt)).encode("utf-8", "surrogateescape")
+        return hmac.new(self._secret, said, sha256).hexdigest()[:_MAC_CHARS]
+
+
+class Authenticator:
+    """Challenges for one realm, and the judge of their answers."""
+
+    def __init__(
+        self, mint: NonceMint, realm: str, algorithms: Sequence[str] = ALGORITHMS, used_nonces: int = USED_NONCES
+    ) -> None:
+        self._mint = mint
+        self._realm = realm
+        self._algorithms = tuple(algorithms)
+        self._room = used_nonces
+        self._used: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """Nonce -> highest count seen, and when the nonce may be forgotten; oldest first."""
+
+    def challenges(self, source_host: str, now: float, salt: str, *, stale: bool = False) -> tuple[str, ...]:
+        """One WWW-Authenticate value for each algorithm, strongest first (RFC 8760 §2.4)."""
+        nonce = self._mint.mint(source_host, now, salt)
+        ending = ", stale=true" if stale else ""
+        return tuple(
+            f'Digest realm={quote(self._realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{ending}'
+            for algorithm in self._algorithms
+        )
+
+    def verify(
+        self,
+        value: str,
+        *,
+        method: str,
+        uri: str,
+        source_host: str,
+        now: float,
+        password_of: Callable[[str], str | None],
+    ) -> Accepted | Refused:
+        """Judge one Authorization value for a request with that method and Request-URI.
+
+        A user that does not exist and a wrong password get the same answer after the same work. Never raises.
+        """
+        parts = parse_digest(value) if len(value) <= LONGEST_VALUE else None
+        problem = _unfit(parts, self._realm, self._algorithms, uri)
+        if parts is None or problem is not None:
+            return Refused(why=problem or "no digest")
+        nonce = parts["nonce"]
+        state = self._mint.check(nonce, source_host, now)
+        if state != "fresh":
+            return Refused(why=f"the nonce is {state}", stale=True)
+        username = parts["username"]
+        password = password_of(username)
+        wanted = digest_response(
+            algorithm=parts.get("algorithm", "MD5").upper(),
+            username=username,
+            realm=self._realm,
+            password=_NO_SUCH_USER if password is None else password,
+            method=method,
+            uri=parts["uri"],
+            nonce=nonce,
+            count=parts["nc"],
+            cnonce=parts["cnonce"],
+        )
+        right = hmac.compare_digest(parts["response"].lower().encode("utf-8", "surrogateescape"), wanted.encode())
+        if not right or password is None:
+            return Refused(why="user name or password is wrong")
+        if not self._count(nonce, int(parts["nc"], 16), now):
+            return Refused(why="the nonce was used with this count before", stale=True)
+        return Accepted(username=username)
+
+    def _count(self, nonce: str, count: int, now: float) -> bool:
+        """RFC 7616 §3.4: a count not above the last one is a replay. Only answers that hold take up memory."""
+        while self._used and next(iter(self._used.values()))[1] <= now:
+            self._used.popitem(last=False)
+        last = self._used.get(nonce)
+        if last is None:
+            if len(self._used) >= self._room:
+                return False
+            self._used[nonce] = (count, now + self._mint.lifetime_s)
+            return True
+        if count <= last[0]:
+            return False
+        self._used[nonce] = (count, last[1])
+        return True
+
+
+def _unfit(parts: dict[str, str] | None, realm: str, algorithms: Sequence[str], uri: str) -> str | None:
+    """What is wrong with credentials before any password is looked at; None: nothing."""
+    if parts is None:
+        return "no digest that can be read"
+    missing = [name for name in ("username", "realm", "nonce", "uri", "response", "nc", "cnonce") if name not in parts]
+    if missing:
+        return f"{', '.join(missing)} missing"
+    count = parts["nc"]
+    if len(count) != 8 or not set(count.lower()) <= set("0123456789abcdef"):
+        return "nc is not eight hexadecimal digits"
+    if parts["realm"] != realm:
+        return "another realm"
+    if parts.get("algorithm", "MD5").upper() not in algorithms:
+        return f"algorithm {parts.get('algorithm', 'MD5')} was not offered"
+    if parts.get("qop", "").lower() != "auth":
+        return "qop is not auth"
+    # RFC 7616 §3.4.6: the server "MUST" compare the uri with the Request-URI: else an answer serves for any number.
+    return None if parts["uri"] == uri else "the uri is not the Request-URI"
