@@ -388,7 +388,7 @@ async def test_a_peer_that_vanishes_leaves_nothing_behind(server: Listening) -> 
         client._writer.transport.abort()
     await server.noted.until(lambda: len(server.noted.lost) == 10)
     assert len(server.pool) == 0
-    assert server.pool._by_remote == {}
+    assert server.pool._by_destination == {}
     assert not server.pool._accepted_from
 
 

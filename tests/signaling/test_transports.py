@@ -276,7 +276,7 @@ async def test_keepalives_of_nothing_are_counted_and_dropped() -> None:
 async def test_what_is_sent_is_traced_with_its_flow() -> None:
     records: list[TraceRecord] = []
     noted = Noted()
-    one = Transports(noted, asyncio.get_running_loop(), records.append)
+    one = Transports(noted, asyncio.get_running_loop(), trace=records.append)
     ours = await one.listen("UDP", "127.0.0.1", 0)
     flow = Flow(transport="UDP", local=ours, remote=Address("127.0.0.1", 9))
     one.send(outbound(request(transport="UDP"), flow))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, assert_never
 
 from offhook.model.errors import SipParseError
+from offhook.signaling.tls import TlsContexts
 from offhook.signaling.trace import Trace, TraceRecord, without_credentials
 from offhook.signaling.transports import Transports
 from offhook.sip.events import Address, AnswerReceived, Flow, Hop, Inbound, InviteReceived, SipEvent, Transport
@@ -41,14 +42,19 @@ class SipEndpoint:
     """
 
     def __init__(
-        self, *, user_agent: UserAgent, listener: Callable[[SipEvent], None], trace: Trace | None = None
+        self,
+        *,
+        user_agent: UserAgent,
+        listener: Callable[[SipEvent], None],
+        trace: Trace | None = None,
+        tls: TlsContexts | None = None,
     ) -> None:
         self._user_agent = user_agent
         self._listener = listener
         self._trace = trace
         self._loop = asyncio.get_running_loop()
         self._faults = _Faults()
-        self._transports = Transports(self, self._loop, None if trace is None else self._record)
+        self._transports = Transports(self, self._loop, trace=None if trace is None else self._record, tls=tls)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._pumping = False
@@ -114,6 +120,7 @@ class SipEndpoint:
             "expired": streams.expired,
             "broken": streams.broken,
             "choked": streams.choked,
+            "handshakes_failed": streams.handshakes_failed,
         }
 
     # ── for Transports ──

@@ -1,7 +1,8 @@
-"""TCP for SIP: connections accepted and dialled, framed, reused both ways, and bounded (RFC 3261 §18).
+"""TCP and TLS for SIP: connections accepted and dialled, framed, reused both ways, and bounded (RFC 3261 §18).
 
 A response goes back on the connection of its request (§18.2.2); a request reuses an open connection to its
-destination, otherwise one is dialled (§18.1.1). TLS (issue 3) is another way to make the same connection.
+destination, otherwise one is dialled (§18.1.1). With TLS a connection is admitted and counted before the handshake, so
+that the limits hold for those who never end it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import socket
+import ssl
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 from offhook.model.errors import UnreachableError
 from offhook.signaling.budget import WorkBudget
-from offhook.sip.events import Address, Flow
+from offhook.signaling.tls import HANDSHAKE_S, TlsContexts, explain_handshake
+from offhook.sip.events import Address, Flow, Hop, Transport
 from offhook.sip.parser import Broken, KeepAlive, StreamItem, StreamParser
 
 CONNECTIONS = 2000
@@ -54,7 +58,16 @@ SWEEP_S = 1.0
 KEEPALIVE_IDLE_S = 60
 """TCP keepalive: probes begin after a minute of silence; the system's default of two hours is no use."""
 
+TELL_AGAIN_S = 60.0
+"""Between two log lines about failed handshakes of one source."""
+
+_log = logging.getLogger("offhook.sip")
+
 _CLOSED = "the endpoint was closed"
+PING_S = 25.0
+"""Translators forget a silent TCP connection after 60 s at the worst."""
+
+_PING = b"\r\n\r\n"
 _PONG = b"\r\n"  # RFC 5626 §4.4.1: the answer to a double CRLF
 
 
@@ -67,8 +80,8 @@ class StreamOwner(Protocol):
 
     def connection_lost(self, number: int) -> None: ...
 
-    def listening_port(self, local_host: str) -> int | None:
-        """The TCP port we listen on at ``local_host``: what a peer can call back, unlike a dialled one's."""
+    def stream_flow(self, transport: Transport, local: Address, remote: Address, number: int) -> Flow:
+        """The flow of a connection: with the port that a peer can call back, unlike a dialled one's."""
         ...
 
 
@@ -84,6 +97,12 @@ class StreamCounts:
     """Closed because what came cannot be framed."""
     choked: int = 0
     """Closed because the peer does not read."""
+    handshakes_failed: int = 0
+    """TLS connections to us that came to nothing."""
+
+
+Destination = tuple[Transport, Address, str]
+"""Where a connection leads: transport, address, and whose certificate was verified ("": nobody's, it was accepted)."""
 
 
 @dataclass(slots=True)
@@ -93,10 +112,19 @@ class _Dialling:
 
 
 class StreamConnection(asyncio.BufferedProtocol):
-    """One TCP connection with its parser. ``number`` is its id in ``Flow.connection``."""
+    """One connection with its parser. ``number`` is its id in ``Flow.connection``.
 
-    def __init__(self, pool: StreamPool, number: int, *, dialled: bool) -> None:
+    ``server_name``: of a TLS connection that we dialled. ``ready`` once bytes of SIP may pass: at once with TCP, after
+    the handshake with TLS.
+    """
+
+    def __init__(
+        self, pool: StreamPool, number: int, *, dialled: bool, transport: Transport = "TCP", server_name: str = ""
+    ) -> None:
         self._pool = pool
+        self.kind: Transport = transport
+        self.server_name = server_name
+        self.ready = transport != "TLS"
         self._parser = StreamParser()
         self._buffer = bytearray(READ_BYTES)
         self._unread = 0
@@ -109,11 +137,12 @@ class StreamConnection(asyncio.BufferedProtocol):
         # None: the first message is still due. Who was dialled by us owes none.
         self._heard_at = self._opened_at if dialled else None
         self._partial_since: float | None = None
+        self._pinged_at = self._opened_at
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of asyncio's
         self._transport = stream
-        flow = self._pool.flow_of(stream, self.number)
+        flow = self._pool.flow_of(stream, self)
         if flow is None:  # reset before it was accepted
             self.abort()
             return
@@ -121,6 +150,35 @@ class StreamConnection(asyncio.BufferedProtocol):
         _keep_alive(stream.get_extra_info("socket"))
         if not self._pool.admit(self):
             self.abort()
+        elif not self.ready:
+            stream.pause_reading()  # the handshake takes what has come
+            if not self.dialled:
+                self._pool.secure(self)
+
+    async def shake_hands(self, context: ssl.SSLContext) -> None:
+        """Go on in TLS. Raises what ``explain_handshake`` explains; the connection is then gone."""
+        plain = self._transport
+        if plain is None:
+            raise ConnectionResetError("the connection was closed")
+        loop = self._pool.loop
+        try:
+            secured = await loop.start_tls(
+                plain,
+                self,
+                context,
+                server_side=not self.dialled,
+                server_hostname=self.server_name or None,
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )
+        except BaseException:
+            self._transport = None
+            plain.abort()
+            self._pool.forget(self)
+            raise
+        if secured is None or self._transport is None:
+            raise ConnectionResetError("the connection was closed")
+        self._transport = secured
+        self.ready = True
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self._buffer
@@ -134,8 +192,12 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._pool.forget(self)
 
     @property
+    def destination(self) -> Destination:
+        return (self.kind, self.flow.remote, self.server_name)
+
+    @property
     def open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
+        return self.ready and self._transport is not None and not self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Raises ``UnreachableError`` when the connection is gone or the peer does not read."""
@@ -157,9 +219,16 @@ class StreamConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def ping(self, now: float) -> None:
+        """RFC 5626 §4.4.1: a double CRLF now and then on a connection that we dialled keeps the way back open."""
+        if self.dialled and self.open and now - self._pinged_at >= PING_S:
+            self._pinged_at = now
+            with contextlib.suppress(UnreachableError):
+                self.write(_PING)
+
     def overdue(self, now: float) -> bool:
         """Whether a deadline has passed."""
-        if self._heard_at is None:
+        if self._heard_at is None or not self.ready:
             return now - self._opened_at > FIRST_MESSAGE_S
         if self._partial_since is not None:
             return now - self._partial_since > FIRST_MESSAGE_S
@@ -214,18 +283,27 @@ class StreamConnection(asyncio.BufferedProtocol):
 
 
 class StreamPool:
-    """Every TCP connection of an endpoint."""
+    """Every TCP and TLS connection of an endpoint. Without ``tls`` there is no TLS."""
 
-    def __init__(self, owner: StreamOwner, loop: asyncio.AbstractEventLoop, budget: WorkBudget) -> None:
+    def __init__(
+        self,
+        owner: StreamOwner,
+        loop: asyncio.AbstractEventLoop,
+        budget: WorkBudget,
+        tls: TlsContexts | None = None,
+    ) -> None:
         self.owner = owner
         self.budget = budget
         self.counts = StreamCounts()
-        self._loop = loop
+        self.loop = loop
+        self._tls = tls
+        self._shaking: set[asyncio.Task[None]] = set()
+        self._told: OrderedDict[str, float] = OrderedDict()
         self._numbers = itertools.count(1)
         self._connections: dict[int, StreamConnection] = {}
-        self._by_remote: dict[Address, StreamConnection] = {}
+        self._by_destination: dict[Destination, StreamConnection] = {}
         self._accepted_from: Counter[str] = Counter()
-        self._dialling: dict[Address, _Dialling] = {}
+        self._dialling: dict[Destination, _Dialling] = {}
         self._servers: list[asyncio.Server] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
@@ -234,23 +312,24 @@ class StreamPool:
     def __len__(self) -> int:
         return len(self._connections)
 
-    async def listen(self, bound: socket.socket, backlog: int) -> None:
+    async def listen(self, bound: socket.socket, backlog: int, transport: Transport = "TCP") -> None:
         """Accept on ``bound``, a listening TCP socket."""
-        server = await self._loop.create_server(self._accepted, sock=bound, backlog=backlog)
+        server = await self.loop.create_server(lambda: self._accepted(transport), sock=bound, backlog=backlog)
         self._servers.append(server)
 
-    def send(self, data: bytes, token: int, flow: Flow, remote: Address) -> Flow:
-        """Send on ``flow.connection``, on another open connection to ``remote``, or on a new one.
+    def send(self, data: bytes, token: int, flow: Flow, hop: Hop) -> Flow:
+        """Send on ``flow.connection``, on another open connection to ``hop``, or on a new one.
 
         Returns the flow it takes (connection 0: still being dialled). Raises ``UnreachableError``; a failure
         that comes later is told to ``StreamOwner.send_failed``.
         """
-        connection = self._find(flow, remote)
+        destination = destination_of(hop)
+        connection = self._find(flow, destination)
         if connection is not None:
             connection.write(data)
             return connection.flow
-        self._dial(flow, remote).waiting.append((data, token))
-        return Flow(transport="TCP", local=flow.local, remote=remote)
+        self._dial(flow, destination).waiting.append((data, token))
+        return replace(flow, transport=hop.transport, remote=destination[1], connection=0)
 
     def carries_call(self, number: int) -> None:
         """From now on the connection is kept through long silence."""
@@ -268,8 +347,11 @@ class StreamPool:
         for task in dialling:
             task.cancel()
         await asyncio.gather(*dialling, return_exceptions=True)
-        for remote in list(self._dialling):  # those whose task had not begun
-            self._deliver(remote, None, _CLOSED)
+        for destination in list(self._dialling):  # those whose task had not begun
+            self._deliver(destination, None, _CLOSED)
+        for task in list(self._shaking):
+            task.cancel()
+        await asyncio.gather(*self._shaking, return_exceptions=True)
         for connection in list(self._connections.values()):
             connection.close()
         try:
@@ -281,14 +363,19 @@ class StreamPool:
 
     # ── for the connections ──
 
-    def flow_of(self, transport: asyncio.Transport, number: int) -> Flow | None:
+    def flow_of(self, transport: asyncio.Transport, connection: StreamConnection) -> Flow | None:
         """None when the peer is gone already."""
         ours, theirs = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         if ours is None or theirs is None:
             return None
         local, remote = Address(*ours[:2]), Address(*theirs[:2])
-        port = self.owner.listening_port(local.host) or local.port
-        return Flow(transport="TCP", local=Address(local.host, port), remote=remote, connection=number)
+        return self.owner.stream_flow(connection.kind, local, remote, connection.number)
+
+    def secure(self, connection: StreamConnection) -> None:
+        """The handshake of a connection that was accepted."""
+        task = self.loop.create_task(self._secure(connection))
+        self._shaking.add(task)
+        task.add_done_callback(self._shaking.discard)
 
     def admit(self, connection: StreamConnection) -> bool:
         """Take a new connection into the tables; False: there are too many."""
@@ -303,20 +390,20 @@ class StreamPool:
             self.counts.accepted += 1
             self._accepted_from[peer] += 1
         self._connections[connection.number] = connection
-        self._by_remote[connection.flow.remote] = connection
+        if connection.ready:
+            self._by_destination[connection.destination] = connection
         self._emptied.clear()
         if self._sweep_timer is None:
-            self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+            self._sweep_timer = self.loop.call_later(SWEEP_S, self._sweep)
         return True
 
     def forget(self, connection: StreamConnection) -> None:
         if self._connections.pop(connection.number, None) is None:
             return  # it was never admitted
-        remote = connection.flow.remote
-        if self._by_remote.get(remote) is connection:
-            del self._by_remote[remote]
+        if self._by_destination.get(connection.destination) is connection:
+            del self._by_destination[connection.destination]
         if not connection.dialled:
-            peer = _peer(remote.host)
+            peer = _peer(connection.flow.remote.host)
             self._accepted_from[peer] -= 1
             if not self._accepted_from[peer]:
                 del self._accepted_from[peer]
@@ -326,55 +413,105 @@ class StreamPool:
 
     # ── inside ──
 
-    def _accepted(self) -> StreamConnection:
-        return StreamConnection(self, next(self._numbers), dialled=False)
+    def _accepted(self, transport: Transport) -> StreamConnection:
+        return StreamConnection(self, next(self._numbers), dialled=False, transport=transport)
 
-    def _find(self, flow: Flow, remote: Address) -> StreamConnection | None:
-        """The flow's own connection if it leads to that host, else any open one to the very address.
+    async def _secure(self, connection: StreamConnection) -> None:
+        context = None if self._tls is None else self._tls.server
+        if context is None:
+            connection.abort()
+            return
+        try:
+            await connection.shake_hands(context)
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            self.counts.handshakes_failed += 1
+            self._tell(connection.flow.remote.host, explain_handshake(error, ""))
+            return
+        self._by_destination[connection.destination] = connection
+
+    def _tell(self, host: str, problem: str) -> None:
+        """Log a failed handshake, once a minute for each source."""
+        now = self.loop.time()
+        if now - self._told.get(host, -TELL_AGAIN_S) < TELL_AGAIN_S:
+            return
+        self._told.pop(host, None)
+        while len(self._told) >= CONNECTIONS:
+            self._told.popitem(last=False)
+        self._told[host] = now
+        _log.warning("TLS from %s: %s", host, problem)
+
+    def _find(self, flow: Flow, destination: Destination) -> StreamConnection | None:
+        """The flow's own connection if it leads to that host, else any open one to the very destination.
 
         A dialog's peer may name another port in its Contact than the one its connection comes from; the
         connection it called on is the one that certainly reaches it (RFC 5626 §1).
         """
+        transport, remote, _ = destination
         own = self._connections.get(flow.connection)
-        if own is not None and own.open and own.flow.remote.host == remote.host:
+        if own is not None and own.open and own.flow.remote.host == remote.host and own.kind == transport:
             return own
-        if remote in self._dialling:
+        if destination in self._dialling:
             return None  # what already waits for the handshake goes first
-        other = self._by_remote.get(remote)
+        other = self._by_destination.get(destination)
+        if other is None and transport == "TLS":
+            other = self._by_destination.get((transport, remote, ""))  # it connected to us (RFC 5923 §4)
         return other if other is not None and other.open else None
 
-    def _dial(self, flow: Flow, remote: Address) -> _Dialling:
-        dialling = self._dialling.get(remote)
+    def _dial(self, flow: Flow, destination: Destination) -> _Dialling:
+        dialling = self._dialling.get(destination)
         if dialling is None:
             if len(self._connections) + len(self._dialling) >= CONNECTIONS:
                 raise UnreachableError(f"{CONNECTIONS} connections are open already")
-            dialling = _Dialling(self._loop.create_task(self._connect(flow.local.host, remote)))
-            self._dialling[remote] = dialling
+            dialling = _Dialling(self.loop.create_task(self._connect(flow.bind_host, destination)))
+            self._dialling[destination] = dialling
         if len(dialling.waiting) >= DIAL_WAITING_MESSAGES:
             raise UnreachableError(f"{DIAL_WAITING_MESSAGES} messages wait for this connection already")
         return dialling
 
-    async def _connect(self, local_host: str, remote: Address) -> None:
+    async def _connect(self, local_host: str, destination: Destination) -> None:
         problem = _CLOSED
         connection: StreamConnection | None = None
         try:
-            async with asyncio.timeout(DIAL_S):
-                _, connection = await self._loop.create_connection(
-                    lambda: StreamConnection(self, next(self._numbers), dialled=True),
-                    remote.host,
-                    remote.port,
-                    local_addr=(local_host, 0),
-                )
+            connection = await self._open(local_host, destination)
+            if destination[0] == "TLS":
+                connection = await self._secured(connection, destination)
         except TimeoutError:
             problem = f"no TCP connection in {DIAL_S:g} s"
+        except UnreachableError as error:
+            connection, problem = None, str(error)
         except OSError as error:
             problem = error.strerror or str(error)
         finally:
-            self._deliver(remote, connection, problem)
+            self._deliver(destination, connection, problem)
 
-    def _deliver(self, remote: Address, connection: StreamConnection | None, problem: str) -> None:
-        """Send what waited for the connection to ``remote``, or say why it cannot be sent."""
-        for data, token in self._dialling.pop(remote).waiting:
+    async def _open(self, local_host: str, destination: Destination) -> StreamConnection:
+        transport, remote, server_name = destination
+        async with asyncio.timeout(DIAL_S):
+            _, connection = await self.loop.create_connection(
+                lambda: StreamConnection(
+                    self, next(self._numbers), dialled=True, transport=transport, server_name=server_name
+                ),
+                remote.host,
+                remote.port,
+                local_addr=(local_host, 0),
+            )
+        return connection
+
+    async def _secured(self, connection: StreamConnection, destination: Destination) -> StreamConnection:
+        """Raises ``UnreachableError`` that says why no TLS came about, and what to do."""
+        if self._tls is None:
+            connection.abort()
+            raise UnreachableError("TLS is not set up: no contexts were given")
+        try:
+            await connection.shake_hands(self._tls.client)
+        except (OSError, TimeoutError) as error:
+            raise UnreachableError(explain_handshake(error, destination[2])) from error
+        self._by_destination[destination] = connection
+        return connection
+
+    def _deliver(self, destination: Destination, connection: StreamConnection | None, problem: str) -> None:
+        """Send what waited for the connection, or say why it cannot be sent."""
+        for data, token in self._dialling.pop(destination).waiting:
             try:
                 if connection is None:
                     raise UnreachableError(problem)
@@ -385,11 +522,19 @@ class StreamPool:
     def _sweep(self) -> None:
         self._sweep_timer = None
         now = time.monotonic()
-        for connection in [one for one in self._connections.values() if one.overdue(now)]:
-            self.counts.expired += 1
-            connection.abort()
+        for connection in list(self._connections.values()):
+            if connection.overdue(now):
+                self.counts.expired += 1
+                connection.abort()
+            else:
+                connection.ping(now)
         if self._connections:
-            self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+            self._sweep_timer = self.loop.call_later(SWEEP_S, self._sweep)
+
+
+def destination_of(hop: Hop) -> Destination:
+    """For a hop with an IP address."""
+    return (hop.transport, Address(hop.host, hop.port), (hop.server_name or hop.host) if hop.transport == "TLS" else "")
 
 
 def _peer(host: str) -> str:

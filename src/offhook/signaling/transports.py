@@ -1,4 +1,4 @@
-"""The sockets of an endpoint, and which of them a message takes. TLS and its port join here (issue 3)."""
+"""The sockets of an endpoint, and which of them a message takes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from offhook.signaling.budget import WorkBudget
 from offhook.signaling.datagrams import RECEIVE_BUFFER_BYTES, UdpSocket, local_host_towards
 from offhook.signaling.resolver import Resolver
 from offhook.signaling.streams import StreamCounts, StreamPool
+from offhook.signaling.tls import TlsContexts
 from offhook.signaling.trace import Trace, TraceRecord
 from offhook.sip.events import Address, Flow, Hop, Outbound, Transport
 from offhook.sip.parser import StreamItem, is_keep_alive
@@ -58,16 +59,24 @@ class DatagramCounts:
 class Transports:
     """Listens, receives and sends. Used from the event loop only."""
 
-    def __init__(self, owner: TransportsOwner, loop: asyncio.AbstractEventLoop, trace: Trace | None = None) -> None:
+    def __init__(
+        self,
+        owner: TransportsOwner,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        trace: Trace | None = None,
+        tls: TlsContexts | None = None,
+    ) -> None:
         self._owner = owner
         self._loop = loop
         self._trace = trace
+        self._tls = tls
         self._udp: list[UdpSocket] = []
-        self._tcp: list[Address] = []
+        self._streams: list[tuple[Transport, Address]] = []
         self._sending: set[asyncio.Task[None]] = set()
         self.budget = WorkBudget(loop)
         self.resolver = Resolver(loop)
-        self.streams = StreamPool(self, loop, self.budget)
+        self.streams = StreamPool(self, loop, self.budget, tls)
         self.datagram_counts = DatagramCounts()
 
     @property
@@ -76,21 +85,23 @@ class Transports:
 
     @property
     def listening(self) -> tuple[tuple[Transport, Address], ...]:
-        return (*(("UDP", one.address) for one in self._udp), *(("TCP", one) for one in self._tcp))
+        return (*(("UDP", one.address) for one in self._udp), *self._streams)
 
     async def listen(self, transport: Transport, host: str, port: int) -> Address:
         """See ``SipEndpoint.listen``."""
-        if transport == "TLS":
-            raise ListenError(f"{transport} {host}:{port}", "TLS is not built yet", "Use UDP or TCP")
+        if transport == "TLS" and (self._tls is None or self._tls.server is None):
+            raise ListenError(
+                f"TLS {host}:{port}", "there is no certificate", "Set tls.certificate and tls.private_key"
+            )
         sockets = _bind(transport, host, port)
         addresses = [Address(*one.getsockname()[:2]) for one in sockets]
         for bound in sockets:
             if transport == "UDP":
                 self._udp.append(UdpSocket(bound, self._datagram_received, self._loop, self.budget))
             else:
-                await self.streams.listen(bound, LISTEN_BACKLOG)
-        if transport == "TCP":
-            self._tcp.extend(addresses)
+                await self.streams.listen(bound, LISTEN_BACKLOG, transport)
+        if transport != "UDP":
+            self._streams.extend((transport, address) for address in addresses)
         return addresses[0]
 
     async def flow_to(self, hop: Hop) -> tuple[Flow, Hop]:
@@ -138,7 +149,7 @@ class Transports:
         await self.resolver.close()
         self.budget.close()
         self._udp.clear()
-        self._tcp.clear()
+        self._streams.clear()
 
     # ── for StreamPool ──
 
@@ -151,8 +162,10 @@ class Transports:
     def connection_lost(self, number: int) -> None:
         self._owner.connection_lost(number)
 
-    def listening_port(self, local_host: str) -> int | None:
-        return next((one.port for one in _serving(self._tcp, local_host)), None)
+    def stream_flow(self, transport: Transport, local: Address, remote: Address, number: int) -> Flow:
+        bound = [address for kind, address in self._streams if kind == transport]
+        port = next((one.port for one in _serving(bound, local.host)), local.port)
+        return Flow(transport=transport, local=Address(local.host, port), remote=remote, connection=number)
 
     # ── inside ──
 
@@ -188,12 +201,10 @@ class Transports:
             case "UDP":
                 self._send_datagram(outbound.data, outbound.flow.local, remote)
                 return Flow(transport="UDP", local=outbound.flow.local, remote=remote)
-            case "TCP":
+            case "TCP" | "TLS":
                 if _is_ipv6(remote.host) != _is_ipv6(outbound.flow.local.host):
                     raise UnreachableError(f"{remote.host}: our end of this flow is of the other address family")
-                return self.streams.send(outbound.data, outbound.token, outbound.flow, remote)
-            case "TLS":
-                raise UnreachableError("TLS is not built yet")
+                return self.streams.send(outbound.data, outbound.token, outbound.flow, hop)
             case _:
                 assert_never(hop.transport)
 

@@ -29,23 +29,35 @@ class Address(NamedTuple):
 class Flow:
     """One way a message travels.
 
-    ``local`` is our concrete address as the peer should see it: it goes into Via and Contact.
+    ``local`` is our concrete address as the peer should see it: it goes into Via, Contact and SDP.
     ``connection`` is the shell's id of a TCP or TLS connection; 0: none yet, the shell connects or reuses one.
+    ``interface``: our address on this machine, where that is another (behind 1:1 NAT); "" where it is ``local``'s.
     """
 
     transport: Transport
     local: Address
     remote: Address
     connection: int = 0
+    interface: str = ""
+
+    @property
+    def bind_host(self) -> str:
+        """Where a socket of ours can be bound for this peer."""
+        return self.interface or self.local.host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hop:
-    """Where a request goes next (RFC 3263): ``host`` is an IP address without brackets, or a name."""
+    """Where a request goes next (RFC 3263): ``host`` is an IP address without brackets, or a name.
+
+    ``port`` 0: none was given; DNS may tell it. ``server_name``: whom a certificate must be for, where that is not
+    ``host`` (RFC 5922 §7.3: the name before DNS).
+    """
 
     transport: Transport
     host: str
     port: int
+    server_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

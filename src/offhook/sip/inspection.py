@@ -54,13 +54,14 @@ def _method(request: Request) -> Refusal | None:
 
 
 def _scheme(request: Request) -> Refusal | None:
-    """§8.2.2.1: 416 for a scheme we do not understand. sips needs TLS on every hop, which we do not have."""
-    if scheme_of(request.uri) != "sip":
+    """§8.2.2.1: 416 for a scheme we do not understand; sips only where the last hop, at least, was TLS (§26.2.2)."""
+    scheme = scheme_of(request.uri)
+    if scheme != "sip" and not (scheme == "sips" and request.via_top.transport == "TLS"):
         return Refusal(
             status=416,
             rule="Request-URI scheme",
             evidence=f"Request-URI: {request.uri[:_EVIDENCE_CHARS]}",
-            fix="dial a sip: URI; tel: and others are for the proxy to translate",
+            fix="dial a sip: URI, or sips: by TLS; tel: and others are for the proxy to translate",
         )
     return None
 
