@@ -5,41 +5,75 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from offhook import __version__
 from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry, Provider
 from offhook.call.agent_session import Bridges
+from offhook.call.arrival import dialled_user
+from offhook.call.dialling import PlaceCall
 from offhook.call.equipment import Equipment, MediaOpener
 from offhook.call.manager import CallManager
 from offhook.call.ports import Directory, EventSink
-from offhook.config import Settings, agents_of, numbers_of
+from offhook.call.session import CallSession
+from offhook.call.trunks import Trunks
+from offhook.call.ways import TRANSPORTS
+from offhook.config import Settings, SipSettings, agents_of, numbers_of, trunks_of
 from offhook.delivery.bus import Bus
 from offhook.media.clock import MediaClock
 from offhook.media.events import MediaEvent
 from offhook.media.ports import PortPool
 from offhook.media.recorder import RecordingWriter
 from offhook.media.session import MediaSession
-from offhook.model.errors import ConfigError
+from offhook.model.errors import ConfigError, SipParseError, UnreachableError
+from offhook.model.trunks import Trunk, TrunkChanged
 from offhook.observability import LoopLag, raise_descriptor_limit, settle_memory
+from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.endpoint import SipEndpoint
-from offhook.sip.events import Address, Transport
+from offhook.signaling.stun import DEFAULT_PORT as STUN_PORT
+from offhook.signaling.tls import TlsContexts, TlsSettings
+from offhook.sip.admission import Admission
+from offhook.sip.challenges import Authenticator, NonceMint
+from offhook.sip.events import Address, Hop, Transport
+from offhook.sip.uri import SipUri
 from offhook.sip.user_agent import UserAgent
 from offhook.store.calls import CallStore
 from offhook.store.directory import InMemoryDirectory
+from offhook.store.trunk_states import TrunkStates
 
 _log = logging.getLogger("offhook.server")
 
-PRODUCT = f"offhook/{__version__}"
+PRODUCT = "offhook"
+"""In User-Agent and Server. No version: it would tell scanners which faults to try."""
+
+REALM = "offhook"
+NODE_ID = "node-1"
+
+UNREGISTER_S = 2.0
+"""For the registrars to confirm that we are gone."""
+
+STUN_AGAIN_S = 25.0
+"""Translators forget a UDP binding after 30 s at the worst; and a changed address is noticed."""
+
 DESCRIPTORS_PER_CALL = 4
 """RTP, RTCP, and headroom for a provider's connection and a file."""
 
 DESCRIPTORS_RESERVED = 128
 """Listening sockets, TCP peers, files, the worker processes' pipes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """How this process stands in the network: trunks, TLS, names, and its address as others see it."""
+
+    trunks: tuple[Trunk, ...] = ()
+    tls: TlsContexts | None = None
+    nameservers: tuple[str, ...] = ()
+    advertised: AdvertisedAddresses = field(default_factory=AdvertisedAddresses)
+    on_trunk: Callable[[TrunkChanged], None] = lambda changed: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +83,12 @@ class Phone:
     endpoint: SipEndpoint
     manager: CallManager
     recordings: RecordingWriter
+    trunks: Trunks
 
     async def close(self) -> None:
-        """End every call, then let go of every socket and thread."""
+        """End every call, take registrations back, then let go of every socket and thread."""
         await self.manager.close()
+        await self.trunks.stop(UNREGISTER_S)
         await self.endpoint.close()
         self.recordings.close()
 
@@ -67,11 +103,25 @@ def build_phone(
     recordings_folder: Path,
     media_timeout_s: float,
     teardown_s: float = 2.0,
+    surroundings: Surroundings | None = None,
 ) -> Phone:
     """Everything a call needs; nothing listens yet. Needs a running event loop."""
+    around = surroundings or Surroundings()
     manager = CallManager(max_calls=max_calls)
-    user_agent = UserAgent(product=PRODUCT, new_token=lambda: secrets.token_hex(10))
-    endpoint = SipEndpoint(user_agent=user_agent, listener=manager.on_sip)
+    admission = Admission(
+        around.trunks,
+        authenticator=Authenticator(NonceMint(secrets.token_bytes(32), NODE_ID), REALM),
+        serves=lambda uri: directory.agent_for(dialled_user(uri)) is not None,
+    )
+    user_agent = UserAgent(product=PRODUCT, new_token=lambda: secrets.token_hex(10), admission=admission)
+    endpoint = SipEndpoint(
+        user_agent=user_agent,
+        listener=manager.on_sip,
+        tls=around.tls,
+        nameservers=around.nameservers,
+        advertised=around.advertised,
+    )
+    trunks = Trunks(around.trunks, endpoint=endpoint, admission=admission, on_change=around.on_trunk)
     clock = MediaClock(asyncio.get_running_loop())
     recordings = RecordingWriter(on_problem=_recording_lost)
     manager.attach(
@@ -84,9 +134,10 @@ def build_phone(
             recordings=recordings,
             recordings_folder=recordings_folder,
             teardown_s=teardown_s,
-        )
+        ),
+        trunks,
     )
-    return Phone(endpoint=endpoint, manager=manager, recordings=recordings)
+    return Phone(endpoint=endpoint, manager=manager, recordings=recordings, trunks=trunks)
 
 
 def _recording_lost(path: Path, problem: str) -> None:
@@ -119,6 +170,9 @@ class Server:
         self._store = _open_store(self.data_dir)
         self.bus = Bus(self._store)
         self._phone: Phone | None = None
+        self._states = TrunkStates(self.data_dir)
+        self._stun: asyncio.Task[None] | None = None
+        self._tls: TlsContexts | None = None
 
     async def start(self) -> tuple[tuple[Transport, Address], ...]:
         """Listen; returns where. Raises ``ListenError``, ``ConfigError``, ``BridgeError``."""
@@ -131,9 +185,14 @@ class Server:
             ports=PortPool(settings.rtp.port_min, settings.rtp.port_max),
             recordings_folder=self.data_dir / "recordings",
             media_timeout_s=settings.rtp.media_timeout_s,
+            surroundings=self._surroundings(),
         )
         self._phone = phone
-        await listen_everywhere(phone.endpoint, settings.sip.host, settings.sip.port, settings.sip.transports)
+        await listen_everywhere(phone.endpoint, settings.sip)
+        if settings.sip.stun_server:
+            await self._start_stun(phone)
+        self._states.start()
+        phone.trunks.start()
         self.lag.start()
         settle_memory()
         return phone.endpoint.listening
@@ -142,14 +201,58 @@ class Server:
     def live_calls(self) -> int:
         return len(self._phone.manager.calls) if self._phone is not None else 0
 
+    @property
+    def trunk_states(self) -> Mapping[str, TrunkChanged]:
+        """The latest state of each trunk that has one."""
+        return self._phone.trunks.states if self._phone is not None else {}
+
+    def place(self, command: PlaceCall) -> CallSession:
+        """Call somebody. Only after ``start``."""
+        if self._phone is None:
+            raise RuntimeError("start() comes before place()")
+        return self._phone.manager.place(command)
+
+    def trunk(self, trunk_id: str) -> Trunk | None:
+        return next((trunk for trunk in trunks_of(self.settings) if trunk.trunk_id == trunk_id), None)
+
+    def reload_certificates(self) -> None:
+        """Read the TLS files again, for connections from now on. Raises ``ConfigError``; the old ones then stay."""
+        if self._tls is not None:
+            self._tls.reload()
+
     async def close(self) -> None:
         """End calls politely, then everything else; safe after a failed ``start``."""
         self.lag.stop()
+        if self._stun is not None:
+            self._stun.cancel()
+            await asyncio.gather(self._stun, return_exceptions=True)
         if self._phone is not None:
             await self._phone.close()
+        await self._states.stop()
         if self.engine is not None:
             await self.engine.close()
         await asyncio.to_thread(self._store.close)
+
+    def _surroundings(self) -> Surroundings:
+        sip = self.settings.sip
+        self._tls = tls_contexts(self.settings)
+        return Surroundings(
+            trunks=trunks_of(self.settings),
+            tls=self._tls,
+            nameservers=sip.nameservers,
+            advertised=AdvertisedAddresses(sip.advertised_address, sip.local_networks),
+            on_trunk=self._trunk_changed,
+        )
+
+    def _trunk_changed(self, changed: TrunkChanged) -> None:
+        self._states.put(changed)
+        self.bus.tell(changed)
+
+    async def _start_stun(self, phone: Phone) -> None:
+        """Know our address before the first REGISTER; then look again and again."""
+        server = stun_hop(self.settings.sip.stun_server)
+        await _discover(phone, server)
+        self._stun = asyncio.create_task(_keep_discovering(phone, server))
 
     async def _build_bridges(self) -> BridgeRegistry:
         providers: dict[str, Provider] = {"scripted": SCRIPTED}
@@ -165,19 +268,65 @@ class Server:
         return registry
 
 
-async def listen_everywhere(endpoint: SipEndpoint, host: str, port: int, transports: tuple[str, ...]) -> None:
-    """Bind each transport on one port; an empty host means every address, IPv4 and IPv6. Raises ``ListenError``."""
-    for name in transports:
-        transport: Transport = "TCP" if name == "tcp" else "UDP"
-        address = await endpoint.listen(transport, host, port)
-        port = port or address.port
+async def listen_everywhere(endpoint: SipEndpoint, sip: SipSettings) -> None:
+    """Bind UDP and TCP on one port, TLS on its own; an empty host means every address, IPv4 and IPv6.
+
+    Raises ``ListenError``.
+    """
+    port = sip.port
+    for name in sip.transports:
+        transport = TRANSPORTS[name]
+        address = await endpoint.listen(transport, sip.host, sip.tls_port if transport == "TLS" else port)
+        if transport != "TLS":
+            port = port or address.port
+
+
+def tls_contexts(settings: Settings) -> TlsContexts:
+    """Raises ``ConfigError`` naming the file that cannot be used."""
+    files = settings.tls
+
+    def path(text: str) -> Path | None:
+        return Path(text).expanduser() if text else None
+
+    return TlsContexts(
+        TlsSettings(
+            certificate=path(files.certificate),
+            private_key=path(files.private_key),
+            ca_file=path(files.ca_file),
+            client_certificate=files.client_certificate,
+        )
+    )
+
+
+def stun_hop(text: str) -> Hop:
+    """``host``, ``host:port`` or ``[address]:port``. Raises ``ConfigError``."""
+    try:
+        server = SipUri.parse(f"sip:{text}")
+    except SipParseError:
+        fix = "Write it as stun.example.com or stun.example.com:3478"
+        raise ConfigError("sip.stun_server", f"{text!r} is no host", fix) from None
+    return Hop(transport="UDP", host=server.host, port=server.port or STUN_PORT)
+
+
+async def _discover(phone: Phone, server: Hop) -> None:
+    try:
+        if await phone.endpoint.discover(server):
+            phone.trunks.address_changed()
+    except UnreachableError as error:
+        _log.warning("our public address is not known: %s; calls from outside may stay silent", error)
+
+
+async def _keep_discovering(phone: Phone, server: Hop) -> None:
+    while True:
+        await asyncio.sleep(STUN_AGAIN_S)
+        await _discover(phone, server)
 
 
 def _open_store(folder: Path) -> CallStore:
     """Raises ``ConfigError`` when the data folder cannot be used."""
     try:
         (folder / "recordings").mkdir(parents=True, exist_ok=True)
-        return CallStore(folder, node_id="node-1")
+        return CallStore(folder, node_id=NODE_ID)
     except OSError as error:
         fix = "Choose a folder you may write to, with data_dir or --data"
         raise ConfigError("data_dir", f"{folder} cannot be used ({error.strerror})", fix) from None

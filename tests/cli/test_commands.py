@@ -126,7 +126,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(arguments: list[str], code: i
     ("uri", "says"),
     [
         ("sip:demo@nosuchhost.invalid", "nosuchhost.invalid"),
-        ("sip:demo@127.0.0.1;transport=tls", "use udp or tcp"),
+        ("sip:demo@127.0.0.1;transport=sctp", "use udp, tcp or tls"),
         ("sip:demo@127.0.0.1:9;transport=tcp", "unreachable"),
     ],
 )

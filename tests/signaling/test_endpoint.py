@@ -66,7 +66,9 @@ class Phone:
     async def call(
         self, callee: Address, transport: Transport = "UDP", *, offer: bytes = OFFER, host: str | None = None
     ) -> int:
-        flow, hop = await self.endpoint.flow_to(Hop(transport=transport, host=host or callee.host, port=callee.port))
+        ((flow, hop), *_) = await self.endpoint.ways_to(
+            Hop(transport=transport, host=host or callee.host, port=callee.port)
+        )
         target = SipUri(user="demo", host=callee.host, port=callee.port, params=(("transport", transport.lower()),))
         from_ = NameAddr(uri=str(SipUri(user="caller", host=flow.local.host)))
         usage_id = self.user_agent.invite(
@@ -214,7 +216,7 @@ async def test_nobody_there_ends_the_call_over_tcp_at_once() -> None:
 async def test_an_unknown_name_in_a_contact_ends_only_that_request() -> None:
     async with phones(1) as (caller,):
         await caller.listen()
-        flow, hop = await caller.endpoint.flow_to(Hop(transport="UDP", host="127.0.0.1", port=9))
+        ((flow, hop), *_) = await caller.endpoint.ways_to(Hop(transport="UDP", host="127.0.0.1", port=9))
         caller.user_agent.options(
             target=SipUri(user="x", host="name.invalid"),
             from_=NameAddr(uri="sip:me@127.0.0.1"),

@@ -369,7 +369,7 @@ async def test_an_idle_connection_is_closed_but_not_one_that_carried_a_call(
     idle, calling = await Telnet.to(server.address), await Telnet.to(server.address)
     await calling.send(request(call_id="calling"))
     await server.noted.until(lambda: len(server.noted.items) == 1)
-    server.pool.carries_call(server.noted.items[0][1].connection)
+    server.pool.keep(server.noted.items[0][1].connection)
     await idle.send(request(call_id="idle"))
     assert await idle.closed_by_peer()
     await calling.send(request(call_id="later"))

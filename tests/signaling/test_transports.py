@@ -157,7 +157,7 @@ async def test_a_flow_says_where_the_peer_can_reach_us(
     async with transports() as (one, _):
         port = (await one.listen(transport, listen_on, 0)).port
         hop = Hop(transport=transport, host=peer, port=5070)
-        flow, resolved = await one.flow_to(hop)
+        ((flow, resolved),) = await one.ways_to(hop)
         if peer != "127.0.0.9":  # the kernel may choose any loopback address towards that one
             assert flow.local == Address(local, port)
         assert flow == Flow(transport=transport, local=flow.local, remote=Address(peer, 5070))
@@ -167,7 +167,7 @@ async def test_a_flow_says_where_the_peer_can_reach_us(
 async def test_a_name_is_resolved_to_a_family_we_listen_on() -> None:
     async with transports() as (one, _):
         address = await one.listen("UDP", "127.0.0.1", 0)
-        flow, hop = await one.flow_to(Hop(transport="UDP", host="localhost", port=5070))
+        ((flow, hop), *_) = await one.ways_to(Hop(transport="UDP", host="localhost", port=5070))
         assert flow == Flow(transport="UDP", local=address, remote=Address("127.0.0.1", 5070))
         assert hop == Hop(transport="UDP", host="127.0.0.1", port=5070)
 
@@ -176,14 +176,14 @@ async def test_no_flow_without_a_socket_of_its_family() -> None:
     async with transports() as (one, _):
         await one.listen("UDP", "127.0.0.1", 0)
         with pytest.raises(UnreachableError, match="::1: no UDP socket of its address family"):
-            await one.flow_to(Hop(transport="UDP", host="::1", port=5070))
+            await one.ways_to(Hop(transport="UDP", host="::1", port=5070))
 
 
 async def test_a_flow_needs_listening_first() -> None:
     async with transports() as (one, _):
         await one.listen("UDP", "127.0.0.1", 0)
         with pytest.raises(LocalProtocolError, match="TCP"):
-            await one.flow_to(Hop(transport="TCP", host="127.0.0.1", port=5070))
+            await one.ways_to(Hop(transport="TCP", host="127.0.0.1", port=5070))
 
 
 # ── datagrams ────────────────────────────────────────────────────────────────────────────────────────────

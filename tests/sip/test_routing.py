@@ -107,12 +107,12 @@ def test_the_way_through_a_route_set(target: str, route_set: tuple[str, ...], pa
 @pytest.mark.parametrize(
     ("uri", "hop"),
     [
-        ("sip:a@B.example.com", Hop(transport="UDP", host="b.example.com", port=5060)),
+        ("sip:a@B.example.com", Hop(transport="UDP", host="b.example.com", port=0)),
         ("sip:a@192.0.2.1:5070;transport=TCP", Hop(transport="TCP", host="192.0.2.1", port=5070)),
         ("sip:[2001:db8::1];transport=tls", Hop(transport="TLS", host="2001:db8::1", port=5061)),
-        ("sips:a@b", Hop(transport="TLS", host="b", port=5061)),
+        ("sips:a@b", Hop(transport="TLS", host="b", port=0)),
         ("sip:a@b;maddr=192.0.2.9", Hop(transport="UDP", host="192.0.2.9", port=5060)),
-        ("sip:a@b;transport=carrier-pigeon", Hop(transport="UDP", host="b", port=5060)),
+        ("sip:a@b;transport=carrier-pigeon", Hop(transport="UDP", host="b", port=0)),
         ("tel:+49301234", None),
     ],
 )

@@ -41,6 +41,7 @@ class Arrival:
                 sip_call_id=request.sip_call_id,
                 transport=flow.transport,
                 remote_address=f"{flow.remote.host}:{flow.remote.port}",
+                trunk_id=self._invite.trunk_id,
             )
         )
         self._call.move("resolve")
@@ -52,9 +53,8 @@ class Arrival:
 
     def _take(self, agent: Agent) -> None:
         """Media, offer/answer and the provider; each may refuse the call."""
-        local = self._invite.flow.local
         try:
-            media = self._call.equipment.open_media(local.host, self._media_event)
+            media = self._call.equipment.open_media(self._invite.flow.bind_host, self._media_event)
         except ResourceExhaustedError as error:
             fix = "raise max_calls or widen rtp.port_min to rtp.port_max"
             self._refuse(503, rule="no room for one more call", evidence=str(error), fix=fix, retry=True)
@@ -89,6 +89,9 @@ class Arrival:
             self._call.conduct.engage()
         else:
             self._go_up()  # our offer waits for its answer: only then is the codec known in which an agent can speak
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        return False
 
     def observe(self, fact: InboxFact) -> None:
         match fact:

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections import deque
 from dataclasses import dataclass
 
 from offhook.call.arrival import FIRST_LEG
 from offhook.call.conduct import Conduct
-from offhook.call.inbox import AgentFailed, InboxFact, MediaFact, NoWay, SipFact, WayFound
+from offhook.call.inbox import AgentFailed, InboxFact, MediaFact, NoWay, SipFact, TimerFired, WayFound
 from offhook.call.leg import DialPlan, Leg, new_capabilities
 from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.session import CallSession
+from offhook.call.ways import credentials_of, destinations, find_ways
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
-from offhook.model.errors import BridgeError, OffhookError, ResourceExhaustedError, UnreachableError
+from offhook.model.errors import BridgeError, OffhookError, ResourceExhaustedError
 from offhook.model.records import Agent
-from offhook.sip.events import AnswerReceived, Hop, InviteFailed, ProvisionalReceived, Transport
-from offhook.sip.headers import NameAddr
+from offhook.model.trunks import Trunk
+from offhook.sip.events import AnswerReceived, InviteFailed, ProvisionalReceived
 from offhook.sip.message import Response
 from offhook.sip.uri import SipUri
 
-TRANSPORTS: Mapping[str, Transport] = {"udp": "UDP", "tcp": "TCP"}
-DEFAULT_SIP_PORT = 5060
-"""RFC 3261 §19.1.2, for UDP and TCP."""
+NEXT_WAY_S = 5.0
+"""For the first sign of life by one way while another is left; timer B (32 s) is longer than callers wait."""
+
+FAILOVER_STATUSES = frozenset({408, 500, 502, 503, 504})
+"""The server's fault, not the call's: another server may do better (RFC 3263 §4.3)."""
+
+_log = logging.getLogger("offhook.calls")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlaceCall:
-    """The command to call somebody and let ``agent`` speak. ``from_user`` is our user part in From."""
+    """The command to call somebody and let ``agent`` speak.
+
+    ``trunk`` None: by DNS and the open network. ``from_user`` is our user part in From; a register trunk has its own.
+    """
 
     target: SipUri
     agent: Agent
+    trunk: Trunk | None = None
     from_user: str = "offhook"
     no_answer_s: float = 60.0
 
@@ -43,6 +53,8 @@ class Dialling:
         self._call = call
         self._command = command
         self._began_at = time.monotonic()
+        self._plans: deque[DialPlan] = deque()
+        self._plan: DialPlan | None = None
 
     def begin(self) -> None:
         target = self._command.target
@@ -54,25 +66,78 @@ class Dialling:
                 sip_call_id="",
                 transport=(target.param("transport") or "udp").upper(),
                 remote_address=target.host,
+                trunk_id="" if self._command.trunk is None else self._command.trunk.trunk_id,
             )
         )
         self._call.move("resolve")
         self._call.spawn(self._find_way())
 
     async def _find_way(self) -> None:
-        target = self._command.target
+        command = self._command
         try:
-            flow, hop = await self._call.equipment.endpoint.flow_to(hop_to(target))
+            plans = await find_ways(
+                self._call.equipment.endpoint,
+                destinations(command.target, command.trunk),
+                from_user=command.from_user,
+                credentials=credentials_of(command.trunk),
+            )
         except (OSError, OffhookError) as error:
             self._call.deliver(NoWay(problem=str(error)))
             return
-        from_ = NameAddr(uri=str(SipUri(user=self._command.from_user, host=flow.local.host)))
-        self._call.deliver(WayFound(plan=DialPlan(target=target, from_=from_, flow=flow, next_hop=hop)))
+        self._call.deliver(WayFound(plans=plans))
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        """What a way that was given up still brings; and the failure of one while another is left."""
+        leg = self._call.leg
+        if leg is None or not isinstance(fact, SipFact):
+            return False
+        usage_id = getattr(fact.event, "usage_id", leg.usage_id)
+        if usage_id != leg.usage_id:
+            if isinstance(fact.event, AnswerReceived):
+                leg.end_late_answer(usage_id)
+            return True
+        return isinstance(fact.event, InviteFailed) and self._fails_over(fact.event)
+
+    def _fails_over(self, failed: InviteFailed) -> bool:
+        """Whether the call goes on by the next way. Not once it rang: somebody was there."""
+        reached = failed.cause == "refused" and failed.status not in FAILOVER_STATUSES
+        if self._plan is not None:
+            self._call.equipment.endpoint.reached(self._plan.next_hop, works=reached)
+        if reached or failed.cause == "cancelled" or not self._plans or self._call.phase != "resolving":
+            return False
+        status = f"{failed.status} " if failed.status is not None else ""
+        self._go_on(f"{status}{failed.reason or failed.cause}")
+        return True
+
+    def _go_on(self, problem: str) -> None:
+        """Take the next way, and say why."""
+        leg, before, plan = self._call.leg, self._plan, self._plans.popleft()
+        if leg is None or before is None:
+            return
+        _log.warning("call %s: %s by %s; the next way is %s", self._call.call_id, problem, _shown(before), _shown(plan))
+        self._plan = plan
+        leg.redial(plan, self._call.own_usage)
+        self._watch()
+
+    def _look_for_life(self) -> None:
+        if self._plan is None or self._call.leg is None or self._call.leg.heard:
+            return
+        self._call.equipment.endpoint.reached(self._plan.next_hop, works=False)
+        self._go_on(f"no sign of life in {NEXT_WAY_S:g} s")
+
+    def _watch(self) -> None:
+        """While another way is left, this one has to show life soon."""
+        if self._plans:
+            self._call.arm("next_way", NEXT_WAY_S)
+        else:
+            self._call.disarm("next_way")
 
     def observe(self, fact: InboxFact) -> None:
         match fact:
-            case WayFound(plan=plan) if self._call.phase == "resolving":
-                self._dial(plan)
+            case WayFound(plans=plans) if self._call.phase == "resolving":
+                self._dial(plans)
+            case TimerFired(timer="next_way") if self._call.phase == "resolving" and self._plans:
+                self._look_for_life()
             case NoWay(problem=problem):
                 self._call.end(by="system", cause="unreachable", reason=problem)
             case AgentFailed(error=error):
@@ -86,9 +151,12 @@ class Dialling:
             case _:
                 pass
 
-    def _dial(self, plan: DialPlan) -> None:
+    def _dial(self, plans: tuple[DialPlan, ...]) -> None:
+        plan = self._plan = plans[0]
+        # The media socket is bound once: ways from another of our addresses are no ways for it.
+        self._plans.extend(one for one in plans[1:] if one.flow.bind_host == plan.flow.bind_host)
         try:
-            media = self._call.equipment.open_media(plan.flow.local.host, self._media_event)
+            media = self._call.equipment.open_media(plan.flow.bind_host, self._media_event)
         except ResourceExhaustedError as error:
             self._call.end(by="system", cause="internal_error", reason=str(error))
             return
@@ -111,6 +179,7 @@ class Dialling:
             return
         leg.dial(plan, self._call.own_usage)
         self._call.arm("no_answer", self._command.no_answer_s)
+        self._watch()
         self._call.conduct.engage()
 
     def _progress(self, status: int, *, with_media: bool) -> None:
@@ -120,6 +189,7 @@ class Dialling:
             and leg.hears_progress(with_media=with_media)
             and self._call.phase in {"resolving", "ringing"}
         ):
+            self._call.disarm("next_way")
             self._call.move("ring")
             self._call.emit(CallRinging(status=status))
 
@@ -128,7 +198,7 @@ class Dialling:
         if leg is None or conduct is None:
             return
         if self._call.phase not in {"resolving", "ringing"}:
-            leg.end_late_answer()
+            leg.end_late_answer(leg.usage_id)
             return
         self._call.disarm("no_answer")
         accepted = leg.accept(response.body)
@@ -159,11 +229,16 @@ class Dialling:
         self._call.deliver(MediaFact(leg_id=FIRST_LEG, event=event))
 
 
+def _shown(plan: DialPlan) -> str:
+    hop = plan.next_hop
+    return f"{hop.host}:{hop.port}/{hop.transport}"
+
+
 REFUSAL_FIXES = {
-    401: "the called side wants credentials; registration and digest come with trunks",
+    401: "the called side wants credentials, or others: call by a trunk with its username and password",
     403: "the called side forbids it: check the caller id and the address you call from",
     404: "no such number there: check the user part of the URI",
-    407: "a proxy wants credentials; registration and digest come with trunks",
+    407: "a proxy wants credentials, or others: call by a trunk with its username and password",
     415: "the called side takes no SDP in an INVITE",
     480: "nobody is reachable there now; try again later",
     486: "the called side is busy; try again later",
@@ -172,14 +247,3 @@ REFUSAL_FIXES = {
     603: "the called person declined",
 }
 """What to change, by the status of a refusal (RFC 3261 §21)."""
-
-
-def hop_to(target: SipUri) -> Hop:
-    """Where a target's first request goes, before any look-up (RFC 3263 §4.1: a transport parameter decides).
-
-    Raises ``UnreachableError`` for a transport we do not have.
-    """
-    wanted = "tls" if target.scheme == "sips" else (target.param("transport") or "udp").lower()
-    if wanted not in TRANSPORTS:
-        raise UnreachableError(f"{target}: transport {wanted} is not supported; use udp or tcp")
-    return Hop(transport=TRANSPORTS[wanted], host=target.host, port=target.port or DEFAULT_SIP_PORT)

@@ -15,7 +15,7 @@ from offhook.sip.events import Flow, SipEvent
 MAX_WAITING = 2000
 """Facts a call may have waiting; a peer that outruns this floods. Then its call ends, and no other suffers."""
 
-Timer = Literal["no_answer", "duration_limit", "judgement", "goodbye", "teardown"]
+Timer = Literal["no_answer", "next_way", "duration_limit", "judgement", "goodbye", "teardown"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +48,9 @@ class AgentFailed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WayFound:
-    """The outbound target was resolved."""
+    """The outbound target was resolved: the ways to it, best first."""
 
-    plan: DialPlan
+    plans: tuple[DialPlan, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from offhook.model.call_events import Direction, MediaReported
 from offhook.model.errors import LocalProtocolError
 from offhook.sdp.offer_answer import Agreement, Capabilities
 from offhook.signaling.endpoint import SipEndpoint
+from offhook.sip.digest import DigestClient
 from offhook.sip.events import Flow, Hop
 from offhook.sip.headers import NameAddr
 from offhook.sip.uri import SipUri
@@ -34,7 +35,7 @@ class DialPlan:
     from_: NameAddr
     flow: Flow
     next_hop: Hop
-    codecs: tuple[Encoding, ...] = (Encoding.PCMU, Encoding.PCMA)
+    credentials: DigestClient | None = None
 
 
 class Leg:
@@ -102,23 +103,39 @@ class Leg:
             flow=plan.flow,
             next_hop=plan.next_hop,
             offer=self.negotiation.offer(),
+            credentials=plan.credentials,
             now=time.monotonic(),
         )
         own_usage(self.usage_id)
         self._endpoint.flush()
 
+    def redial(self, plan: DialPlan, own_usage: Callable[[int], None]) -> None:
+        """The same by another way: what goes on by the old one is given up, and nothing of it means anything more."""
+        self._command(lambda core, now: core.cancel(self.usage_id, now))
+        self.flow = plan.flow
+        self.negotiation = Negotiation(new_capabilities(plan.flow, self.media.local_port))
+        self.dial(plan, own_usage)
+
     def hears_progress(self, *, with_media: bool) -> bool:
         """A 1xx came; ``with_media``: it carries a session description. False where it means nothing any more."""
         return self._machine.observe("early_media" if with_media else "provisional")
+
+    @property
+    def heard(self) -> bool:
+        """Whether our INVITE brought any answer yet, a 100 at least."""
+        try:
+            return self._endpoint.user_agent.heard(self.usage_id)
+        except LocalProtocolError:  # it is over: its end is on its way to us
+            return True
 
     def accept(self, body: bytes) -> Agreement | Unacceptable:
         """The callee's 2xx; what its answer agrees on."""
         self._machine.observe("answer")
         return self.negotiation.accept(body)
 
-    def end_late_answer(self) -> None:
+    def end_late_answer(self, usage_id: int) -> None:
         """We wanted to cancel, but the 2xx was there first, and acknowledged: its call is ended (RFC 3261 §9.1)."""
-        self._command(lambda core, now: core.bye(self.usage_id, now))
+        self._command(lambda core, now: core.bye(usage_id, now))
 
     # ── both ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,9 +14,18 @@ from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import HangUp, SipFact
 from offhook.call.leg import Leg
+from offhook.call.rejections import Rejections
 from offhook.call.resumption import CallSnapshot, LegSnapshot, Resumption
 from offhook.call.session import CallSession, SetUp
-from offhook.sip.events import InviteReceived, MessageRejected, OptionsAnswered, SipEvent
+from offhook.call.trunks import Trunks
+from offhook.sip.events import (
+    InviteReceived,
+    MessageRejected,
+    OptionsAnswered,
+    RegistrationChanged,
+    RegistrationDue,
+    SipEvent,
+)
 
 _log = logging.getLogger("offhook.calls")
 
@@ -32,10 +41,12 @@ class CallManager:
         self._by_usage: dict[int, CallSession] = {}
         self._draining = False
         self._takes_calls = True
-        self.rejected_messages = 0
+        self._trunks: Trunks | None = None
+        self.rejections = Rejections(time.monotonic)
 
-    def attach(self, equipment: Equipment) -> None:
+    def attach(self, equipment: Equipment, trunks: Trunks | None = None) -> None:
         self._equipment = equipment
+        self._trunks = trunks
 
     @property
     def calls(self) -> Mapping[str, CallSession]:
@@ -63,13 +74,6 @@ class CallManager:
         self._run(call, Resumption(call, snapshot))
         return call
 
-    def hang_up(self, call_id: str, command: HangUp) -> bool:
-        """False when there is no such call any more."""
-        call = self._calls.get(call_id)
-        if call is not None:
-            call.deliver(command)
-        return call is not None
-
     async def wait(self, call: CallSession) -> None:
         """Until the call is over."""
         task = self._tasks.get(call.call_id)
@@ -92,10 +96,10 @@ class CallManager:
             case InviteReceived():
                 self._arrive(event)
             case MessageRejected():
-                self.rejected_messages += 1
-                _log.debug("%s: %s (%s)", event.source, event.rule, event.evidence)
-            case OptionsAnswered():
-                pass
+                self.rejections.note(event)
+            case RegistrationDue() | RegistrationChanged() | OptionsAnswered():
+                if self._trunks is not None:
+                    self._trunks.on_sip(event)
             case _:
                 call = self._by_usage.get(event.usage_id)
                 if call is not None:
@@ -107,6 +111,9 @@ class CallManager:
             return
         call = self._new_call()
         call.own_usage(invite.usage_id)
+        credentials = None if self._trunks is None else self._trunks.credentials(invite.trunk_id)
+        if credentials is not None:
+            self._need_equipment().endpoint.user_agent.authenticate(invite.usage_id, credentials)
         self._run(call, Arrival(call, invite))
 
     def _refuse_full(self, invite: InviteReceived) -> None:

@@ -61,11 +61,14 @@ class Resumption:
         leg = self._snapshot.leg
         hop = Hop(transport=leg.transport, host=leg.remote_host, port=leg.remote_port)
         try:
-            flow, _ = await self._call.equipment.endpoint.flow_to(hop)
+            ((flow, _), *_) = await self._call.equipment.endpoint.ways_to(hop)
         except (OSError, OffhookError) as error:
             self._call.deliver(NoWay(problem=str(error)))
             return
         self._call.deliver(WayBack(flow=flow))
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        return False
 
     def observe(self, fact: InboxFact) -> None:
         match fact:
@@ -86,7 +89,7 @@ class Resumption:
         saved = self._snapshot.leg
         equipment = self._call.equipment
         try:
-            media = equipment.open_media(flow.local.host, self._media_event)
+            media = equipment.open_media(flow.bind_host, self._media_event)
         except ResourceExhaustedError as error:
             self._call.end(by="system", cause="internal_error", reason=str(error))
             return

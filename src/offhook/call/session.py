@@ -56,6 +56,10 @@ class SetUp(Protocol):
         """What concerns the set-up only; anything else is ignored."""
         ...
 
+    def absorbs(self, fact: InboxFact) -> bool:
+        """Asked first: whether it goes on by another way, so that this fact means nothing to the call."""
+        ...
+
 
 class CallSession:
     """Made by ``CallManager``; ``run`` returns when the call is over, and never raises."""
@@ -162,8 +166,9 @@ class CallSession:
             set_up.begin()
             while self.phase != "ended":
                 fact = await self._inbox.get()
-                self._handle(fact)
-                set_up.observe(fact)
+                if not set_up.absorbs(fact):
+                    self._handle(fact)
+                    set_up.observe(fact)
         except Exception:
             _log.exception("call %s broke and ends", self.call_id)
             self.end(by="system", cause="internal_error", reason="an error inside offhook; see the log")
@@ -228,6 +233,8 @@ class CallSession:
                 if self.leg is not None:
                     self.leg.gone()
                 self._close_if_alone()
+            case "next_way":
+                pass  # the set-up's business
             case "judgement" | "goodbye":
                 if self.conduct is not None:
                     self.conduct.on_timer(timer)

@@ -20,16 +20,20 @@ from offhook.bridge.local.engine import LocalEngine
 from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import HangUp
 from offhook.call.session import CallSession
+from offhook.call.ways import target_of
 from offhook.cli.call_report import CallReport
 from offhook.cli.caller import CallerBridges, Line, PressedDigits, SpokenLine
 from offhook.cli.event_loop import run, stop_signals
+from offhook.config import Settings, load_settings, trunks_of
 from offhook.delivery.bus import Bus
 from offhook.media.ports import PortPool
 from offhook.model.audio import PCMU_8K
 from offhook.model.errors import OffhookError, SipParseError
 from offhook.model.records import Agent
+from offhook.model.trunks import Trunk
 from offhook.observability import configure_logging
-from offhook.server import build_phone, listen_everywhere
+from offhook.server import Surroundings, build_phone, listen_everywhere, tls_contexts
+from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.sip.uri import SipUri
 from offhook.store.directory import InMemoryDirectory
 
@@ -67,6 +71,8 @@ class _OrderedLines(click.Option):
 @click.option("--max-duration", type=click.IntRange(1, 86400), default=120, help="Hang up after so many seconds.")
 @click.option("--ring-timeout", type=click.IntRange(1, 180), default=60, help="Give up ringing after so many seconds.")
 @click.option("--from", "from_user", default="offhook", help="Our user part in From.")
+@click.option("--trunk", "trunk_id", default="", help="Call by this trunk of config.json; then a number will do.")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="config.json with trunks, TLS, names.")
 @click.option("--host", default="", help="Address to call from; any by default.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="SIP port to call from; a free one by default.")
 @click.pass_context
@@ -76,20 +82,34 @@ def call(context: click.Context, /, sip_uri: str, **options: Any) -> None:
     Exit code: 0 answered and heard, 1 not answered, 3 answered but no audio came, 130 interrupted.
     """
     configure_logging("warning")
+    own = {"sip.host": options.pop("host"), "sip.port": options.pop("port"), "sip.transports": ["udp", "tcp"]}
+    settings = load_settings(options.pop("config"), flags=own)
+    trunk = _trunk(settings, options.pop("trunk_id"))
     lines: list[tuple[str, str]] = context.meta.get("lines", [])
     for name in ("say", "play", "dtmf"):
         del options[name]
     _check_user(options["from_user"])
     _check_writable(options["save"])
-    sys.exit(run(_call(target_of(sip_uri), lines, **options)))
+    sys.exit(run(_call(_dialled(sip_uri, trunk), lines, settings=settings, trunk=trunk, **options)))
 
 
-def target_of(text: str) -> SipUri:
+def _trunk(settings: Settings, trunk_id: str) -> Trunk | None:
+    """Raises ``click.BadParameter`` naming those there are."""
+    if not trunk_id:
+        return None
+    trunks = {trunk.trunk_id: trunk for trunk in trunks_of(settings)}
+    if trunk_id not in trunks:
+        known = ", ".join(trunks) or "none: add it to trunks in config.json, or name the file with --config"
+        raise click.BadParameter(f"there is no trunk {trunk_id!r}; there are: {known}", param_hint="--trunk")
+    return trunks[trunk_id]
+
+
+def _dialled(text: str, trunk: Trunk | None) -> SipUri:
     """The URI to dial. Raises ``click.BadParameter`` naming the fix."""
     try:
-        return SipUri.parse(text)
+        return target_of(text, trunk)
     except SipParseError as error:
-        hint = "write it as sip:user@host or sip:user@host:port;transport=tcp"
+        hint = "write it as sip:user@host or sip:user@host:port;transport=tcp, or name a --trunk for a number"
         raise click.BadParameter(f"{error.problem}; {hint}", param_hint="SIP_URI") from None
 
 
@@ -118,14 +138,14 @@ async def _call(
     max_duration: int,
     ring_timeout: int,
     from_user: str,
-    host: str,
-    port: int,
+    settings: Settings,
+    trunk: Trunk | None,
 ) -> int:
     stopped = stop_signals()
     agent = Agent(
         agent_id="caller", provider="caller", record=save is not None, interruptible=False, max_call_s=max_duration
     )
-    command = PlaceCall(target=target, agent=agent, from_user=from_user, no_answer_s=ring_timeout)
+    command = PlaceCall(target=target, agent=agent, trunk=trunk, from_user=from_user, no_answer_s=ring_timeout)
     async with contextlib.AsyncExitStack() as cleanup:
         engine = await _engine(cleanup, lines, wanted=transcript)
         spoken = [await _line(kind, value, engine) for kind, value in lines]
@@ -142,9 +162,14 @@ async def _call(
             recordings_folder=folder,
             media_timeout_s=float(max_duration),
             teardown_s=GOODBYE_S,
+            surroundings=Surroundings(
+                tls=tls_contexts(settings),
+                nameservers=settings.sip.nameservers,
+                advertised=AdvertisedAddresses(settings.sip.advertised_address, settings.sip.local_networks),
+            ),
         )
         cleanup.push_async_callback(phone.close)
-        await listen_everywhere(phone.endpoint, host, port, ("udp", "tcp"))
+        await listen_everywhere(phone.endpoint, settings.sip)
         if stopped.is_set():
             return EXIT_INTERRUPTED
         session = phone.manager.place(command)

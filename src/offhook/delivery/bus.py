@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from offhook.model.call_events import CallEvent, LiveSignal
+from offhook.model.trunks import TrunkChanged
 
 _log = logging.getLogger("offhook.bus")
 
@@ -20,6 +21,7 @@ class Keeper(Protocol):
 T = TypeVar("T")
 EventWatcher = Callable[[CallEvent], None]
 SignalWatcher = Callable[[LiveSignal], None]
+TrunkWatcher = Callable[[TrunkChanged], None]
 
 
 class Bus:
@@ -29,12 +31,25 @@ class Bus:
         self._keeper = keeper
         self._event_watchers: list[EventWatcher] = []
         self._signal_watchers: list[SignalWatcher] = []
+        self._trunk_watchers: list[TrunkWatcher] = []
 
-    def watch(self, events: EventWatcher | None = None, signals: SignalWatcher | None = None) -> None:
+    def watch(
+        self,
+        events: EventWatcher | None = None,
+        signals: SignalWatcher | None = None,
+        trunks: TrunkWatcher | None = None,
+    ) -> None:
         if events is not None:
             self._event_watchers.append(events)
         if signals is not None:
             self._signal_watchers.append(signals)
+        if trunks is not None:
+            self._trunk_watchers.append(trunks)
+
+    def tell(self, changed: TrunkChanged) -> None:
+        """The state of a trunk changed. Its latest state can be read at any time; so this is told, and not stored."""
+        for watcher in self._trunk_watchers:
+            _tell(watcher, changed)
 
     def append(self, event: CallEvent) -> None:
         self._keeper.append(event)

@@ -41,6 +41,7 @@ class CallArrived:
     sip_call_id: str
     transport: str
     remote_address: str
+    trunk_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

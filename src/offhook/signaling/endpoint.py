@@ -5,14 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, assert_never
 
 from offhook.model.errors import SipParseError
+from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.tls import TlsContexts
 from offhook.signaling.trace import Trace, TraceRecord, without_credentials
 from offhook.signaling.transports import Transports
-from offhook.sip.events import Address, AnswerReceived, Flow, Hop, Inbound, InviteReceived, SipEvent, Transport
+from offhook.sip.events import (
+    Address,
+    AnswerReceived,
+    Flow,
+    Hop,
+    Inbound,
+    InviteReceived,
+    RegistrationChanged,
+    SipEvent,
+    Transport,
+)
 from offhook.sip.message import Request, Response, SipMessage, serialize
 from offhook.sip.parser import Broken, KeepAlive, StreamItem
 from offhook.sip.user_agent import UserAgent
@@ -48,6 +59,8 @@ class SipEndpoint:
         listener: Callable[[SipEvent], None],
         trace: Trace | None = None,
         tls: TlsContexts | None = None,
+        nameservers: Sequence[str] = (),
+        advertised: AdvertisedAddresses | None = None,
     ) -> None:
         self._user_agent = user_agent
         self._listener = listener
@@ -77,13 +90,38 @@ class SipEndpoint:
         """
         return await self._transports.listen(transport, host, port)
 
-    async def flow_to(self, hop: Hop) -> tuple[Flow, Hop]:
-        """How to reach ``hop``: the flow for Via and Contact, and the hop with its name resolved.
+    async def ways_to(self, hop: Hop, choices: tuple[Transport, ...] = ()) -> tuple[tuple[Flow, Hop], ...]:
+        """How to reach ``hop``, best way first: each the flow for Via and Contact, and a hop with an IP address.
 
-        Raises ``UnreachableError``: no such name, no route, no socket of its address family; and
-        ``LocalProtocolError`` before ``listen`` was called for that transport.
+        ``choices``: the transports DNS may choose from where the URI named none. Raises ``UnreachableError``: no such
+        name, no route, no socket of its address family; and ``LocalProtocolError`` before ``listen`` was called for
+        that transport.
         """
-        return await self._transports.flow_to(hop)
+        return await self._transports.ways_to(hop, choices)
+
+    def reached(self, hop: Hop, *, works: bool) -> None:
+        """What came of a way: one that failed comes last for a while, and its name is looked up anew."""
+        resolver, address = self._transports.resolver, Address(hop.host, hop.port)
+        if works:
+            resolver.mark_working(address)
+        else:
+            resolver.mark_failed(address)
+
+    def forget_name(self, host: str) -> None:
+        """Look ``host`` up anew next time."""
+        self._transports.resolver.forget(host)
+
+    async def discover(self, server: Hop) -> bool:
+        """Ask a STUN server for our public address; True when it changed. Raises ``UnreachableError``."""
+        return await self._transports.discover(server)
+
+    @property
+    def advertised(self) -> AdvertisedAddresses:
+        return self._transports.advertised
+
+    def keep_open(self, flow: Flow) -> None:
+        """A packet without meaning that keeps a translator's way back to us open (UDP; streams do it themselves)."""
+        self._transports.keep_open(flow)
 
     def flush(self) -> None:
         """Send what the core has to send, deliver its events, re-arm its timer. Cheap when there is nothing."""
@@ -183,8 +221,8 @@ class SipEndpoint:
         return False
 
     def _deliver(self, event: SipEvent) -> None:
-        if self._arriving_on and isinstance(event, InviteReceived | AnswerReceived):
-            self._transports.streams.carries_call(self._arriving_on)
+        if self._arriving_on and isinstance(event, InviteReceived | AnswerReceived | RegistrationChanged):
+            self._transports.streams.keep(self._arriving_on)
         self._faults.guard(event, None, self._listener, event)
 
     def _arm(self, floor_s: float) -> None:

@@ -34,9 +34,9 @@ FIRST_MESSAGE_S = 10.0
 """From accept to the first whole message, and from the first byte of any message to its last: slow loris."""
 
 IDLE_S = 120.0
-"""Without a message, on a connection that never carried a call."""
+"""Without a message, on a connection that never carried a call or a registration."""
 
-IDLE_WITH_CALL_S = 7200.0
+IDLE_KEPT_S = 7200.0
 """On one that did: longer than any call (3600 s), since a caller behind NAT gets our BYE on it alone.
 Peers that vanished are found by the kernel's keepalive long before."""
 
@@ -132,7 +132,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self.number = number
         self.dialled = dialled
         self.flow: Flow
-        self.carried_call = False
+        self.kept = False
         self._opened_at = time.monotonic()
         # None: the first message is still due. Who was dialled by us owes none.
         self._heard_at = self._opened_at if dialled else None
@@ -232,7 +232,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             return now - self._opened_at > FIRST_MESSAGE_S
         if self._partial_since is not None:
             return now - self._partial_since > FIRST_MESSAGE_S
-        return now - self._heard_at > (IDLE_WITH_CALL_S if self.carried_call else IDLE_S)
+        return now - self._heard_at > (IDLE_KEPT_S if self.kept else IDLE_S)
 
     def _take(self) -> None:
         """Read what is in the buffer, or wait with it until the loop has time for SIP again."""
@@ -331,11 +331,11 @@ class StreamPool:
         self._dial(flow, destination).waiting.append((data, token))
         return replace(flow, transport=hop.transport, remote=destination[1], connection=0)
 
-    def carries_call(self, number: int) -> None:
+    def keep(self, number: int) -> None:
         """From now on the connection is kept through long silence."""
         connection = self._connections.get(number)
         if connection is not None:
-            connection.carried_call = True
+            connection.kept = True
 
     async def close(self, grace_s: float) -> None:
         """Stop accepting, let what is written leave for at most ``grace_s``, then cut off."""

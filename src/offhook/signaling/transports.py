@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
+import secrets
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
 from offhook.model.errors import ListenError, LocalProtocolError, UnreachableError
+from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.budget import WorkBudget
 from offhook.signaling.datagrams import RECEIVE_BUFFER_BYTES, UdpSocket, local_host_towards
 from offhook.signaling.resolver import Resolver
 from offhook.signaling.streams import StreamCounts, StreamPool
+from offhook.signaling.stun import SCHEDULE_S, TRANSACTION_ID_BYTES, binding_request, is_stun, mapped_address
 from offhook.signaling.tls import TlsContexts
 from offhook.signaling.trace import Trace, TraceRecord
 from offhook.sip.events import Address, Flow, Hop, Outbound, Transport
 from offhook.sip.parser import StreamItem, is_keep_alive
+from offhook.sip.routing import DEFAULT_PORTS
 
 WAITING_SENDS = 256
 """Messages whose next hop is a name being looked up; more at once is a flood of such names."""
@@ -66,6 +71,8 @@ class Transports:
         *,
         trace: Trace | None = None,
         tls: TlsContexts | None = None,
+        nameservers: Sequence[str] = (),
+        advertised: AdvertisedAddresses | None = None,
     ) -> None:
         self._owner = owner
         self._loop = loop
@@ -74,8 +81,10 @@ class Transports:
         self._udp: list[UdpSocket] = []
         self._streams: list[tuple[Transport, Address]] = []
         self._sending: set[asyncio.Task[None]] = set()
+        self._stun_waiting: dict[bytes, tuple[Address, asyncio.Future[Address]]] = {}
         self.budget = WorkBudget(loop)
-        self.resolver = Resolver(loop)
+        self.resolver = Resolver(loop, nameservers)
+        self.advertised = advertised or AdvertisedAddresses()
         self.streams = StreamPool(self, loop, self.budget, tls)
         self.datagram_counts = DatagramCounts()
 
@@ -104,21 +113,27 @@ class Transports:
             self._streams.extend((transport, address) for address in addresses)
         return addresses[0]
 
-    async def flow_to(self, hop: Hop) -> tuple[Flow, Hop]:
-        """See ``SipEndpoint.flow_to``."""
-        if not any(transport == hop.transport for transport, _ in self.listening):
+    async def ways_to(self, hop: Hop, choices: tuple[Transport, ...] = ()) -> tuple[tuple[Flow, Hop], ...]:
+        """See ``SipEndpoint.ways_to``."""
+        ours = {transport for transport, _ in self.listening}
+        if self._tls is not None:
+            ours.add("TLS")  # who connects by TLS need not be connected to
+        if not ours.intersection(choices or (hop.transport,)):
             raise LocalProtocolError(f"no {hop.transport} socket: call listen() first")
         problem = f"no {hop.transport} socket of its address family"
-        for one in await self.resolver.resolve(hop):
+        ways: list[tuple[Flow, Hop]] = []
+        for one in await self.resolver.resolve(hop, tuple(choice for choice in choices if choice in ours)):
             remote = Address(one.host, one.port)
             try:
-                local = self._local_towards(hop.transport, remote)
+                local = self._local_towards(one.transport, remote)
             except OSError as error:
                 problem = error.strerror or str(error)
                 continue
             if local is not None:
-                return Flow(transport=hop.transport, local=local, remote=remote), one
-        raise UnreachableError(f"{hop.host}: {problem}")
+                ways.append((self._flow(one.transport, local, remote), one))
+        if not ways:
+            raise UnreachableError(f"{hop.host}: {problem}")
+        return tuple(ways)
 
     def send(self, outbound: Outbound) -> None:
         """Send now, or once a name is known. A failure is told to ``TransportsOwner.send_failed``, now or later."""
@@ -137,6 +152,62 @@ class Transports:
         task = self._loop.create_task(self._send_when_resolved(outbound, hop))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+
+    async def discover(self, server: Hop) -> bool:
+        """Ask a STUN server how it sees each UDP socket; True when an answer brought news.
+
+        Raises ``UnreachableError``: no such name, or no answer.
+        """
+        found = [
+            (one, hop)
+            for hop in await self.resolver.resolve(server)
+            for one in self._udp
+            if one.family == (socket.AF_INET6 if _is_ipv6(hop.host) else socket.AF_INET)
+        ]
+        if not found:
+            raise UnreachableError(f"{server.host}: no UDP socket of its address family")
+        firsts = dict(reversed(found))  # the best hop for each socket
+        answers = await asyncio.gather(*(self._ask_stun(one, hop) for one, hop in firsts.items()))
+        if not any(answers):
+            raise UnreachableError(f"STUN server {server.host}:{server.port} gave no answer: is UDP let through?")
+        news = [
+            self.advertised.set_mapped(one.address, mapped)
+            for one, mapped in zip(firsts, answers, strict=True)
+            if mapped is not None
+        ]
+        return any(news)
+
+    async def _ask_stun(self, one: UdpSocket, hop: Hop) -> Address | None:
+        transaction_id, remote = secrets.token_bytes(TRANSACTION_ID_BYTES), Address(hop.host, hop.port)
+        answer: asyncio.Future[Address] = self._loop.create_future()
+        self._stun_waiting[transaction_id] = (remote, answer)
+        try:
+            source_host = local_host_towards(remote) if one.wildcard else one.address.host
+            for pause_s in SCHEDULE_S:
+                with contextlib.suppress(BlockingIOError):
+                    one.send(binding_request(transaction_id), source_host, remote)
+                done, _ = await asyncio.wait({answer}, timeout=pause_s)
+                if done:
+                    return answer.result()
+        except OSError:
+            pass  # no route: no answer
+        finally:
+            del self._stun_waiting[transaction_id]
+        return None
+
+    def _stun_answered(self, data: bytes, remote: Address) -> None:
+        """From the server that was asked alone: anybody else could tell us any address."""
+        waiting = self._stun_waiting.get(data[8:20])
+        if waiting is None or waiting[0] != remote or waiting[1].done():
+            return
+        mapped = mapped_address(data, data[8:20])
+        if mapped is not None:
+            waiting[1].set_result(mapped)
+
+    def keep_open(self, flow: Flow) -> None:
+        """Send a double CRLF by UDP: the way back stays open. RFC 5626 §3.5.2 asks for STUN; few servers have it."""
+        with contextlib.suppress(UnreachableError):
+            self._send_datagram(b"\r\n\r\n", flow, flow.remote)
 
     async def close(self) -> None:
         """Close every socket; idempotent."""
@@ -165,7 +236,7 @@ class Transports:
     def stream_flow(self, transport: Transport, local: Address, remote: Address, number: int) -> Flow:
         bound = [address for kind, address in self._streams if kind == transport]
         port = next((one.port for one in _serving(bound, local.host)), local.port)
-        return Flow(transport=transport, local=Address(local.host, port), remote=remote, connection=number)
+        return self._flow(transport, Address(local.host, port), remote, number)
 
     # ── inside ──
 
@@ -173,7 +244,16 @@ class Transports:
         if is_keep_alive(data):
             self.datagram_counts.keepalives += 1
             return
-        self._owner.datagram_received(data, Flow(transport="UDP", local=local, remote=remote))
+        if is_stun(data):
+            self._stun_answered(data, remote)
+            return
+        self._owner.datagram_received(data, self._flow("UDP", local, remote))
+
+    def _flow(self, transport: Transport, local: Address, remote: Address, number: int = 0) -> Flow:
+        """With our address as this peer should see it."""
+        public = self.advertised.towards(local, remote.host)
+        interface = "" if public.host == local.host else local.host
+        return Flow(transport=transport, local=public, remote=remote, connection=number, interface=interface)
 
     async def _send_when_resolved(self, outbound: Outbound, hop: Hop) -> None:
         try:
@@ -199,41 +279,42 @@ class Transports:
         remote = Address(hop.host, hop.port)
         match hop.transport:
             case "UDP":
-                self._send_datagram(outbound.data, outbound.flow.local, remote)
-                return Flow(transport="UDP", local=outbound.flow.local, remote=remote)
+                self._send_datagram(outbound.data, outbound.flow, remote)
+                return replace(outbound.flow, transport="UDP", remote=remote, connection=0)
             case "TCP" | "TLS":
-                if _is_ipv6(remote.host) != _is_ipv6(outbound.flow.local.host):
+                if _is_ipv6(remote.host) != _is_ipv6(outbound.flow.bind_host):
                     raise UnreachableError(f"{remote.host}: our end of this flow is of the other address family")
                 return self.streams.send(outbound.data, outbound.token, outbound.flow, hop)
             case _:
                 assert_never(hop.transport)
 
-    def _send_datagram(self, data: bytes, local: Address, remote: Address) -> None:
-        one = self._udp_socket(local, remote)
+    def _send_datagram(self, data: bytes, flow: Flow, remote: Address) -> None:
+        one = self._udp_socket(flow, remote)
         try:
-            one.send(data, local.host, remote)
+            one.send(data, flow.bind_host, remote)
         except BlockingIOError:
             self.datagram_counts.unsent += 1
         except (OSError, OverflowError) as error:  # OverflowError: a port beyond 65,535
             raise UnreachableError(f"{remote.host}:{remote.port}: {error}") from error
 
-    def _udp_socket(self, local: Address, remote: Address) -> UdpSocket:
-        """The socket that ``local`` belongs to: bound to that very address, else the wildcard of its port."""
+    def _udp_socket(self, flow: Flow, remote: Address) -> UdpSocket:
+        """The socket that the flow's local end belongs to: bound to that very address, else a wildcard.
+
+        A translator may change the port we are known by; then the address family and the interface decide.
+        """
         family = socket.AF_INET6 if _is_ipv6(remote.host) else socket.AF_INET
-        best: UdpSocket | None = None
-        for one in self._udp:
-            if one.family == family and one.address.port == local.port:
-                if one.address.host == local.host:
-                    return one
-                if one.wildcard:
-                    best = one
-        if best is None:
-            raise UnreachableError(f"{remote.host}: no UDP socket of its address family on port {local.port}")
-        return best
+        fitting = [
+            one for one in self._udp if one.family == family and (one.address.host == flow.bind_host or one.wildcard)
+        ]
+        if not fitting:
+            raise UnreachableError(f"{remote.host}: no UDP socket of its address family on port {flow.local.port}")
+        return min(fitting, key=lambda one: (one.address.port != flow.local.port, one.wildcard))
 
     def _local_towards(self, transport: Transport, remote: Address) -> Address | None:
         """Our address on the way to ``remote``; None without a socket of its family. Raises ``OSError``: no route."""
         bound = [address for kind, address in self.listening if kind == transport]
+        if transport == "TLS" and not bound:
+            return Address(local_host_towards(remote), DEFAULT_PORTS["TLS"])
         same_family = [one for one in bound if _is_ipv6(one.host) == _is_ipv6(remote.host)]
         if not same_family:
             return None

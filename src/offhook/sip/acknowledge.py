@@ -49,7 +49,7 @@ def _give_up(parts: Parts, usage: Usage, now: float) -> None:
     """§13.3.1.4: no ACK in 64*T1, so "the UAS SHOULD generate a BYE request within the dialog"."""
     usage.advance(UsageInput.ACK_MISSING)
     bye.refuse_pending(parts, usage, now)
-    bye.send_unattended(parts, usage.settled, now)
+    bye.send_unattended(parts, usage, usage.settled, now)
     parts.drop_usage(usage, now)
     parts.emit(UsageEnded(usage_id=usage.usage_id, cause="ack_missing"))
 
@@ -77,7 +77,7 @@ def settle(parts: Parts, usage: Usage, body: bytes, now: float) -> None:
 
 def acknowledge(parts: Parts, usage: Usage, number: int, body: bytes) -> None:
     """Send the ACK of the 2xx to our INVITE ``number`` and keep it for the 2xx's copies."""
-    packet = parts.ack_packet(usage.settled, number, body)
+    packet = parts.ack_packet(usage, usage.settled, number, body)
     usage.acknowledged = Acknowledged(number=number, packet=packet)
     parts.outbox.append(packet)
 

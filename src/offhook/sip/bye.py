@@ -6,7 +6,7 @@ from offhook.sip.authentication import Proof, answer_challenge
 from offhook.sip.dialog import Dialog, DialogInput
 from offhook.sip.events import ByeReceived, Flow, UsageEndCause, UsageEnded
 from offhook.sip.message import Request, Response
-from offhook.sip.parts import HeaderLines, Parts, Unattended
+from offhook.sip.parts import HeaderLines, Parts
 from offhook.sip.transaction_layer import ClientTransaction, ClientUser, FailureCause
 from offhook.sip.usage import Usage, UsageInput, UsageState
 
@@ -22,7 +22,7 @@ def hang_up(parts: Parts, usage: Usage, now: float, headers: HeaderLines = ()) -
     usage.bye_headers = tuple(headers)
     if owes_ack:
         dialog = usage.settled
-        parts.outbox.append(parts.ack_packet(dialog, dialog.local_cseq, b""))
+        parts.outbox.append(parts.ack_packet(usage, dialog, dialog.local_cseq, b""))
     if usage.state is UsageState.ENDING:
         send_awaited(parts, usage, now)
 
@@ -36,9 +36,10 @@ def send_awaited(parts: Parts, usage: Usage, now: float) -> None:
     refuse_pending(parts, usage, now)
 
 
-def send_unattended(parts: Parts, dialog: Dialog, now: float) -> None:
-    """The BYE of a dialog that nobody follows any more."""
-    _send(parts, dialog, Unattended(), now)
+def send_unattended(parts: Parts, usage: Usage, dialog: Dialog, now: float) -> None:
+    """The BYE of a dialog, come from ``usage``, that nobody follows any more; a challenge is still answered."""
+    parting = _Parting(parts, usage, dialog)
+    parting.asked = _send(parts, dialog, parting, now)
 
 
 def _send(parts: Parts, dialog: Dialog, user: ClientUser, now: float, headers: HeaderLines = ()) -> ClientTransaction:
@@ -48,21 +49,20 @@ def _send(parts: Parts, dialog: Dialog, user: ClientUser, now: float, headers: H
     return parts.send_in_dialog(dialog, request, user, now)
 
 
-class _Farewell:
-    """Waits for the answer to our BYE; whatever it says, the usage is over (§15.1.1)."""
+class _Parting:
+    """Sees our BYE through: a challenge is answered, and with any other answer it is over (§15.1.1)."""
 
-    def __init__(self, parts: Parts, usage: Usage) -> None:
+    def __init__(self, parts: Parts, usage: Usage, dialog: Dialog) -> None:
         self._parts = parts
-        self._usage = usage
-        self._proof = Proof.of(usage.credentials)
+        self._dialog = dialog
+        self._proof = Proof.of(usage.credentials, usage.known_hosts)
         self.asked: ClientTransaction | None = None
 
     def responded(self, response: Response, flow: Flow, now: float) -> None:
         if response.status < 200:
             return
-        dialog = self._usage.settled
         again = answer_challenge(
-            self._parts, self.asked, response, proof=self._proof, user=self, now=now, dialog=dialog
+            self._parts, self.asked, response, flow, proof=self._proof, user=self, now=now, dialog=self._dialog
         )
         if again is not None:
             self.asked = again
@@ -71,6 +71,17 @@ class _Farewell:
 
     def failed(self, cause: FailureCause, now: float) -> None:
         self._end("bye_timeout" if cause == "timeout" else "transport", now)
+
+    def _end(self, cause: UsageEndCause, now: float) -> None:
+        pass
+
+
+class _Farewell(_Parting):
+    """The BYE of a usage that waits for it."""
+
+    def __init__(self, parts: Parts, usage: Usage) -> None:
+        super().__init__(parts, usage, usage.settled)
+        self._usage = usage
 
     def _end(self, cause: UsageEndCause, now: float) -> None:
         self._usage.advance(UsageInput.BYE_DONE)

@@ -7,14 +7,17 @@ no memory; only nonces that were used are remembered, and those not for long.
 from __future__ import annotations
 
 import hmac
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
+from offhook.model.errors import SipParseError
 from offhook.sip.digest import ALGORITHMS, digest_response, parse_digest
 from offhook.sip.grammar import quote
+from offhook.sip.uri import SipUri, same_uri
 
 NONCE_LIFE_S = 60.0
 """Long enough for the answer to a challenge, and for the re-INVITE and BYE of a short call; then ``stale``."""
@@ -27,6 +30,9 @@ LONGEST_VALUE = 2048
 
 _MAC_CHARS = 32
 """128 bits of the HMAC."""
+
+_COUNT = re.compile("[0-9A-Fa-f]{8}")
+_COUNT_MAX = 0xFFFFFFFF
 
 _NO_SUCH_USER = "there is no such user, and so no password"
 
@@ -47,7 +53,8 @@ class Refused:
 class NonceMint:
     """Makes and checks nonces: issue time, salt, and an HMAC that binds both to this node and to the source.
 
-    Times are monotonic seconds, so nonces of an earlier process are foreign even under the same secret.
+    ``secret`` is random, new in each process and not shared: a later process, or another, does not know which nonces
+    this one has seen used. Times are monotonic seconds.
     """
 
     def __init__(self, secret: bytes, node: str, lifetime_s: float = NONCE_LIFE_S) -> None:
@@ -63,12 +70,12 @@ class NonceMint:
     def check(self, nonce: str, source_host: str, now: float) -> Literal["fresh", "stale", "foreign"]:
         """``foreign``: not of this node, not for this source, or not made by us at all."""
         issued, _, rest = nonce.partition(".")
-        salt, _, mac = rest.partition(".")
+        salt, _, mac = rest.rpartition(".")
         wanted = self._mac(source_host, issued, salt)
         if not hmac.compare_digest(mac.encode("utf-8", "surrogateescape"), wanted.encode()):
             return "foreign"
         age_s = now - int(issued, 16) / 1000
-        return "fresh" if age_s < self.lifetime_s else "stale"
+        return "fresh" if 0 <= age_s < self.lifetime_s else "stale"
 
     def _mac(self, source_host: str, issued: str, salt: str) -> str:
         said = "\n".join((self._node, source_host, issued, salt)).encode("utf-8", "surrogateescape")
@@ -129,13 +136,15 @@ class Authenticator:
             method=method,
             uri=parts["uri"],
             nonce=nonce,
-            count=parts["nc"],
-            cnonce=parts["cnonce"],
+            count=parts["nc"] if "qop" in parts else "",
+            cnonce=parts.get("cnonce", ""),
         )
         right = hmac.compare_digest(parts["response"].lower().encode("utf-8", "surrogateescape"), wanted.encode())
         if not right or password is None:
             return Refused(why="user name or password is wrong")
-        if not self._count(nonce, int(parts["nc"], 16), now):
+        # RFC 3261 §22.4: qop "must unfortunately remain optional for clients"; without a count once is all.
+        count = int(parts["nc"], 16) if "qop" in parts else _COUNT_MAX
+        if not self._count(nonce, count, now):
             return Refused(why="the nonce was used with this count before", stale=True)
         return Accepted(username=username)
 
@@ -159,17 +168,27 @@ def _unfit(parts: dict[str, str] | None, realm: str, algorithms: Sequence[str], 
     """What is wrong with credentials before any password is looked at; None: nothing."""
     if parts is None:
         return "no digest that can be read"
-    missing = [name for name in ("username", "realm", "nonce", "uri", "response", "nc", "cnonce") if name not in parts]
+    needed = ("username", "realm", "nonce", "uri", "response", *(("nc", "cnonce") if "qop" in parts else ()))
+    missing = [name for name in needed if name not in parts]
     if missing:
         return f"{', '.join(missing)} missing"
-    count = parts["nc"]
-    if len(count) != 8 or not set(count.lower()) <= set("0123456789abcdef"):
+    if "qop" in parts and not _COUNT.fullmatch(parts["nc"]):
         return "nc is not eight hexadecimal digits"
     if parts["realm"] != realm:
         return "another realm"
     if parts.get("algorithm", "MD5").upper() not in algorithms:
         return f"algorithm {parts.get('algorithm', 'MD5')} was not offered"
-    if parts.get("qop", "").lower() != "auth":
+    if parts.get("qop", "auth").lower() != "auth":
         return "qop is not auth"
-    # RFC 7616 §3.4.6: the server "MUST" compare the uri with the Request-URI: else an answer serves for any number.
-    return None if parts["uri"] == uri else "the uri is not the Request-URI"
+    # RFC 7616 §3.4.6: the server must make sure of it; else an answer would serve for any number.
+    return None if _same_target(parts["uri"], uri) else "the uri is not the Request-URI"
+
+
+def _same_target(one: str, other: str) -> bool:
+    """Equivalence is enough (RFC 3261 §19.1.4): a proxy before us may have written the URI anew."""
+    if one == other:
+        return True
+    try:
+        return same_uri(SipUri.parse(one), SipUri.parse(other))
+    except SipParseError:
+        return False

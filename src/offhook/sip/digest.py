@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import md5, sha256
 from types import MappingProxyType
 
-from offhook.sip.grammar import QUOTED, TOKEN_CHARS, quote, unquote
+from offhook.sip.grammar import BLANK, QUOTED, TOKEN_CHARS, quote, unquote
 
 COUNTED_NONCES = 32
 """Nonces whose use is counted, one each for the realms and servers in use; older ones are asked for again."""
@@ -27,6 +27,7 @@ _HASHES: Mapping[str, Callable[[bytes], str]] = MappingProxyType(
 
 ALGORITHMS = tuple(_HASHES)
 
+_SCHEME = re.compile("digest[ \\t]+", re.IGNORECASE | re.ASCII)
 _PART = re.compile(rf"[ \t]*([{TOKEN_CHARS}]+)[ \t]*=[ \t]*({QUOTED}|[^ \t,\"]+)[ \t]*(?:,|$)", re.DOTALL)
 _CHALLENGES_READ = 8
 """In one response; a peer that sends hundreds wants us busy."""
@@ -59,13 +60,14 @@ def parse_digest(value: str) -> dict[str, str] | None:
 
     A parameter that stands twice makes the value void: two readers might believe different ones.
     """
-    scheme, _, rest = value.strip().partition(" ")
-    if scheme.lower() != "digest":
+    text = value.strip(BLANK)
+    scheme = _SCHEME.match(text)
+    if scheme is None:
         return None
     parts: dict[str, str] = {}
-    position = 0
-    while position < len(rest):
-        match = _PART.match(rest, position)
+    position = scheme.end()
+    while position < len(text):
+        match = _PART.match(text, position)
         if match is None or match[1].lower() in parts:
             return None
         parts[match[1].lower()] = unquote(match[2])

@@ -8,7 +8,7 @@ from functools import partial
 
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
 from offhook.sip import acknowledge, bye
-from offhook.sip.authentication import Proof, answer_challenge
+from offhook.sip.authentication import Proof, answer_challenge, proofs_in
 from offhook.sip.dialog import Dialog, DialogInput, dialog_of_client, dialog_of_server
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import (
@@ -56,6 +56,7 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: st
         UsageState.INVITED, request.sip_call_id, local_tag, dialog_of_server(request, flow, local_tag)
     )
     usage.trunk_id = trunk_id
+    usage.known_hosts.add(flow.remote.host)
     usage.served = parts.transactions.serve(request, flow, local_tag, now)
     parts.respond(usage.served, 100, now)
     expires = request.headers.get("Expires") or ""
@@ -197,6 +198,7 @@ def invite(parts: Parts, wanted: Invitation, now: float) -> int:
     request = _request(parts, wanted)
     usage = parts.add_usage(UsageState.CALLING, request.sip_call_id, request.from_.tag or "")
     usage.credentials = wanted.credentials
+    usage.known_hosts.update({wanted.next_hop.host, wanted.next_hop.server_name} - {""})
     caller = _Caller(parts, usage, request, wanted.from_.sip_uri().user)
     usage.asked = parts.transactions.request(request, flow=wanted.flow, next_hop=wanted.next_hop, user=caller, now=now)
     return usage.usage_id
@@ -292,7 +294,7 @@ class _Caller:
             self._provisional(response, now)
         elif response.status < 300:
             self._success(response, flow, now)
-        elif self._usage.can(UsageInput.REFUSAL_CAME) and not self._proven(response, now):
+        elif self._usage.can(UsageInput.REFUSAL_CAME) and not self._proven(response, flow, now):
             status, reason = response.status, response.reason
             _fail(self._parts, self._usage, now, status=status, reason=reason, response=response, cause="refused")
 
@@ -302,15 +304,18 @@ class _Caller:
         status, reason = (408, "Request Timeout") if cause == "timeout" else (None, problem)
         _fail(self._parts, self._usage, now, status=status, reason=reason, response=None, cause=cause)
 
-    def _proven(self, response: Response, now: float) -> bool:
+    def _proven(self, response: Response, flow: Flow, now: float) -> bool:
         """Whether the INVITE went out again with credentials; one that is being cancelled does not."""
         usage = self._usage
-        if usage.state not in (UsageState.CALLING, UsageState.PROCEEDING):
+        if not usage.can(UsageInput.CHALLENGED):
             return False
-        again = answer_challenge(self._parts, usage.asked, response, proof=self._proof, user=self, now=now)
+        again = answer_challenge(self._parts, usage.asked, response, flow, proof=self._proof, user=self, now=now)
         if again is None:
             return False
+        usage.advance(UsageInput.CHALLENGED)
+        usage.early_tags.clear()  # §12.3: the early dialogs of the INVITE ended with its final response
         usage.asked, self._request = again, again.request
+        usage.proofs = proofs_in(again.request)
         return True
 
     def _provisional(self, response: Response, now: float) -> None:
@@ -354,6 +359,7 @@ class _Caller:
         """§13.2.2.4: the first 2xx is the call."""
         usage = self._usage
         usage.asked = None
+        usage.known_hosts.add(flow.remote.host)
         dialog = usage.dialog = self._dialog_of(response, flow)
         if self._request.body:
             usage.advance(UsageInput.ANSWER_CAME)
@@ -372,10 +378,10 @@ class _Caller:
         if len(self._turned_away) >= self._parts.limits.forks:
             return
         dialog = self._dialog_of(response, flow)
-        ack = self._parts.ack_packet(dialog, self._request.cseq.number, b"")
+        ack = self._parts.ack_packet(self._usage, dialog, self._request.cseq.number, b"")
         self._turned_away[remote_tag] = ack
         self._parts.outbox.append(ack)
-        bye.send_unattended(self._parts, dialog, now)
+        bye.send_unattended(self._parts, self._usage, dialog, now)
         if self._usage.can(UsageInput.REFUSAL_CAME):
             status, reason = response.status, response.reason
             _fail(self._parts, self._usage, now, status=status, reason=reason, response=response, cause="cancelled")

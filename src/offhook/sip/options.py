@@ -69,7 +69,7 @@ class _Asker:
     def responded(self, response: Response, flow: Flow, now: float) -> None:
         if response.status < 200:
             return
-        again = answer_challenge(self._parts, self.asked, response, proof=self._proof, user=self, now=now)
+        again = answer_challenge(self._parts, self.asked, response, flow, proof=self._proof, user=self, now=now)
         if again is not None:
             self.asked = again
         else:

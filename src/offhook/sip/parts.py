@@ -165,11 +165,16 @@ class Parts:
         request.headers.prepend("Via", self.transactions.new_via(flow))
         return self.transactions.request(request, flow=flow, next_hop=hop, user=user, now=now)
 
-    def ack_packet(self, dialog: Dialog, number: int, body: bytes) -> Outbound:
-        """The ACK of a 2xx (RFC 3261 §13.2.2.4): a transaction of its own, never repeated by itself."""
+    def ack_packet(self, usage: Usage, dialog: Dialog, number: int, body: bytes) -> Outbound:
+        """The ACK of a 2xx (RFC 3261 §13.2.2.4): a transaction of its own, never repeated by itself.
+
+        "The ACK MUST contain the same credentials as the INVITE": unless it takes another way than the INVITE did, to
+        a callee who has no use for them but to guess the password.
+        """
         ack = dialog.request("ACK", number=number)
-        self.finish(ack, body=body)
         flow, hop = dialog.way(self.live_connections)
+        known = (hop or flow.remote).host in usage.known_hosts
+        self.finish(ack, headers=usage.proofs if known else (), body=body)
         ack.headers.prepend("Via", self.transactions.new_via(flow))
         return Outbound(data=serialize(ack), flow=flow, next_hop=hop)
 

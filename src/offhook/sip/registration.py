@@ -230,7 +230,7 @@ class Registration:
             return
         if flow.connection and self._way is not None:
             self._way = (flow, self._way[1])
-        again = answer_challenge(self._parts, self._asked, response, proof=self._proof, user=self, now=now)
+        again = answer_challenge(self._parts, self._asked, response, flow, proof=self._proof, user=self, now=now)
         if again is not None:
             self._asked = again
             self._cseq = again.request.cseq.number

@@ -6,7 +6,7 @@ from functools import partial
 
 from offhook.model.errors import LocalProtocolError
 from offhook.sip import acknowledge, bye, invite
-from offhook.sip.authentication import Proof, answer_challenge
+from offhook.sip.authentication import Proof, answer_challenge, proofs_in
 from offhook.sip.dialog import Dialog
 from offhook.sip.events import Flow, Outbound, ReinviteAnswered, ReinviteFailed, ReinviteReceived
 from offhook.sip.inspection import Refusal, inspect
@@ -99,6 +99,7 @@ def _send(
     request = dialog.request("INVITE")
     request.headers.add("Contact", dialog.contact)
     parts.finish(request, headers=headers, body=offer)
+    usage.proofs = ()
     user = _Reinviter(parts, usage, dialog, request, headers, may_retry=not again)
     usage.asked = parts.send_in_dialog(dialog, request, user, now)
 
@@ -122,7 +123,7 @@ class _Reinviter:
         self._request = request
         self._headers = headers
         self._may_retry = may_retry
-        self._proof = Proof.of(usage.credentials)
+        self._proof = Proof.of(usage.credentials, usage.known_hosts)
         self._ack: Outbound | None = None
 
     def responded(self, response: Response, flow: Flow, now: float) -> None:
@@ -130,7 +131,7 @@ class _Reinviter:
             return
         if response.status < 300:
             self._success(response, flow)
-        elif not self._proven(response, now):
+        elif not self._proven(response, flow, now):
             self._refused(response.status, response.reason, now)
 
     def failed(self, cause: FailureCause, now: float) -> None:
@@ -140,17 +141,18 @@ class _Reinviter:
         else:
             self._refused(None, "", now)
 
-    def _proven(self, response: Response, now: float) -> bool:
+    def _proven(self, response: Response, flow: Flow, now: float) -> bool:
         """Whether the re-INVITE went out again with credentials."""
         usage = self._usage
         if usage.state is not UsageState.CONFIRMED:
             return False
         again = answer_challenge(
-            self._parts, usage.asked, response, proof=self._proof, user=self, now=now, dialog=self._dialog
+            self._parts, usage.asked, response, flow, proof=self._proof, user=self, now=now, dialog=self._dialog
         )
         if again is None:
             return False
         usage.asked, self._request = again, again.request
+        usage.proofs = proofs_in(again.request)
         return True
 
     def _success(self, response: Response, flow: Flow) -> None:
@@ -159,7 +161,7 @@ class _Reinviter:
             return
         number = self._request.cseq.number
         self._dialog.refresh_target(response, flow)
-        self._ack = self._parts.ack_packet(self._dialog, number, b"")
+        self._ack = self._parts.ack_packet(self._usage, self._dialog, number, b"")
         self._parts.outbox.append(self._ack)
         if self._usage.state is UsageState.CONFIRMED:
             self._usage.asked = None

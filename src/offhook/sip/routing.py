@@ -107,7 +107,7 @@ def as_request_uri(uri: str) -> str:
 
 
 def hop_to(uri: str) -> Hop | None:
-    """The next hop a URI names (RFC 3263 §4 without DNS service records); None: not a SIP URI."""
+    """The next hop a URI names (RFC 3263 §4); None: not a SIP URI. Port 0: a name whose port DNS may tell."""
     try:
         parsed = SipUri.parse(uri)
     except SipParseError:
@@ -115,7 +115,13 @@ def hop_to(uri: str) -> Hop | None:
     named = _TRANSPORTS.get((parsed.param("transport") or "").lower(), "UDP")
     transport: Transport = "TLS" if parsed.scheme == "sips" else named
     host = parsed.param("maddr") or parsed.host
-    return Hop(transport=transport, host=host, port=parsed.port or DEFAULT_PORTS[transport])
+    port = parsed.port or (DEFAULT_PORTS[transport] if is_address(host) else 0)
+    return Hop(transport=transport, host=host, port=port)
+
+
+def is_address(host: str) -> bool:
+    """An IP address, by its looks: no name ends in a number (RFC 3696 §2)."""
+    return ":" in host or host.rpartition(".")[2].isdigit()
 
 
 def contact_uri(flow: Flow, user: str | None) -> SipUri:

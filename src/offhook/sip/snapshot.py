@@ -84,6 +84,7 @@ def restore(parts: Parts, data: Mapping[str, Json], flow: Flow, now: float) -> i
         raise LocalProtocolError(f"not a snapshot of a usage: {error}") from None
     dialog = _dialog(saved.dialog, flow)
     usage = parts.add_usage(UsageState[saved.state], dialog.sip_call_id, dialog.local_tag, dialog)
+    usage.known_hosts.add(flow.remote.host)
     if saved.ack is not None:
         way, hop = dialog.way(parts.live_connections)
         packet = Outbound(data=saved.ack.data, flow=way, next_hop=hop)

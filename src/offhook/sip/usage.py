@@ -38,6 +38,7 @@ class UsageInput(Enum):
     SEND_ACK = auto()
     BYE = auto()
     PROVISIONAL_CAME = auto()
+    CHALLENGED = auto()  # our INVITE goes out again with credentials, a transaction of its own
     ANSWER_CAME = auto()
     OFFER_CAME = auto()  # a 2xx to our INVITE without offer
     REFUSAL_CAME = auto()  # 3xx-6xx, time-out, transport failure, or whatever follows our CANCEL
@@ -68,11 +69,13 @@ USAGE: Mapping[tuple[UsageState, UsageInput], UsageState] = {
     (_S.CALLING, _I.PROVISIONAL_CAME): _S.PROCEEDING,
     (_S.CALLING, _I.ANSWER_CAME): _S.CONFIRMED,
     (_S.CALLING, _I.OFFER_CAME): _S.OFFERED,
+    (_S.CALLING, _I.CHALLENGED): _S.CALLING,
     (_S.CALLING, _I.REFUSAL_CAME): _S.GONE,
     (_S.CALLING, _I.CANCEL): _S.CANCEL_WANTED,
     (_S.PROCEEDING, _I.PROVISIONAL_CAME): _S.PROCEEDING,
     (_S.PROCEEDING, _I.ANSWER_CAME): _S.CONFIRMED,
     (_S.PROCEEDING, _I.OFFER_CAME): _S.OFFERED,
+    (_S.PROCEEDING, _I.CHALLENGED): _S.CALLING,  # §9.1: no CANCEL before this one's own provisional response
     (_S.PROCEEDING, _I.REFUSAL_CAME): _S.GONE,
     (_S.PROCEEDING, _I.CANCEL): _S.CANCELLING,
     (_S.PROCEEDING, _I.BYE_CAME): _S.GONE,
@@ -131,7 +134,9 @@ class Usage:
 
     ``dialog``: a UAC has none before the 2xx. ``served``: the peer's INVITE or re-INVITE that waits for a final
     response. ``asked``: our INVITE or re-INVITE that does. ``early_tags``: the remote tags of provisional responses.
-    ``credentials``: with which its peer's challenges are answered. ``trunk_id``: by which trunk it came.
+    ``credentials``: with which its peer's challenges are answered; ``known_hosts``: the names and addresses of that
+    peer, for nobody else shall see them. ``proofs``: the credential headers of our latest INVITE, for its ACK.
+    ``trunk_id``: by which trunk it came.
     """
 
     usage_id: int
@@ -149,6 +154,8 @@ class Usage:
     early_tags: set[str] = field(default_factory=set)
     bye_headers: tuple[tuple[str, str], ...] = ()
     credentials: DigestClient | None = None
+    known_hosts: set[str] = field(default_factory=set)
+    proofs: tuple[tuple[str, str], ...] = ()
     trunk_id: str = ""
 
     def can(self, given: UsageInput) -> bool:

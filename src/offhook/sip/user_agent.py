@@ -219,6 +219,10 @@ class UserAgent:
         """Give our INVITE up: ``InviteFailed`` follows. CANCEL waits for a provisional response (RFC 3261 §9.1)."""
         invite.cancel(self._parts, self._parts.usage(usage_id), now)
 
+    def heard(self, usage_id: int) -> bool:
+        """Whether anything came back to our INVITE yet, a 100 at least."""
+        return self._parts.usage(usage_id).state not in (UsageState.CALLING, UsageState.CANCEL_WANTED)
+
     def bye(self, usage_id: int, now: float, *, headers: HeaderLines = ()) -> None:
         """Hang up: ``UsageEnded`` follows. As callee before the ACK, the BYE waits for that (§15)."""
         bye.hang_up(self._parts, self._parts.usage(usage_id), now, writable(headers))

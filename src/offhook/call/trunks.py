@@ -1,0 +1,333 @@
+"""The trunks at work: registers and stays registered, looks whether gateways live, and says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from offhook.call.ways import address_of_record, credentials_of, hop_of, registrar_of
+from offhook.model.errors import OffhookError
+from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk, TrunkChanged
+from offhook.signaling.endpoint import SipEndpoint
+from offhook.sip.admission import Admission
+from offhook.sip.digest import DigestClient, parse_challenges
+from offhook.sip.events import Address, Flow, Hop, OptionsAnswered, RegistrationChanged, RegistrationDue
+from offhook.sip.headers import NameAddr
+from offhook.sip.registration import Account
+from offhook.sip.uri import SipUri
+
+KEEP_OPEN_S = 20.0
+"""Between two empty packets to a registrar by UDP: translators forget a binding after 30 s at the worst (RFC 4787)."""
+
+LOOK_AFTER_S = 60.0
+"""Between two OPTIONS to a gateway that lives, and ..."""
+
+LOOK_AGAIN_S = 10.0
+"""... to one that does not."""
+
+TrunkEvent = RegistrationDue | RegistrationChanged | OptionsAnswered
+
+_log = logging.getLogger("offhook.trunks")
+
+
+@dataclass(slots=True)
+class _Registered:
+    trunk: RegisterTrunk
+    flow: Flow | None = None
+
+
+@dataclass(slots=True)
+class _Looked:
+    """A gateway trunk, and the target that is being asked."""
+
+    trunk: GatewayTrunk
+    asking: int = 0
+    hop: Hop | None = None
+
+
+class Trunks:
+    """Every trunk of this node. ``on_change`` is told each ``TrunkChanged``; ``states`` holds the latest of each."""
+
+    def __init__(
+        self,
+        trunks: Sequence[Trunk],
+        *,
+        endpoint: SipEndpoint,
+        admission: Admission,
+        on_change: Callable[[TrunkChanged], None],
+    ) -> None:
+        self._trunks = {trunk.trunk_id: trunk for trunk in trunks}
+        self._credentials = {trunk.trunk_id: credentials_of(trunk) for trunk in trunks}
+        self._endpoint = endpoint
+        self._admission = admission
+        self._on_change = on_change
+        self._registered: dict[int, _Registered] = {}
+        self._asked: dict[int, _Looked] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._states: dict[str, TrunkChanged] = {}
+        self._stopped = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def states(self) -> Mapping[str, TrunkChanged]:
+        return MappingProxyType(self._states)
+
+    def trunk(self, trunk_id: str) -> Trunk | None:
+        return self._trunks.get(trunk_id)
+
+    def credentials(self, trunk_id: str) -> DigestClient | None:
+        """What answers the challenges of that trunk's peers, in calls that came by it."""
+        return self._credentials.get(trunk_id)
+
+    def start(self) -> None:
+        """Register where we are an extension; look after gateways we call."""
+        for trunk in self._trunks.values():
+            match trunk:
+                case RegisterTrunk():
+                    self._register(trunk)
+                case GatewayTrunk() if trunk.targets:
+                    self._spawn(self._look(_Looked(trunk)))
+                case GatewayTrunk() | OpenTrunk():
+                    pass
+        self._endpoint.flush()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take every binding back; wait for the answers for at most ``grace_s``."""
+        self._stopping = True
+        for handle in self._timers.values():
+            handle.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if not self._registered:
+            return
+        for registration_id in tuple(self._registered):
+            self._endpoint.user_agent.unregister(registration_id, time.monotonic())
+        self._endpoint.flush()
+        try:
+            await asyncio.wait_for(self._stopped.wait(), grace_s)
+        except TimeoutError:
+            _log.warning("not every server confirmed the end of our registration in %.0f s", grace_s)
+
+    def address_changed(self) -> None:
+        """We are known by another address: tell every registrar."""
+        now = time.monotonic()
+        for registration_id in self._registered:
+            self._endpoint.user_agent.refresh_registration(registration_id, now)
+        self._endpoint.flush()
+
+    def on_sip(self, event: TrunkEvent) -> None:
+        match event:
+            case RegistrationDue(registration_id=registration_id):
+                self._spawn(self._find_registrar(registration_id))
+            case RegistrationChanged():
+                self._registration_changed(event)
+            case OptionsAnswered():
+                looked = self._asked.pop(event.token, None)
+                if looked is not None:
+                    self._looked(looked, event)
+
+    # ── registrations ────────────────────────────────────────────────────────────────────────────────────
+
+    def _register(self, trunk: RegisterTrunk) -> None:
+        aor = address_of_record(trunk)
+        account = Account(
+            registrar=replace(aor, user=None),
+            aor=NameAddr(uri=str(aor)),
+            contact_user=trunk.username,
+            credentials=self._credentials[trunk.trunk_id],
+            expires_s=trunk.expires_s,
+        )
+        self._tell(TrunkChanged(trunk_id=trunk.trunk_id, phase="registering", at=time.time()))
+        self._registered[self._endpoint.user_agent.register(account)] = _Registered(trunk)
+
+    async def _find_registrar(self, registration_id: int) -> None:
+        one = self._registered[registration_id]
+        agent = self._endpoint.user_agent
+        try:
+            hop, choices = registrar_of(one.trunk)
+            ways = await self._endpoint.ways_to(hop, choices)
+        except (OSError, OffhookError) as error:
+            agent.no_way_to_register(registration_id, str(error), time.monotonic())
+        else:
+            self._admission.trust(one.trunk.trunk_id, {hop.host for _, hop in ways})
+            agent.register_by(registration_id, ways, time.monotonic())
+        self._endpoint.flush()
+
+    def _registration_changed(self, event: RegistrationChanged) -> None:
+        one = self._registered.get(event.registration_id)
+        if one is None:
+            return
+        trunk_id, now = one.trunk.trunk_id, time.time()
+        before = self._states.get(trunk_id)
+        if event.next_hop is not None and event.phase in {"online", "failed"}:
+            self._endpoint.reached(event.next_hop, works=event.phase == "online" or event.status is not None)
+        if event.phase == "failed":
+            hop, _ = registrar_of(one.trunk)
+            self._endpoint.forget_name(hop.host)
+        self._keep_open(one, event)
+        self._tell(
+            TrunkChanged(
+                trunk_id=trunk_id,
+                phase=event.phase,
+                at=now,
+                sip_code=event.status if event.phase == "failed" else None,
+                reason=event.reason if event.phase == "failed" else "",
+                fix=explain_registration(event) if event.phase == "failed" else "",
+                refreshed_at=now if event.phase == "online" else _refreshed_at(before),
+                expires_at=None if event.expires_s is None else now + event.expires_s,
+                retry_at=None if event.retry_s is None else now + event.retry_s,
+                server="" if event.next_hop is None else shown(event.next_hop),
+            )
+        )
+        if event.phase == "stopped":
+            del self._registered[event.registration_id]
+            if not self._registered:
+                self._stopped.set()
+
+    def _keep_open(self, one: _Registered, event: RegistrationChanged) -> None:
+        """Learn how the server sees us, and keep its way to us open."""
+        advertised = self._endpoint.advertised
+        if event.phase == "online" and event.flow is not None:
+            one.flow = event.flow
+            if event.seen_as is not None:
+                local = Address(event.flow.bind_host, self._listening_port(event.flow))
+                advertised.learn(event.flow.remote.host, local, event.seen_as)
+        elif one.flow is not None and event.phase != "registering":
+            advertised.forget(one.flow.remote.host)
+            one.flow = None
+        key = f"keep {one.trunk.trunk_id}"
+        if key not in self._timers and one.flow is not None:
+            self._later(key, KEEP_OPEN_S, lambda: self._send_nothing(one, key))
+
+    def _send_nothing(self, one: _Registered, key: str) -> None:
+        if one.flow is not None:
+            if one.flow.transport == "UDP":
+                self._endpoint.keep_open(one.flow)
+            self._later(key, KEEP_OPEN_S, lambda: self._send_nothing(one, key))
+
+    def _listening_port(self, flow: Flow) -> int:
+        """Our own port, which a translator may have changed in ``flow``."""
+        ports = [address.port for transport, address in self._endpoint.listening if transport == flow.transport]
+        return flow.local.port if not flow.interface or not ports else ports[0]
+
+    # ── gateways ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _look(self, looked: _Looked) -> None:
+        """Ask a gateway's target for a sign of life."""
+        trunk = looked.trunk
+        target = SipUri.parse(trunk.targets[looked.asking])
+        try:
+            ((flow, hop), *_) = await self._endpoint.ways_to(*hop_of(target))
+        except (OSError, OffhookError) as error:
+            self._gateway_failed(looked, str(error))
+            return
+        looked.hop = hop
+        token = self._endpoint.user_agent.options(
+            target=target,
+            from_=NameAddr(uri=str(SipUri(user="offhook", host=flow.local.host))),
+            flow=flow,
+            next_hop=hop,
+            credentials=self._credentials[trunk.trunk_id],
+            now=time.monotonic(),
+        )
+        self._asked[token] = looked
+        self._endpoint.flush()
+
+    def _looked(self, looked: _Looked, event: OptionsAnswered) -> None:
+        """Any answer is a sign of life: many gateways answer OPTIONS with 403, 404 or 405."""
+        if looked.hop is None or self._stopping:
+            return
+        alive = event.response is not None and event.response.status not in {408, 503}
+        self._endpoint.reached(looked.hop, works=alive)
+        if not alive:
+            status = "no answer" if event.response is None else f"{event.response.status} {event.response.reason}"
+            self._gateway_failed(looked, f"{shown(looked.hop)}: {status} to OPTIONS")
+            return
+        trunk_id, now = looked.trunk.trunk_id, time.time()
+        self._tell(TrunkChanged(trunk_id=trunk_id, phase="online", at=now, refreshed_at=now, server=shown(looked.hop)))
+        self._later(f"look {trunk_id}", LOOK_AFTER_S, lambda: self._spawn(self._look(_Looked(looked.trunk))))
+
+    def _gateway_failed(self, looked: _Looked, problem: str) -> None:
+        trunk = looked.trunk
+        if looked.asking + 1 < len(trunk.targets):
+            looked.asking += 1
+            self._spawn(self._look(looked))
+            return
+        before, now = self._states.get(trunk.trunk_id), time.time()
+        self._tell(
+            TrunkChanged(
+                trunk_id=trunk.trunk_id,
+                phase="failed",
+                at=now,
+                reason=problem,
+                fix="check the targets of this trunk, their port and transport, and the firewall between",
+                refreshed_at=_refreshed_at(before),
+                retry_at=now + LOOK_AGAIN_S,
+            )
+        )
+        self._later(f"look {trunk.trunk_id}", LOOK_AGAIN_S, lambda: self._spawn(self._look(_Looked(trunk))))
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _tell(self, changed: TrunkChanged) -> None:
+        self._states[changed.trunk_id] = changed
+        self._on_change(changed)
+
+    def _later(self, key: str, delay_s: float, act: Callable[[], None]) -> None:
+        def fire() -> None:
+            self._timers.pop(key, None)
+            act()
+
+        old = self._timers.pop(key, None)
+        if old is not None:
+            old.cancel()
+        if not self._stopping:
+            self._timers[key] = asyncio.get_running_loop().call_later(delay_s, fire)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _refreshed_at(state: TrunkChanged | None) -> float | None:
+    return None if state is None else state.refreshed_at
+
+
+def shown(hop: Hop) -> str:
+    host = f"[{hop.host}]" if ":" in hop.host else hop.host
+    return f"{host}:{hop.port}/{hop.transport}"
+
+
+def explain_registration(event: RegistrationChanged) -> str:
+    """What to change, by what the registrar said."""
+    if event.status is None:
+        return "check server, port and transport of this trunk, DNS, and the firewall between; is the server running?"
+    if event.status in {401, 407} and event.response is not None:
+        header = "WWW-Authenticate" if event.status == 401 else "Proxy-Authenticate"
+        if not parse_challenges(event.response.headers.get_all(header)):
+            return "the server offers no digest with MD5 or SHA-256 and qop=auth: enable one of them there"
+    return REGISTRATION_FIXES.get(event.status, "ask the operator of the server what this status means there")
+
+
+REGISTRATION_FIXES = {
+    301: "the server names another place: set server to the one in its Contact",
+    302: "the server names another place: set server to the one in its Contact",
+    401: "the server does not take username, auth_id and password: compare them with the extension's there",
+    403: "the server forbids it: check username and password, and whether it takes registrations from our address",
+    404: "the server knows no such extension: check username and domain",
+    405: "this is no registrar: check server and port",
+    407: "a proxy does not take username, auth_id and password: compare them with the extension's there",
+    416: "the server does not take our scheme or transport: check transport",
+    420: "the server wants an extension that offhook does not have: switch it off for this account",
+    423: "the server wants a longer expiry than a day: it is set up wrongly",
+    503: "the server is overloaded or stopping; it is tried again",
+    606: "the server does not accept our contact address: set sip.advertised_address",
+}
+"""By status (RFC 3261 §21)."""
