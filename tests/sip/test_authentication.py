@@ -604,6 +604,44 @@ def test_a_reinvite_to_a_target_that_moved_away_is_not_proven() -> None:
     assert len(thief.requests("INVITE")) == 1
 
 
+def test_the_address_that_answered_for_a_name_is_known_from_then_on() -> None:
+    trunk = Trunk()
+    usage = trunk.phone.agent.invite(
+        target=SipUri(user="demo", host="pbx.example"),
+        from_=trunk.phone.identity,
+        flow=trunk.phone.flow_to(trunk.peer),
+        next_hop=replace(trunk.hop, host="pbx.example"),
+        credentials=trunk.client,
+        offer=OFFER,
+        now=trunk.net.now,
+    )
+    trunk.phone.pump()
+    asked = trunk.net.sent("INVITE")[-1].message
+    assert isinstance(asked, Request)
+    trunk.peer.respond(asked, 200, trunk.phone, body=ANSWER)
+    trunk.run()
+    trunk.phone.agent.bye(usage, trunk.net.now)
+    trunk.run()
+    trunk.challenge("BYE", 401, asks())
+    assert trunk.count("BYE") == 2
+    assert holds(trunk.last("BYE"))
+
+
+def test_a_restored_call_is_proven_to_the_host_it_was_restored_with() -> None:
+    trunk = Trunk()
+    trunk.connect()
+    assert trunk.client is not None
+    saved = trunk.phone.agent.snapshot(trunk.usage)
+    trunk.phone.agent = trunk.phone.new_agent()
+    usage = trunk.phone.agent.restore(saved, trunk.phone.flow_to(trunk.peer), trunk.net.now)
+    trunk.phone.agent.authenticate(usage, trunk.client)
+    trunk.phone.agent.bye(usage, trunk.net.now)
+    trunk.run()
+    trunk.challenge("BYE", 401, asks())
+    assert trunk.count("BYE") == 2
+    assert holds(trunk.last("BYE"))
+
+
 def test_a_trunk_known_by_name_may_challenge_from_any_of_its_addresses() -> None:
     trunk = Trunk()
     usage = trunk.phone.agent.invite(

@@ -190,8 +190,9 @@ def test_without_qop_an_answer_holds_once_for_a_nonce() -> None:
     counted = DigestClient(Credentials(username="alice", password="right"))
     assert door.verify(value) == Accepted(username="alice")
     assert door.verify(value) == Refused(why="the nonce was used with this count before", stale=True)
-    after = counted.authorization(challenge, method="INVITE", uri=URI, cnonce="c")
-    assert door.verify(after) == Refused(why="the nonce was used with this count before", stale=True)
+    for _ in range(3):
+        after = counted.authorization(challenge, method="INVITE", uri=URI, cnonce="c")
+        assert door.verify(after) == Refused(why="the nonce was used with this count before", stale=True)
 
 
 def test_stale_challenges_say_so_and_fresh_ones_do_not() -> None:

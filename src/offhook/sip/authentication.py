@@ -30,20 +30,20 @@ _CREDENTIALS = ("Authorization", "Proxy-Authorization")
 class Proof:
     """What one request of ours can prove, through all its attempts: credentials, and the challenges met so far.
 
-    ``hosts`` may challenge it; empty: whoever answers, for the application itself chose where it goes.
+    ``hosts`` may challenge it; None: whoever answers, for the application itself chose where it goes.
     """
 
     client: DigestClient
-    hosts: Collection[str]
+    hosts: Collection[str] | None
     met: dict[tuple[str, str], Challenge]
     answered: int = 0
 
     @classmethod
-    def of(cls, client: DigestClient | None, hosts: Collection[str] = ()) -> Proof | None:
+    def of(cls, client: DigestClient | None, hosts: Collection[str] | None = None) -> Proof | None:
         return None if client is None else cls(client=client, hosts=hosts, met={})
 
     def knows(self, host: str) -> bool:
-        return not self.hosts or host in self.hosts
+        return self.hosts is None or host in self.hosts
 
 
 def answer_challenge(
@@ -105,9 +105,9 @@ def _note(proof: Proof, response: Response) -> bool:
 def _again(parts: Parts, asked: ClientTransaction, proof: Proof, dialog: Dialog | None) -> Request:
     """§22.2: the same request with a new branch and "the UAC MUST increment the CSeq header field value"."""
     old = asked.request
-    number = old.cseq.number + 1
+    number = (old.cseq.number if dialog is None else dialog.local_cseq) + 1
     if dialog is not None:
-        number = dialog.local_cseq = max(number, dialog.local_cseq + 1)
+        dialog.local_cseq = number
     headers = old.headers.copy()
     for name in ("Via", "CSeq", *_CREDENTIALS):
         headers.remove(name)
