@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -291,3 +292,18 @@ async def test_closing_twice_is_closing_once() -> None:
         await one.listen("TCP", "127.0.0.1", 0)
         await one.close()
         assert one.listening == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells to whom an ICMP error belongs")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_an_icmp_error_is_told_and_the_socket_goes_on(host: str) -> None:
+    async with transports() as (one, noted), transports() as (other, heard):
+        ours, theirs = await one.listen("UDP", host, 0), await other.listen("UDP", host, 0)
+        nobody = Address(host, 9)
+        one.send(outbound(request(), Flow(transport="UDP", local=ours, remote=nobody)))
+        await noted.until(lambda: noted.unreached == [(nobody, "Connection refused")])
+        for number in range(3):
+            one.send(outbound(request(), Flow(transport="UDP", local=ours, remote=nobody)))
+            one.send(outbound(b"%d" % number * 50, Flow(transport="UDP", local=ours, remote=theirs)))
+        await heard.until(lambda: len(heard.datagrams) == 3)
+        assert noted.failures == []

@@ -38,6 +38,7 @@ class Noted:
         self.items: list[tuple[StreamItem, Flow]] = []
         self.failures: list[tuple[int, str]] = []
         self.lost: list[int] = []
+        self.unreached: list[tuple[Address, str]] = []
         self._changed = asyncio.Event()
 
     def datagram_received(self, data: bytes, flow: Flow) -> None:
@@ -50,6 +51,10 @@ class Noted:
 
     def send_failed(self, token: int, problem: str) -> None:
         self.failures.append((token, problem))
+        self._changed.set()
+
+    def unreachable(self, remote: Address, problem: str) -> None:
+        self.unreached.append((remote, problem))
         self._changed.set()
 
     def connection_lost(self, number: int) -> None:

@@ -24,6 +24,12 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+def on_hangup(act: Callable[[], None]) -> None:
+    """Call ``act`` at each SIGHUP, where the system has that."""
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, act)
+
+
 def stop_signals() -> asyncio.Event:
     """Set by the first Ctrl-C or SIGTERM; a second one ends the process the hard way."""
     stopped = asyncio.Event()

@@ -28,6 +28,7 @@ from offhook.model.call_events import (
     ToolCalled,
     TurnSpoken,
 )
+from offhook.model.trunks import TrunkChanged
 
 SHORT_ID = 8
 """Characters of the call_id shown: enough to tell calls apart and to find the record's file."""
@@ -60,6 +61,27 @@ class LiveLog:
         latency = "" if turn.latency_ms is None else click.style(f"  after {turn.latency_ms} ms", dim=True)
         colour = "cyan" if turn.speaker == "caller" else "yellow"
         return f"{click.style(f'{turn.speaker:>6}', fg=colour)}: {words}{cut}{latency}"
+
+
+class TrunkLog:
+    """Watches the trunks: a line whenever one comes up or goes down, not at each refresh."""
+
+    def __init__(self) -> None:
+        self._phases: dict[str, tuple[str, int | None, str]] = {}
+
+    def __call__(self, changed: TrunkChanged) -> None:
+        known = (changed.phase, changed.sip_code, changed.reason)
+        if self._phases.get(changed.trunk_id) != known and changed.phase != "registering":
+            self._phases[changed.trunk_id] = known
+            clock = time.strftime("%H:%M:%S", time.localtime(changed.at))
+            click.echo(f"{clock}  trunk {changed.trunk_id}: {self.describe(changed)}")
+
+    def describe(self, changed: TrunkChanged) -> str:
+        if changed.phase == "failed":
+            code = f"{changed.sip_code} " if changed.sip_code is not None else ""
+            return click.style(f"failed: {code}{changed.reason} → {changed.fix}", fg="red")
+        where = f" by {changed.server}" if changed.server else ""
+        return click.style(changed.phase, fg="green" if changed.phase == "online" else None) + where
 
 
 def _silent(_: CallFact) -> None:

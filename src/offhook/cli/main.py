@@ -9,6 +9,7 @@ import click
 from offhook import __version__
 from offhook.cli.call import call
 from offhook.cli.serve import serve
+from offhook.cli.trunks import trunks
 from offhook.model.errors import OffhookError
 
 EXIT_FAILED = 1
@@ -22,6 +23,7 @@ def offhook() -> None:
 
 offhook.add_command(serve)
 offhook.add_command(call)
+offhook.add_command(trunks)
 
 
 def main() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from offhook.cli.event_loop import run, stop_signals
-from offhook.cli.live_log import LiveLog
+from offhook.cli.event_loop import on_hangup, run, stop_signals
+from offhook.cli.live_log import LiveLog, TrunkLog
 from offhook.cli.self_check import SelfCheck
 from offhook.config import Settings, load_settings, numbers_of
+from offhook.model.errors import ConfigError
 from offhook.observability import configure_logging
 from offhook.server import Server
 from offhook.sip.events import Address, Transport
@@ -24,7 +25,9 @@ WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="config.json to read.")
 @click.option("--host", help="Address to listen on for SIP; every address by default.")
 @click.option("--port", type=click.IntRange(0, 65535), help="SIP port (5060); 0 takes a free one.")
-@click.option("--transport", "transports", multiple=True, type=click.Choice(["udp", "tcp"]), help="Both by default.")
+@click.option(
+    "--transport", "transports", multiple=True, type=click.Choice(["udp", "tcp", "tls"]), help="Default: udp, tcp."
+)
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for records and recordings.")
 @click.option("--show-speech", is_flag=True, default=None, help="Show what is said, and digits, in the log.")
 @click.option("--self-check", is_flag=True, help="Call ourselves once after the start, then go on serving.")
@@ -54,7 +57,8 @@ def serve(
 async def _serve(settings: Settings, *, self_check: bool) -> int:
     stopped = stop_signals()
     server = Server(settings)
-    server.bus.watch(LiveLog(show_speech=settings.log.speech))
+    server.bus.watch(LiveLog(show_speech=settings.log.speech), trunks=TrunkLog())
+    on_hangup(lambda: _reload_certificates(server))
     failed = False
     try:
         listening = await server.start()
@@ -70,6 +74,14 @@ async def _serve(settings: Settings, *, self_check: bool) -> int:
             click.echo(f"ending {calls} call{'s' if calls > 1 else ''} …")
         await server.close()
     return 1 if failed else 0
+
+
+def _reload_certificates(server: Server) -> None:
+    try:
+        server.reload_certificates()
+        click.echo("TLS certificates were read again; new connections use them")
+    except ConfigError as error:
+        click.secho(f"TLS certificates stay as they are: {error}", fg="red", err=True)
 
 
 async def _self_check(server: Server, listening: tuple[tuple[Transport, Address], ...], stopped: asyncio.Event) -> bool:

@@ -195,6 +195,10 @@ class SipEndpoint:
         self._faults.guard(problem, None, self._user_agent.transport_failed, token, problem, time.monotonic())
         self.flush()
 
+    def unreachable(self, remote: Address, problem: str) -> None:
+        self._faults.guard(remote, None, self._user_agent.peer_unreachable, remote, problem, time.monotonic())
+        self.flush()
+
     # ── inside ──
 
     def _stream_message(self, message: SipMessage, flow: Flow) -> None:

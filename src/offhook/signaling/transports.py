@@ -50,6 +50,10 @@ class TransportsOwner(Protocol):
 
     def send_failed(self, token: int, problem: str) -> None: ...
 
+    def unreachable(self, remote: Address, problem: str) -> None:
+        """An ICMP error: what was sent to ``remote`` by UDP did not arrive."""
+        ...
+
     def connection_lost(self, number: int) -> None: ...
 
 
@@ -106,7 +110,9 @@ class Transports:
         addresses = [Address(*one.getsockname()[:2]) for one in sockets]
         for bound in sockets:
             if transport == "UDP":
-                self._udp.append(UdpSocket(bound, self._datagram_received, self._loop, self.budget))
+                self._udp.append(
+                    UdpSocket(bound, self._datagram_received, self._loop, self.budget, self._owner.unreachable)
+                )
             else:
                 await self.streams.listen(bound, LISTEN_BACKLOG, transport)
         if transport != "UDP":

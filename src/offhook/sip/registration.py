@@ -170,6 +170,12 @@ class Registration:
             self._ways, self._way, self._expires_s = [], self._bound, 0
             self._ask(now)
 
+    def peer_unreachable(self, remote: Address, now: float) -> None:
+        """Nobody listens there any more: ask at once, and find out."""
+        bound = self._bound
+        if bound is not None and bound[0].remote == remote and bound[0].transport == "UDP":
+            self.refresh(now)
+
     def connection_lost(self, connection: int, now: float) -> None:
         """The registrar reached us by it: register anew, or find out that the registrar is gone."""
         if self._bound is not None and self._bound[0].connection == connection:

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Literal, Protocol, assert_never
 
 from offhook.model.errors import LocalProtocolError, SipParseError
-from offhook.sip.events import Flow, Hop, Outbound
+from offhook.sip.events import Address, Flow, Hop, Outbound
 from offhook.sip.headers import Headers, Via
 from offhook.sip.message import Request, Response, serialize
 from offhook.sip.routing import MAX_FORWARDS, reply_flow, via_for
@@ -234,6 +234,17 @@ class TransactionLayer:
         for transaction in list(self._clients.values()):
             if transaction.flow.connection == connection and transaction.state in (State.CALLING, State.TRYING):
                 transaction.problem = "the connection was lost"
+                self._step(transaction, Input.TRANSPORT_ERROR, now)
+
+    def unreachable(self, remote: Address, problem: str, now: float) -> None:
+        """What waits for a first answer from there by UDP waits in vain."""
+        for transaction in list(self._clients.values()):
+            if transaction.state not in (State.CALLING, State.TRYING) or transaction.reliable:
+                continue
+            hop = transaction.next_hop
+            goes_to = transaction.flow.remote if hop is None else Address(hop.host, hop.port)
+            if goes_to == remote:
+                transaction.problem = problem
                 self._step(transaction, Input.TRANSPORT_ERROR, now)
 
     # ── the crank ────────────────────────────────────────────────────────────────────────────────────────

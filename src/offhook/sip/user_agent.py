@@ -14,7 +14,7 @@ from offhook.model.errors import LocalProtocolError, SipParseError
 from offhook.sip import acknowledge, bye, invite, options, reinvite, snapshot
 from offhook.sip.admission import Admission, Admitted, Ignored
 from offhook.sip.digest import DigestClient
-from offhook.sip.events import Flow, Hop, Inbound, Outbound, RegistrationChanged, SipEvent
+from offhook.sip.events import Address, Flow, Hop, Inbound, Outbound, RegistrationChanged, SipEvent
 from offhook.sip.headers import NameAddr
 from offhook.sip.inspection import NO_SUCH_DIALOG, OUT_OF_ORDER, SDP, Refusal, inspect
 from offhook.sip.message import Request, Response, SipMessage
@@ -117,6 +117,12 @@ class UserAgent:
     def transport_failed(self, token: int, problem: str, now: float) -> None:
         """An ``Outbound`` with that token could not be sent, or its host not be found."""
         self._parts.transactions.transport_failed(token, now, problem)
+
+    def peer_unreachable(self, remote: Address, problem: str, now: float) -> None:
+        """An ICMP error for what was sent to ``remote`` by UDP (RFC 3261 §18.4): what waits there waits in vain."""
+        self._parts.transactions.unreachable(remote, problem, now)
+        for registration in tuple(self._registrations.values()):
+            registration.peer_unreachable(remote, now)
 
     def connection_lost(self, connection: int, now: float) -> None:
         """A TCP or TLS connection is gone; what waits for a first answer on it fails at once."""
