@@ -49,6 +49,9 @@ _log = logging.getLogger("offhook.server")
 PRODUCT = "offhook"
 """In User-Agent and Server. No version: it would tell scanners which faults to try."""
 
+PROVIDERS = ("local", "scripted")
+"""Names that ``agents[].provider`` may have."""
+
 REALM = "offhook"
 NODE_ID = "node-1"
 

@@ -8,6 +8,7 @@ import click
 
 from offhook import __version__
 from offhook.cli.call import call
+from offhook.cli.doctor.command import doctor
 from offhook.cli.serve import serve
 from offhook.cli.trunks import trunks
 from offhook.model.errors import OffhookError
@@ -24,6 +25,7 @@ def offhook() -> None:
 offhook.add_command(serve)
 offhook.add_command(call)
 offhook.add_command(trunks)
+offhook.add_command(doctor)
 
 
 def main() -> None:

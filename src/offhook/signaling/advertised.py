@@ -56,6 +56,11 @@ class AdvertisedAddresses:
         self._near.clear()
         return known != mapped
 
+    @property
+    def seen_by_stun(self) -> frozenset[str]:
+        """Our hosts as STUN saw them."""
+        return frozenset(one.host for one in self._mapped.values())
+
     def learn(self, remote_host: str, local: Address, seen_as: Address) -> None:
         """The server at ``remote_host`` sees what we send from ``local`` as ``seen_as``; it alone is told so."""
         self._learned.pop(remote_host, None)

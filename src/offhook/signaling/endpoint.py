@@ -10,6 +10,7 @@ from typing import TypeVar, assert_never
 
 from offhook.model.errors import SipParseError
 from offhook.signaling.advertised import AdvertisedAddresses
+from offhook.signaling.name_service import Asked
 from offhook.signaling.tls import TlsContexts
 from offhook.signaling.trace import Trace, TraceRecord, without_credentials
 from offhook.signaling.transports import Transports
@@ -110,6 +111,11 @@ class SipEndpoint:
     def forget_name(self, host: str) -> None:
         """Look ``host`` up anew next time."""
         self._transports.resolver.forget(host)
+
+    @property
+    def names_asked(self) -> tuple[Asked, ...]:
+        """The latest questions to DNS and their answers."""
+        return tuple(self._transports.resolver.names.journal)
 
     async def discover(self, server: Hop) -> bool:
         """Ask a STUN server for our public address; True when it changed. Raises ``UnreachableError``."""

@@ -124,9 +124,9 @@ def explain_handshake(error: Exception, name: str) -> str:
 
 
 def _explain_verification(error: ssl.SSLCertVerificationError, name: str) -> str:
-    if error.verify_code == _EXPIRED:
+    if error.verify_code == EXPIRED:
         return f"the certificate of {name} has expired: its owner must renew it"
-    if error.verify_code == _NOT_YET_VALID:
+    if error.verify_code == NOT_YET_VALID:
         return f"the certificate of {name} is not valid yet: compare the clocks of both machines"
     if error.verify_code in _UNKNOWN_ISSUER:
         return f"the certificate of {name} is by an authority we do not trust: add that authority to tls.ca_file"
@@ -135,8 +135,8 @@ def _explain_verification(error: ssl.SSLCertVerificationError, name: str) -> str
     return f"the certificate of {name} does not hold: {error.verify_message}"
 
 
-_NOT_YET_VALID = 9
-_EXPIRED = 10
+NOT_YET_VALID = 9
+EXPIRED = 10
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 """Verification codes of OpenSSL (x509_vfy.h)."""
 

@@ -1,0 +1,1 @@
+"""``offhook doctor``: looks at everything that makes calls fail, and says what, why it matters, and how to fix it."""
