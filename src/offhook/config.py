@@ -41,7 +41,8 @@ class SipSettings(_Section, frozen=True):
 
     ``advertised_address``: our address as the outside sees it, behind 1:1 NAT or in Docker; or ``stun_server``
     (``host`` or ``host:port``) tells it. Peers in ``local_networks`` (CIDRs) are told the machine's own address.
-    ``nameservers``: IP addresses, with a port where it is not 53; empty: the machine's.
+    ``nameservers``: IP addresses, with a port where it is not 53; empty: the machine's. ``trace``: keep the SIP
+    messages of every call for `offhook trace`.
     """
 
     host: str = ""
@@ -52,6 +53,7 @@ class SipSettings(_Section, frozen=True):
     stun_server: str = ""
     local_networks: tuple[str, ...] = ()
     nameservers: tuple[str, ...] = ()
+    trace: bool = True
 
 
 class TlsFiles(_Section, frozen=True):

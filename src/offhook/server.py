@@ -35,6 +35,7 @@ from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.signaling.stun import DEFAULT_PORT as STUN_PORT
 from offhook.signaling.tls import TlsContexts, TlsSettings
+from offhook.signaling.trace import Trace
 from offhook.sip.admission import Admission
 from offhook.sip.challenges import Authenticator, NonceMint
 from offhook.sip.events import Address, Hop, Transport
@@ -42,6 +43,7 @@ from offhook.sip.uri import SipUri
 from offhook.sip.user_agent import UserAgent
 from offhook.store.calls import CallStore
 from offhook.store.directory import InMemoryDirectory
+from offhook.store.traces import TraceStore
 from offhook.store.trunk_states import TrunkStates
 
 _log = logging.getLogger("offhook.server")
@@ -77,6 +79,7 @@ class Surroundings:
     nameservers: tuple[str, ...] = ()
     advertised: AdvertisedAddresses = field(default_factory=AdvertisedAddresses)
     on_trunk: Callable[[TrunkChanged], None] = lambda changed: None
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +123,7 @@ def build_phone(
     endpoint = SipEndpoint(
         user_agent=user_agent,
         listener=manager.on_sip,
+        trace=around.trace,
         tls=around.tls,
         nameservers=around.nameservers,
         advertised=around.advertised,
@@ -174,6 +178,9 @@ class Server:
         self.bus = Bus(self._store)
         self._phone: Phone | None = None
         self._states = TrunkStates(self.data_dir)
+        self._traces = TraceStore(self.data_dir) if settings.sip.trace else None
+        if self._traces is not None:
+            self.bus.watch(events=self._traces.note)
         self._stun: asyncio.Task[None] | None = None
         self._tls: TlsContexts | None = None
 
@@ -235,6 +242,8 @@ class Server:
         if self.engine is not None:
             await self.engine.close()
         await asyncio.to_thread(self._store.close)
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
 
     def _surroundings(self) -> Surroundings:
         sip = self.settings.sip
@@ -245,6 +254,7 @@ class Server:
             nameservers=sip.nameservers,
             advertised=AdvertisedAddresses(sip.advertised_address, sip.local_networks),
             on_trunk=self._trunk_changed,
+            trace=None if self._traces is None else self._traces.record,
         )
 
     def _trunk_changed(self, changed: TrunkChanged) -> None:

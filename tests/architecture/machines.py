@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from offhook.call.states import CALL, LEG
 from offhook.sip import transaction
+from offhook.sip.registration import REGISTRATION
 from offhook.sip.usage import USAGE
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "STATE_MACHINES.md"
@@ -32,6 +33,7 @@ def page() -> str:
 def _machines() -> Iterable[tuple[str, str, Rows]]:
     yield "Call", "src/offhook/call/states.py", _rows(CALL)
     yield "Leg", "src/offhook/call/states.py", _rows(LEG)
+    yield "Registration (RFC 3261 §10.2)", "src/offhook/sip/registration.py", _rows(REGISTRATION)
     yield "INVITE usage (RFC 3261 §13, §14, §15)", "src/offhook/sip/usage.py", _rows(USAGE)
     for title, machine in (
         ("INVITE client transaction (RFC 3261 §17.1.1, RFC 6026)", transaction.INVITE_CLIENT),

@@ -15,7 +15,7 @@ from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.session import CallSession
 from offhook.call.ways import credentials_of, destinations, find_ways
 from offhook.media.events import MediaEvent
-from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
+from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging, WayTaken
 from offhook.model.errors import BridgeError, OffhookError, ResourceExhaustedError
 from offhook.model.records import Agent
 from offhook.model.trunks import Trunk
@@ -117,6 +117,11 @@ class Dialling:
         _log.warning("call %s: %s by %s; the next way is %s", self._call.call_id, problem, _shown(before), _shown(plan))
         self._plan = plan
         leg.redial(plan, self._call.own_usage)
+        self._sent(leg, plan, problem)
+
+    def _sent(self, leg: Leg, plan: DialPlan, problem: str) -> None:
+        self._call.emit(WayTaken(sip_call_id=leg.sip_call_id, server=_shown(plan), problem=problem))
+        leg.flush()
         self._watch()
 
     def _look_for_life(self) -> None:
@@ -179,7 +184,7 @@ class Dialling:
             return
         leg.dial(plan, self._call.own_usage)
         self._call.arm("no_answer", self._command.no_answer_s)
-        self._watch()
+        self._sent(leg, plan, "")
         self._call.conduct.engage()
 
     def _progress(self, status: int, *, with_media: bool) -> None:

@@ -96,7 +96,7 @@ class Leg:
     # ── the caller's side ────────────────────────────────────────────────────────────────────────────────
 
     def dial(self, plan: DialPlan, own_usage: Callable[[int], None]) -> None:
-        """Send the INVITE with our offer; ``own_usage`` is told its usage before anything can come back."""
+        """Make the INVITE with our offer; ``own_usage`` is told its usage. ``flush`` sends it."""
         self.usage_id = self._endpoint.user_agent.invite(
             target=plan.target,
             from_=plan.from_,
@@ -107,6 +107,9 @@ class Leg:
             now=time.monotonic(),
         )
         own_usage(self.usage_id)
+
+    def flush(self) -> None:
+        """Send what was commanded."""
         self._endpoint.flush()
 
     def redial(self, plan: DialPlan, own_usage: Callable[[int], None]) -> None:
@@ -119,6 +122,11 @@ class Leg:
     def hears_progress(self, *, with_media: bool) -> bool:
         """A 1xx came; ``with_media``: it carries a session description. False where it means nothing any more."""
         return self._machine.observe("early_media" if with_media else "provisional")
+
+    @property
+    def sip_call_id(self) -> str:
+        """Of its INVITE; only while that goes on."""
+        return self._endpoint.user_agent.sip_call_id(self.usage_id)
 
     @property
     def heard(self) -> bool:

@@ -27,6 +27,7 @@ from offhook.model.call_events import (
     RecordingWritten,
     ToolCalled,
     TurnSpoken,
+    WayTaken,
 )
 from offhook.model.trunks import TrunkChanged
 
@@ -94,6 +95,10 @@ def _arrived(fact: CallArrived) -> str:
     return f"call from {fact.from_uri} to {fact.to_uri} ({fact.transport} {fact.remote_address})"
 
 
+def _way(fact: WayTaken) -> str | None:
+    return f"goes on by {fact.server}: {fact.problem}" if fact.problem else None
+
+
 def _answered(fact: CallAnswered) -> str:
     return click.style(f"answered after {fact.setup_ms} ms, {fact.codec}", fg="green")
 
@@ -141,5 +146,6 @@ LINES: Mapping[type[CallFact], Callable[[Any], str | None]] = {
     ProviderFailed: _failed,
     RecordingWritten: _recorded,
     ToolCalled: _silent,
+    WayTaken: _way,
 }
 """A line for every fact that is the same with and without privacy; a test holds it against the union."""

@@ -10,6 +10,7 @@ from offhook import __version__
 from offhook.cli.call import call
 from offhook.cli.doctor.command import doctor
 from offhook.cli.serve import serve
+from offhook.cli.trace import trace
 from offhook.cli.trunks import trunks
 from offhook.model.errors import OffhookError
 
@@ -25,6 +26,7 @@ def offhook() -> None:
 offhook.add_command(serve)
 offhook.add_command(call)
 offhook.add_command(trunks)
+offhook.add_command(trace)
 offhook.add_command(doctor)
 
 

@@ -45,6 +45,18 @@ class CallArrived:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WayTaken:
+    """Our INVITE went out to ``server`` (``host:port/TRANSPORT``) under this Call-ID.
+
+    ``problem``: why the way before came to nothing; "" for the first.
+    """
+
+    sip_call_id: str
+    server: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CallRinging:
     """The remote party was told, or told us, that it rings. ``status`` is the SIP status, 180 or 183."""
 
@@ -167,6 +179,7 @@ class CallEnded:
 
 CallFact = (
     CallArrived
+    | WayTaken
     | CallRinging
     | CallAnswered
     | CallRefused

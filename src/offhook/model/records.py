@@ -49,6 +49,7 @@ class CallRecord:
     to_uri: str
     sip_call_id: str
     remote_address: str
+    trunk_id: str = ""
     agent_id: str = ""
     provider: str = ""
     codec: str = ""

@@ -10,7 +10,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from offhook.sip.events import Address
+from offhook.sip.events import Address, Transport
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -46,7 +46,7 @@ class AdvertisedAddresses:
         self.fixed = fixed
         self._networks = [ipaddress.ip_network(one) for one in local_networks]
         self._mapped: dict[Address, Address] = {}
-        self._learned: OrderedDict[str, tuple[Address, Address]] = OrderedDict()
+        self._learned: OrderedDict[tuple[Transport, str], tuple[Address, Address]] = OrderedDict()
         self._near: OrderedDict[tuple[str, str], bool] = OrderedDict()
 
     def set_mapped(self, local: Address, mapped: Address) -> bool:
@@ -61,20 +61,23 @@ class AdvertisedAddresses:
         """Our hosts as STUN saw them."""
         return frozenset(one.host for one in self._mapped.values())
 
-    def learn(self, remote_host: str, local: Address, seen_as: Address) -> None:
-        """The server at ``remote_host`` sees what we send from ``local`` as ``seen_as``; it alone is told so."""
-        self._learned.pop(remote_host, None)
+    def learn(self, transport: Transport, remote_host: str, local: Address, seen_as: Address) -> None:
+        """The server at ``remote_host`` sees what we send from ``local`` as ``seen_as``; it alone is told so.
+
+        By that transport: UDP and TCP have the same port of ours, but a translator gives each its own.
+        """
+        self.forget(transport, remote_host)
         while len(self._learned) >= LEARNED:
             self._learned.popitem(last=False)
-        self._learned[remote_host] = (local, seen_as)
+        self._learned[transport, remote_host] = (local, seen_as)
 
-    def forget(self, remote_host: str) -> None:
-        self._learned.pop(remote_host, None)
+    def forget(self, transport: Transport, remote_host: str) -> None:
+        self._learned.pop((transport, remote_host), None)
 
-    def towards(self, local: Address, remote_host: str) -> Address:
+    def towards(self, local: Address, remote_host: str, transport: Transport = "UDP") -> Address:
         """What to call ourselves when ``remote_host`` is the peer and ``local`` our address on this machine."""
         if self._learned:
-            learned = self._learned.get(remote_host)
+            learned = self._learned.get((transport, remote_host))
             if learned is not None and learned[0].port == local.port:
                 return learned[1]
         mapped = self._public(local)

@@ -68,7 +68,14 @@ class SipEndpoint:
         self._trace = trace
         self._loop = asyncio.get_running_loop()
         self._faults = _Faults()
-        self._transports = Transports(self, self._loop, trace=None if trace is None else self._record, tls=tls)
+        self._transports = Transports(
+            self,
+            self._loop,
+            trace=None if trace is None else self._record,
+            tls=tls,
+            nameservers=nameservers,
+            advertised=advertised,
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._pumping = False

@@ -1,4 +1,8 @@
-"""STUN binding requests (RFC 8489): asking a server how it sees our socket. Sans-IO; our own, as it is one packet."""
+"""STUN binding requests (RFC 8489): asking a server how it sees our socket. Sans-IO; our own, as it is one packet.
+
+Servers of RFC 3489 answer with attributes that RFC 8489 does not know any more (SOURCE-ADDRESS, CHANGED-ADDRESS); §6.3.3
+would discard their answers. What tells our address is read, all else is passed over.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,10 @@ def is_stun(datagram: bytes) -> bool:
 
 
 def mapped_address(datagram: bytes, transaction_id: bytes) -> Address | None:
-    """How the server sees us, from its success response to that transaction; None for anything else."""
+    """How the server sees us, from its success response to that transaction; None for anything else.
+
+    XOR-MAPPED-ADDRESS counts more than MAPPED-ADDRESS: some translators rewrite what looks like an address (§14.2).
+    """
     if not is_stun(datagram):
         return None
     kind, length, _, answered = _HEADER.unpack_from(datagram)
@@ -55,9 +62,9 @@ def mapped_address(datagram: bytes, transaction_id: bytes) -> Address | None:
 
 
 def _address(value: bytes, mask: bytes) -> Address | None:
-    """§14.1, §14.2: family, port and address, each xored with ``mask``."""
+    """§14.1, §14.2: family, port and address, each xored with ``mask``; None where nobody could send to it."""
     if len(value) < 4 or len(value) != 4 + _FAMILY_BYTES.get(value[1], -1):
         return None
     port = int.from_bytes(value[2:4], "big") ^ int.from_bytes(mask[:2], "big")
-    packed = bytes(one ^ other for one, other in zip(value[4:], mask, strict=False))
-    return Address(str(ipaddress.ip_address(packed)), port)
+    host = ipaddress.ip_address(bytes(one ^ other for one, other in zip(value[4:], mask, strict=False)))
+    return None if port == 0 or host.is_unspecified or host.is_multicast else Address(str(host), port)

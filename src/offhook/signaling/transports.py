@@ -184,7 +184,7 @@ class Transports:
         return any(news)
 
     async def _ask_stun(self, one: UdpSocket, hop: Hop) -> Address | None:
-        transaction_id, remote = secrets.token_bytes(TRANSACTION_ID_BYTES), Address(hop.host, hop.port)
+        transaction_id, remote = secrets.token_bytes(TRANSACTION_ID_BYTES), Address(_canonical(hop.host), hop.port)
         answer: asyncio.Future[Address] = self._loop.create_future()
         self._stun_waiting[transaction_id] = (remote, answer)
         try:
@@ -207,7 +207,7 @@ class Transports:
         if waiting is None or waiting[0] != remote or waiting[1].done():
             return
         mapped = mapped_address(data, data[8:20])
-        if mapped is not None:
+        if mapped is not None and _is_ipv6(mapped.host) == _is_ipv6(remote.host):
             waiting[1].set_result(mapped)
 
     def keep_open(self, flow: Flow) -> None:
@@ -257,7 +257,7 @@ class Transports:
 
     def _flow(self, transport: Transport, local: Address, remote: Address, number: int = 0) -> Flow:
         """With our address as this peer should see it."""
-        public = self.advertised.towards(local, remote.host)
+        public = self.advertised.towards(local, remote.host, transport)
         interface = "" if public.host == local.host else local.host
         return Flow(transport=transport, local=public, remote=remote, connection=number, interface=interface)
 
@@ -337,6 +337,11 @@ def _serving(bound: list[Address], host: str) -> Iterator[Address]:
 
 def _is_ipv6(literal: str) -> bool:
     return ":" in literal
+
+
+def _canonical(literal: str) -> str:
+    """As a socket names it: IPv6 has many spellings."""
+    return str(ipaddress.ip_address(literal))
 
 
 # ── binding ──────────────────────────────────────────────────────────────────────────────────────────────

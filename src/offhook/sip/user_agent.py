@@ -225,6 +225,10 @@ class UserAgent:
         """Give our INVITE up: ``InviteFailed`` follows. CANCEL waits for a provisional response (RFC 3261 §9.1)."""
         invite.cancel(self._parts, self._parts.usage(usage_id), now)
 
+    def sip_call_id(self, usage_id: int) -> str:
+        """Its Call-ID."""
+        return self._parts.usage(usage_id).sip_call_id
+
     def heard(self, usage_id: int) -> bool:
         """Whether anything came back to our INVITE yet, a 100 at least."""
         return self._parts.usage(usage_id).state not in (UsageState.CALLING, UsageState.CANCEL_WANTED)

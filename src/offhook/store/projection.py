@@ -22,6 +22,7 @@ from offhook.model.call_events import (
     RecordingWritten,
     ToolCalled,
     TurnSpoken,
+    WayTaken,
 )
 from offhook.model.records import DEFAULT_ACCOUNT, CallRecord
 
@@ -38,6 +39,7 @@ def begin(event: CallEvent, arrived: CallArrived, *, node_id: str) -> CallRecord
         to_uri=arrived.to_uri,
         sip_call_id=arrived.sip_call_id,
         remote_address=arrived.remote_address,
+        trunk_id=arrived.trunk_id,
         created_at=event.at,
     )
 
@@ -45,6 +47,8 @@ def begin(event: CallEvent, arrived: CallArrived, *, node_id: str) -> CallRecord
 def project(record: CallRecord, event: CallEvent) -> CallRecord:
     """The record after one more fact."""
     match event.fact:
+        case WayTaken(sip_call_id=sip_call_id, server=server):
+            return replace(record, sip_call_id=sip_call_id, remote_address=server)
         case CallRinging():
             return replace(record, phase="ringing")
         case CallAnswered(codec=codec):

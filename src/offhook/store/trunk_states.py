@@ -39,9 +39,12 @@ class TrunkStates:
         self._complained = False
 
     def start(self) -> None:
-        """Begin to write, an empty file first: what an earlier process wrote is over."""
+        """Begin to write, an empty file first and at once: what an earlier process wrote is over."""
         self._writer = asyncio.create_task(self._write_on())
-        self._changed.set()
+        try:
+            _replace(self._file, self._encoded())
+        except OSError as error:
+            self._complain(error)
 
     def put(self, changed: TrunkChanged) -> None:
         self._states[changed.trunk_id] = changed
@@ -53,7 +56,8 @@ class TrunkStates:
             return
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
-        await self._write()
+        if self._states:
+            await self._write()
 
     async def _write_on(self) -> None:
         while True:
@@ -63,13 +67,18 @@ class TrunkStates:
             await asyncio.sleep(WRITE_AFTER_S)
 
     async def _write(self) -> None:
-        report = TrunkReport(pid=os.getpid(), trunks=tuple(self._states.values()))
         try:
-            await asyncio.to_thread(_replace, self._file, msgspec.json.encode(report))
+            await asyncio.to_thread(_replace, self._file, self._encoded())
         except OSError as error:
-            if not self._complained:
-                self._complained = True
-                _log.warning("%s cannot be written (%s): `offhook trunks` shows old states", self._file, error.strerror)
+            self._complain(error)
+
+    def _encoded(self) -> bytes:
+        return msgspec.json.encode(TrunkReport(pid=os.getpid(), trunks=tuple(self._states.values())))
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            _log.warning("%s cannot be written (%s): `offhook trunks` shows old states", self._file, error.strerror)
 
 
 def read_trunk_states(folder: Path) -> TrunkReport | None:
