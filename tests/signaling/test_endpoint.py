@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
 import pytest
+from tests.signaling.dns_server import DnsServer
 from tests.signaling.wire import Telnet, request
 
 from offhook.signaling.endpoint import TIMER_AFTER_FAULT_S, SipEndpoint
@@ -194,6 +195,18 @@ async def test_called_at_any_of_its_addresses_a_wildcard_answers_from_there(tran
         assert answered.response.contact is not None
         assert answered.response.contact.sip_uri().host == "127.0.0.2"
         await callee.gets(AckReceived)  # it went to the Contact
+
+
+async def test_names_are_asked_of_the_nameservers_given() -> None:
+    async with DnsServer() as server:
+        server.zone("pbx.example.org. 60 IN A 127.0.0.7")
+        user_agent = UserAgent(product="test", new_token=new_token)
+        one = SipEndpoint(user_agent=user_agent, listener=lambda event: None, nameservers=[server.text])
+        await one.listen("UDP", "127.0.0.1", 0)
+        ((flow, hop), *_) = await one.ways_to(Hop(transport="UDP", host="pbx.example.org", port=5060))
+        await one.close()
+    assert (flow.remote, hop.host) == (Address("127.0.0.7", 5060), "127.0.0.7")
+    assert ("pbx.example.org", "A") in [(name.rstrip("."), kind) for name, kind in server.asked]
 
 
 async def test_a_stranger_gets_his_reply_from_the_address_he_called() -> None:

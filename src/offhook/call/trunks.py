@@ -197,9 +197,9 @@ class Trunks:
             one.flow = event.flow
             if event.seen_as is not None:
                 local = Address(event.flow.bind_host, self._listening_port(event.flow))
-                advertised.learn(event.flow.transport, event.flow.remote.host, local, event.seen_as)
+                advertised.learn(event.flow.remote.host, local, event.seen_as, event.flow.transport)
         elif one.flow is not None and event.phase != "registering":
-            advertised.forget(one.flow.transport, one.flow.remote.host)
+            advertised.forget(one.flow.remote.host, one.flow.transport)
             one.flow = None
         key = f"keep {one.trunk.trunk_id}"
         if key not in self._timers and one.flow is not None:

@@ -61,17 +61,17 @@ class AdvertisedAddresses:
         """Our hosts as STUN saw them."""
         return frozenset(one.host for one in self._mapped.values())
 
-    def learn(self, transport: Transport, remote_host: str, local: Address, seen_as: Address) -> None:
+    def learn(self, remote_host: str, local: Address, seen_as: Address, transport: Transport = "UDP") -> None:
         """The server at ``remote_host`` sees what we send from ``local`` as ``seen_as``; it alone is told so.
 
         By that transport: UDP and TCP have the same port of ours, but a translator gives each its own.
         """
-        self.forget(transport, remote_host)
+        self.forget(remote_host, transport)
         while len(self._learned) >= LEARNED:
             self._learned.popitem(last=False)
         self._learned[transport, remote_host] = (local, seen_as)
 
-    def forget(self, transport: Transport, remote_host: str) -> None:
+    def forget(self, remote_host: str, transport: Transport = "UDP") -> None:
         self._learned.pop((transport, remote_host), None)
 
     def towards(self, local: Address, remote_host: str, transport: Transport = "UDP") -> Address:
@@ -80,27 +80,23 @@ class AdvertisedAddresses:
             learned = self._learned.get((transport, remote_host))
             if learned is not None and learned[0].port == local.port:
                 return learned[1]
-        mapped = self._public(local)
+        mapped = self._public(local, transport)
         if mapped is None or self._is_near(local.host, remote_host, mapped.host):
             return local
         return mapped
 
-    def _public(self, local: Address) -> Address | None:
+    def _public(self, local: Address, transport: Transport) -> Address | None:
         """Of the same address family only; None where nothing is advertised."""
         if self.fixed:
             return Address(self.fixed, local.port) if (":" in self.fixed) == (":" in local.host) else None
-        if not self._mapped:
-            return None
-        exact = self._mapped.get(local)
-        if exact is not None:
-            return exact
         wildcard = Address("::" if ":" in local.host else "0.0.0.0", local.port)
-        mapped = self._mapped.get(wildcard)
-        if mapped is None:  # a TCP or TLS port: STUN told the host, the port is as it is
-            same = (one for at, one in self._mapped.items() if (":" in at.host) == (":" in local.host))
-            host = next((one.host for one in same), None)
-            return None if host is None else Address(host, local.port)
-        return mapped
+        mapped = self._mapped.get(local) or self._mapped.get(wildcard)
+        if mapped is not None and transport == "UDP":
+            return mapped
+        # STUN asked by UDP: of a TCP or TLS port it tells the host, and the port is as it is.
+        same = (one for at, one in self._mapped.items() if (":" in at.host) == (":" in local.host))
+        nearest = mapped or next(same, None)
+        return None if nearest is None else Address(nearest.host, local.port)
 
     def _is_near(self, local_host: str, remote_host: str, public_host: str) -> bool:
         key = (local_host, remote_host)

@@ -1,7 +1,7 @@
 """STUN binding requests (RFC 8489): asking a server how it sees our socket. Sans-IO; our own, as it is one packet.
 
-Servers of RFC 3489 answer with attributes that RFC 8489 does not know any more (SOURCE-ADDRESS, CHANGED-ADDRESS); §6.3.3
-would discard their answers. What tells our address is read, all else is passed over.
+Servers of RFC 3489 answer with attributes that RFC 8489 does not know any more (SOURCE-ADDRESS, CHANGED-ADDRESS), and
+§6.3.3 would discard their answers. What tells our address is read, all else is passed over.
 """
 
 from __future__ import annotations
