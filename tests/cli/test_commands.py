@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.interop.tools import free_sip_port
+from tests.signaling.certificates import Authority
 
 from offhook import __version__
 
@@ -139,3 +142,78 @@ def test_a_target_that_cannot_be_reached_exits_with_1_and_says_why(uri: str, say
 def test_a_refused_connection_says_so() -> None:
     failed = offhook("call", "sip:demo@127.0.0.1:9;transport=tcp", "--no-transcript")
     assert "refused" in failed.stdout
+
+
+# ── trunks and traces ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_trunks_without_a_server_or_without_any_says_so(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    none = offhook("trunks", "--config", str(config), "--data", str(tmp_path))
+    assert (none.returncode, "no trunks are configured" in none.stdout) == (0, True)
+    config.write_text('{"trunks": [{"id": "any", "kind": "open"}]}')
+    stopped = offhook("trunks", "--config", str(config), "--data", str(tmp_path))
+    assert (stopped.returncode, "no server runs" in stopped.stdout) == (1, True)
+
+
+def test_a_call_s_messages_are_shown_as_a_ladder_and_a_pcap(tmp_path: Path) -> None:
+    with serving(tmp_path) as (server, uri):
+        called = offhook("call", uri, "--no-transcript", "--max-duration", "2")
+        assert called.returncode == 0
+        stop(server)
+    (record,) = (tmp_path / "calls").iterdir()
+    shown = offhook("trace", record.stem[:8], "--data", str(tmp_path)).stdout
+    arrows = re.findall(r"INVITE audio|180 Ringing|200 OK \(INVITE\)|ACK|BYE|200 OK \(BYE\)", shown.split("── 1:")[0])
+    assert arrows == ["INVITE audio", "180 Ringing", "200 OK (INVITE)", "ACK", "BYE", "200 OK (BYE)"]
+    assert "CallEnded: by caller" in shown
+    sip_call_id = json.loads(record.read_text())["sip_call_id"]
+    assert offhook("trace", sip_call_id, "--data", str(tmp_path)).stdout.count("── ") >= 7
+    target = tmp_path / "call.pcap"
+    written = offhook("trace", record.stem, "--data", str(tmp_path), "--pcap", str(target))
+    assert written.stdout == f"7 messages written to {target}\n"
+    assert target.read_bytes()[:4] == b"\xd4\xc3\xb2\xa1"
+
+
+def test_an_unknown_call_says_where_ids_are_found(tmp_path: Path) -> None:
+    unknown = offhook("trace", "4711", "--data", str(tmp_path))
+    assert unknown.returncode == 1
+    assert "no SIP messages are kept of a call '4711'" in unknown.stderr
+    assert "--data" in unknown.stderr
+
+
+def test_an_unknown_trunk_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"trunks": [{"id": "any", "kind": "open"}]}')
+    refused = offhook("call", "4711", "--trunk", "pbx", "--config", str(config))
+    assert refused.returncode == 2
+    assert "there are: any" in refused.stderr
+
+
+def test_certificates_are_read_again_on_sighup(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("old.example", into="server")
+    config = tmp_path / "config.json"
+    tls = {"certificate": str(certificate), "private_key": str(key)}
+    port = free_sip_port()
+    sip = {"host": "127.0.0.1", "port": 0, "tls_port": port, "transports": ["udp", "tls"]}
+    config.write_text(json.dumps({**CONFIG, "sip": sip, "tls": tls, "data_dir": str(tmp_path)}))
+    command = [sys.executable, "-m", "offhook", "serve", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert f"TLS 127.0.0.1:{port}" in process.stdout.readline()
+        assert "old.example" in _names_shown(port, authority)
+        authority.issue("new.example", into="server")
+        process.send_signal(signal.SIGHUP)
+        assert "read again" in process.stdout.readline()
+        assert "new.example" in _names_shown(port, authority)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+
+
+def _names_shown(port: int, authority: Authority) -> str:
+    """Those of the certificate that a caller by TLS gets to see."""
+    context = ssl.create_default_context(cafile=str(authority.file))
+    context.check_hostname = False
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain) as secured:
+        return str(secured.getpeercert())

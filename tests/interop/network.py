@@ -53,7 +53,7 @@ async def impaired_network(
     client, middle, server = (f"{stem}{part}" for part in ("c", "m", "s"))
     async with contextlib.AsyncExitStack() as cleanup:
         for namespace in (client, middle, server):
-            await _add_namespace(namespace)
+            await add_namespace(namespace)
             cleanup.push_async_callback(_ip, "netns", "del", namespace)
         await _cable(client, middle, "wire0", CLIENT_HOST)
         await _cable(server, middle, "wire1", SERVER_HOST)
@@ -90,7 +90,7 @@ def socket_in(namespace: str, kind: socket.SocketKind) -> socket.socket:
     return made[0]
 
 
-async def _add_namespace(name: str) -> None:
+async def add_namespace(name: str) -> None:
     try:
         await _ip("netns", "add", name)
     except subprocess.CalledProcessError as error:
@@ -105,7 +105,7 @@ async def _cable(host: str, middle: str, port: str, address: str) -> None:
     for namespace, link in ((host, "eth0"), (middle, port)):
         await _ip("-n", namespace, "link", "set", link, "up")
         # the bridge in user space sees frames before any hardware would have filled in their checksums
-        await _run("ip", "netns", "exec", namespace, "ethtool", "-K", link, "tx", "off")
+        await run("ip", "netns", "exec", namespace, "ethtool", "-K", link, "tx", "off")
 
 
 async def _until_connected(client: str) -> None:
@@ -126,10 +126,10 @@ async def _until_connected(client: str) -> None:
 
 
 async def _ip(*arguments: str) -> None:
-    await _run("ip", *arguments)
+    await run("ip", *arguments)
 
 
-async def _run(*argv: str) -> None:
+async def run(*argv: str) -> None:
     """Raises ``CalledProcessError`` with the output."""
     process = await asyncio.create_subprocess_exec(
         *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

@@ -24,6 +24,7 @@ PACKAGES = {
     "sox": "sox",
     "ip": "iproute2",
     "ethtool": "ethtool",
+    "nft": "nftables",
 }
 
 

@@ -114,8 +114,8 @@ class _Dialling:
 class StreamConnection(asyncio.BufferedProtocol):
     """One connection with its parser. ``number`` is its id in ``Flow.connection``.
 
-    ``server_name``: of a TLS connection that we dialled. ``ready`` once bytes of SIP may pass: at once with TCP, after
-    the handshake with TLS.
+    ``server_name``: of a TLS connection that we dialled, whose certificate was verified. With TLS it is made after
+    the handshake.
     """
 
     def __init__(
@@ -124,7 +124,6 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._pool = pool
         self.kind: Transport = transport
         self.server_name = server_name
-        self.ready = transport != "TLS"
         self._parser = StreamParser()
         self._buffer = bytearray(READ_BYTES)
         self._unread = 0
@@ -150,35 +149,6 @@ class StreamConnection(asyncio.BufferedProtocol):
         _keep_alive(stream.get_extra_info("socket"))
         if not self._pool.admit(self):
             self.abort()
-        elif not self.ready:
-            stream.pause_reading()  # the handshake takes what has come
-            if not self.dialled:
-                self._pool.secure(self)
-
-    async def shake_hands(self, context: ssl.SSLContext) -> None:
-        """Go on in TLS. Raises what ``explain_handshake`` explains; the connection is then gone."""
-        plain = self._transport
-        if plain is None:
-            raise ConnectionResetError("the connection was closed")
-        loop = self._pool.loop
-        try:
-            secured = await loop.start_tls(
-                plain,
-                self,
-                context,
-                server_side=not self.dialled,
-                server_hostname=self.server_name or None,
-                ssl_handshake_timeout=HANDSHAKE_S,
-            )
-        except BaseException:
-            self._transport = None
-            plain.abort()
-            self._pool.forget(self)
-            raise
-        if secured is None or self._transport is None:
-            raise ConnectionResetError("the connection was closed")
-        self._transport = secured
-        self.ready = True
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self._buffer
@@ -197,7 +167,7 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     @property
     def open(self) -> bool:
-        return self.ready and self._transport is not None and not self._transport.is_closing()
+        return self._transport is not None and not self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Raises ``UnreachableError`` when the connection is gone or the peer does not read."""
@@ -228,7 +198,7 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def overdue(self, now: float) -> bool:
         """Whether a deadline has passed."""
-        if self._heard_at is None or not self.ready:
+        if self._heard_at is None:
             return now - self._opened_at > FIRST_MESSAGE_S
         if self._partial_since is not None:
             return now - self._partial_since > FIRST_MESSAGE_S
@@ -298,6 +268,7 @@ class StreamPool:
         self.loop = loop
         self._tls = tls
         self._shaking: set[asyncio.Task[None]] = set()
+        self._shaking_from: Counter[str] = Counter()
         self._told: OrderedDict[str, float] = OrderedDict()
         self._numbers = itertools.count(1)
         self._connections: dict[int, StreamConnection] = {}
@@ -305,6 +276,7 @@ class StreamPool:
         self._accepted_from: Counter[str] = Counter()
         self._dialling: dict[Destination, _Dialling] = {}
         self._servers: list[asyncio.Server] = []
+        self._listening: list[socket.socket] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -314,8 +286,12 @@ class StreamPool:
 
     async def listen(self, bound: socket.socket, backlog: int, transport: Transport = "TCP") -> None:
         """Accept on ``bound``, a listening TCP socket."""
-        server = await self.loop.create_server(lambda: self._accepted(transport), sock=bound, backlog=backlog)
-        self._servers.append(server)
+        if transport == "TLS":
+            self._listening.append(bound)
+            self.loop.add_reader(bound.fileno(), self._accept_tls, bound)
+        else:
+            server = await self.loop.create_server(self._accepted, sock=bound, backlog=backlog)
+            self._servers.append(server)
 
     def send(self, data: bytes, token: int, flow: Flow, hop: Hop) -> Flow:
         """Send on ``flow.connection``, on another open connection to ``hop``, or on a new one.
@@ -341,6 +317,10 @@ class StreamPool:
         """Stop accepting, let what is written leave for at most ``grace_s``, then cut off."""
         for server in self._servers:
             server.close()
+        for bound in self._listening:
+            self.loop.remove_reader(bound.fileno())
+            bound.close()
+        self._listening.clear()
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         dialling = [one.task for one in self._dialling.values()]
@@ -371,16 +351,10 @@ class StreamPool:
         local, remote = Address(*ours[:2]), Address(*theirs[:2])
         return self.owner.stream_flow(connection.kind, local, remote, connection.number)
 
-    def secure(self, connection: StreamConnection) -> None:
-        """The handshake of a connection that was accepted."""
-        task = self.loop.create_task(self._secure(connection))
-        self._shaking.add(task)
-        task.add_done_callback(self._shaking.discard)
-
     def admit(self, connection: StreamConnection) -> bool:
         """Take a new connection into the tables; False: there are too many."""
         peer = _peer(connection.flow.remote.host)
-        crowded = not connection.dialled and self._accepted_from[peer] >= CONNECTIONS_PER_PEER
+        crowded = not connection.dialled and self._crowded(peer)
         if crowded or len(self._connections) >= CONNECTIONS:
             self.counts.refused += 1
             return False
@@ -390,8 +364,7 @@ class StreamPool:
             self.counts.accepted += 1
             self._accepted_from[peer] += 1
         self._connections[connection.number] = connection
-        if connection.ready:
-            self._by_destination[connection.destination] = connection
+        self._by_destination[connection.destination] = connection
         self._emptied.clear()
         if self._sweep_timer is None:
             self._sweep_timer = self.loop.call_later(SWEEP_S, self._sweep)
@@ -413,21 +386,53 @@ class StreamPool:
 
     # ── inside ──
 
-    def _accepted(self, transport: Transport) -> StreamConnection:
-        return StreamConnection(self, next(self._numbers), dialled=False, transport=transport)
+    def _accepted(self) -> StreamConnection:
+        return StreamConnection(self, next(self._numbers), dialled=False)
 
-    async def _secure(self, connection: StreamConnection) -> None:
-        context = None if self._tls is None else self._tls.server
-        if context is None:
-            connection.abort()
-            return
+    def _crowded(self, peer: str) -> bool:
+        return self._accepted_from[peer] >= CONNECTIONS_PER_PEER
+
+    def _accept_tls(self, bound: socket.socket) -> None:
+        """Take one connection and count it; its handshake goes on beside."""
         try:
-            await connection.shake_hands(context)
+            accepted, address = bound.accept()
+        except OSError:  # gone again, or no descriptor is left: the backlog keeps it
+            return
+        accepted.setblocking(False)
+        peer = _peer(str(address[0]))
+        context = None if self._tls is None else self._tls.server
+        waiting = self._shaking_from[peer]
+        full = len(self._connections) + len(self._shaking) >= CONNECTIONS
+        if context is None or full or self._accepted_from[peer] + waiting >= CONNECTIONS_PER_PEER:
+            self.counts.refused += 1
+            accepted.close()
+            return
+        self._shaking_from[peer] += 1
+        task = self.loop.create_task(self._secure(accepted, str(address[0]), context))
+        self._shaking.add(task)
+        task.add_done_callback(lambda _: self._shaken(task, peer))
+
+    async def _secure(self, accepted: socket.socket, host: str, context: ssl.SSLContext) -> None:
+        try:
+            await self.loop.connect_accepted_socket(
+                lambda: StreamConnection(self, next(self._numbers), dialled=False, transport="TLS"),
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self.counts.handshakes_failed += 1
-            self._tell(connection.flow.remote.host, explain_handshake(error, ""))
-            return
-        self._by_destination[connection.destination] = connection
+            accepted.close()
+            self._tell(host, explain_handshake(error, ""))
+        except asyncio.CancelledError:
+            accepted.close()
+            raise
+
+    def _shaken(self, task: asyncio.Task[None], peer: str) -> None:
+        self._shaking.discard(task)
+        self._shaking_from[peer] -= 1
+        if not self._shaking_from[peer]:
+            del self._shaking_from[peer]
 
     def _tell(self, host: str, problem: str) -> None:
         """Log a failed handshake, once a minute for each source."""
@@ -473,41 +478,54 @@ class StreamPool:
         connection: StreamConnection | None = None
         try:
             connection = await self._open(local_host, destination)
-            if destination[0] == "TLS":
-                connection = await self._secured(connection, destination)
         except TimeoutError:
             problem = f"no TCP connection in {DIAL_S:g} s"
         except UnreachableError as error:
-            connection, problem = None, str(error)
+            problem = str(error)
         except OSError as error:
             problem = error.strerror or str(error)
         finally:
             self._deliver(destination, connection, problem)
 
     async def _open(self, local_host: str, destination: Destination) -> StreamConnection:
+        """Raises ``OSError``, ``TimeoutError``; ``UnreachableError`` that says why no TLS came about."""
         transport, remote, server_name = destination
-        async with asyncio.timeout(DIAL_S):
-            _, connection = await self.loop.create_connection(
-                lambda: StreamConnection(
-                    self, next(self._numbers), dialled=True, transport=transport, server_name=server_name
-                ),
-                remote.host,
-                remote.port,
-                local_addr=(local_host, 0),
-            )
-        return connection
 
-    async def _secured(self, connection: StreamConnection, destination: Destination) -> StreamConnection:
-        """Raises ``UnreachableError`` that says why no TLS came about, and what to do."""
+        def made() -> StreamConnection:
+            return StreamConnection(
+                self, next(self._numbers), dialled=True, transport=transport, server_name=server_name
+            )
+
+        async with asyncio.timeout(DIAL_S):
+            plain = await self._connected(local_host, remote)
+        if transport == "TCP":
+            return (await self.loop.create_connection(made, sock=plain))[1]
         if self._tls is None:
-            connection.abort()
+            plain.close()
             raise UnreachableError("TLS is not set up: no contexts were given")
         try:
-            await connection.shake_hands(self._tls.client)
+            _, connection = await self.loop.create_connection(
+                made, sock=plain, ssl=self._tls.client, server_hostname=server_name, ssl_handshake_timeout=HANDSHAKE_S
+            )
         except (OSError, TimeoutError) as error:
-            raise UnreachableError(explain_handshake(error, destination[2])) from error
-        self._by_destination[destination] = connection
+            plain.close()
+            raise UnreachableError(explain_handshake(error, server_name)) from error
+        except asyncio.CancelledError:
+            plain.close()
+            raise
         return connection
+
+    async def _connected(self, local_host: str, remote: Address) -> socket.socket:
+        """A TCP connection without a transport: a handshake on it has a deadline and errors of its own."""
+        plain = socket.socket(socket.AF_INET6 if ":" in remote.host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            plain.setblocking(False)
+            plain.bind((local_host, 0))
+            await self.loop.sock_connect(plain, (remote.host, remote.port))
+        except BaseException:
+            plain.close()
+            raise
+        return plain
 
     def _deliver(self, destination: Destination, connection: StreamConnection | None, problem: str) -> None:
         """Send what waited for the connection, or say why it cannot be sent."""

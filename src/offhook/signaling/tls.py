@@ -116,7 +116,7 @@ def explain_handshake(error: Exception, name: str) -> str:
     """Why a handshake failed, and what to do about it. ``name``: whom we wanted to reach; "" for who came to us."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_verification(error, name)
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) or "taking longer" in str(error):  # the words of asyncio and uvloop
         return f"no TLS handshake in {HANDSHAKE_S:g} s: does the port speak TLS?"
     if isinstance(error, ssl.SSLError):
         return _REASONS.get(error.reason or "", f"TLS failed: {error.reason or error}")
