@@ -25,9 +25,11 @@ from tests.interop.translator import (
     translated_network,
 )
 
-AGENT_HZ, CALLER_HZ, STRANGER_HZ = (700, 900, 500, 800), (1100, 1300, 1000, 1200), 2300
-NOTE_MS = 300
-"""Of the melodies that are spoken: no 200 ms of one sound like its others."""
+AGENT_HZ = (500, 800, 650, 1100, 950, 700, 1250, 600)
+CALLER_HZ = (1200, 700, 1050, 550, 850, 1300, 750, 1000)
+STRANGER_HZ = 2300
+NOTE_MS = 100
+"""Of the melodies: no 200 ms of one sound like others of it."""
 
 QUIET_DB = -40.0
 """A tone this far below another is not there."""
@@ -152,8 +154,11 @@ async def test_offhook_behind_one_to_one_nat_serves_public_and_private_callers(
                 answer = await converse(one, run)
                 assert (contact_host(answer), media_address(answer)[0]) == (to, to)
                 assert one.sources == {media_address(answer)}
-        records = await server.ended_calls(2)
-        assert [len(events(record, "DigitReceived")) for record in records] == [1, 1]
+                assert_heard_in_full(melody(AGENT_HZ), one.heard())
+        for record in await server.ended_calls(2):
+            heard = await channel(server.recordings.parent / record["recording"], 1, tmp_path / "caller.wav")
+            assert_heard_in_full(melody(CALLER_HZ), heard)
+            assert [event["digit"] for event in events(record, "DigitReceived")] == ["5"]
 
 
 # ── strangers ────────────────────────────────────────────────────────────────────────────────────────────
