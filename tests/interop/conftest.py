@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.interop.baresip import Baresip
+from tests.interop.kamailio import Kamailio
 from tests.interop.linphone import Linphone
 from tests.interop.offhook_server import OffhookServer
 from tests.interop.rtp_phone import RtpPhone
@@ -86,6 +87,20 @@ def offhook(
         server = await OffhookServer.start(new_folder("server"), **options)
         cleanup.push_async_callback(server.program.stop)
         return server
+
+    return start
+
+
+@pytest.fixture
+def kamailio(
+    new_folder: Callable[[str], Path], cleanup: contextlib.AsyncExitStack
+) -> Callable[..., Awaitable[Kamailio]]:
+    """``await kamailio(host=...)``: see ``Kamailio.start``."""
+
+    async def start(**options: Any) -> Kamailio:
+        one = await Kamailio.start(new_folder("kamailio"), **options)
+        cleanup.push_async_callback(one.program.stop)
+        return one
 
     return start
 

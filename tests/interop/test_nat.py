@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
+from tests.interop.kamailio import Kamailio
 from tests.interop.offhook_server import OffhookServer, Record, events
 from tests.interop.rtp_phone import RtpPhone
 from tests.interop.sippers import SippRun
@@ -21,6 +23,7 @@ from tests.interop.translator import (
     PUBLIC,
     STRANGER,
     Intruder,
+    forget_after,
     phone_in,
     translated_network,
 )
@@ -159,6 +162,45 @@ async def test_offhook_behind_one_to_one_nat_serves_public_and_private_callers(
             heard = await channel(server.recordings.parent / record["recording"], 1, tmp_path / "caller.wav")
             assert_heard_in_full(melody(CALLER_HZ), heard)
             assert [event["digit"] for event in events(record, "DigitReceived")] == ["5"]
+
+
+IDLE_S = 25
+"""What the translator remembers; RFC 4787 REQ-5 allows no less than 120 s, many stop at 30."""
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_registration_is_kept_through_a_port_remapping_translator_that_forgets(
+    offhook: Offhook, sipp: Sipp, kamailio: Callable[..., Awaitable[Kamailio]], tmp_path: Path, transport: str
+) -> None:
+    """Kamailio fixes nobody's Contact: it must be told the address it sees, and the way back must stay open."""
+    trunk = {"id": "pbx", "kind": "register", "server": OUTSIDE, "port": 5060, "transport": transport}
+    async with translated_network("port_remapping") as network, phone(network.outside, OUTSIDE) as one:
+        await forget_after(network, IDLE_S)
+        registrar = await kamailio(host=OUTSIDE, namespace=network.outside)
+        server = await offhook(
+            agents=[AGENT], namespace=network.inside, host=INSIDE, trunks=[trunk | {"username": "tones"}]
+        )
+        await server.program.says("trunk pbx: .*online")
+        source, contact = await registrar.registered("tones")
+        assert source.startswith(f"{PUBLIC}:")
+        assert contact == source != f"{PUBLIC}:5060"
+        await asyncio.sleep(IDLE_S + 10)
+        run = await sipp(
+            "uac",
+            to=(OUTSIDE, 5060),
+            user="tones",
+            stay_ms=6000,
+            host=OUTSIDE,
+            namespace=network.outside,
+            audio_port=one.port,
+        )
+        answer = (await run.message("SIP/2.0 200", sent=False)).text
+        assert media_address(answer)[0] == PUBLIC
+        await asyncio.sleep(0.3)
+        await one.say(melody(CALLER_HZ))
+        await one.dial("5")
+        (await run.result()).assert_all_went_well()
+        await assert_both_were_heard(one, server, tmp_path)
 
 
 # ── strangers ────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ PACKAGES = {
     "sipp": "sip-tester",
     "baresip": "baresip-core",
     "linphonec": "linphone-cli",
+    "kamailio": "kamailio",
     "flite": "flite",
     "sox": "sox",
     "ip": "iproute2",

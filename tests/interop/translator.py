@@ -89,6 +89,13 @@ async def translated_network(kind: Kind) -> AsyncIterator[Translated]:
         yield names
 
 
+async def forget_after(network: Translated, idle_s: int) -> None:
+    """Let the translator forget what nothing was sent through for so long, as cheap ones do."""
+    names = ("udp_timeout", "udp_timeout_stream", "tcp_timeout_established")
+    script = "; ".join(f"echo {idle_s} > /proc/sys/net/netfilter/nf_conntrack_{name}" for name in names)
+    await run("ip", "netns", "exec", network.translator, "sh", "-c", script)
+
+
 async def _plug(host: str, middle: str, bridge: str, address: str) -> None:
     """A cable from ``host``, which gets ``address``, to a bridge in ``middle``."""
     port = f"p{address.rpartition('.')[2]}{bridge}"

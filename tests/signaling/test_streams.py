@@ -248,7 +248,7 @@ async def test_a_handshake_that_never_ends_is_given_up(server: Listening, monkey
     async def hang(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", hang)
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", hang)
     server.transports.send(outbound(request(), server.flow_to(Address("198.51.100.1", 5060)), 3))
     await server.noted.until(lambda: len(server.noted.failures) == 1)
     assert server.noted.failures == [(3, "no TCP connection in 0.05 s")]

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import socket
 import ssl
 import time
@@ -483,7 +484,7 @@ class StreamPool:
         except UnreachableError as error:
             problem = str(error)
         except OSError as error:
-            problem = error.strerror or str(error)
+            problem = os.strerror(error.errno) if error.errno else str(error)
         finally:
             self._deliver(destination, connection, problem)
 
