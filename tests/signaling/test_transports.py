@@ -307,3 +307,21 @@ async def test_an_icmp_error_is_told_and_the_socket_goes_on(host: str) -> None:
             one.send(outbound(b"%d" % number * 50, Flow(transport="UDP", local=ours, remote=theirs)))
         await heard.until(lambda: len(heard.datagrams) == 3)
         assert noted.failures == []
+
+
+async def test_a_connection_s_messages_are_told_our_address_as_it_is_known_now() -> None:
+    """Who dials his registrar is told by the answer how he is seen; the calls that come back that way need it."""
+    async with transports() as (ours, noted), transports() as (theirs, _):
+        local = await ours.listen("TCP", "127.0.0.1", 0)
+        await theirs.listen("TCP", "127.0.0.2", 0)
+        ((flow, hop), *_) = await theirs.ways_to(Hop(transport="TCP", host=local.host, port=local.port))
+        theirs.send(Outbound(data=request(call_id="1"), flow=flow, next_hop=hop))
+        await noted.until(lambda: len(noted.items) == 1)
+        _, before = noted.items[0]
+        assert (before.local, before.interface) == (local, "")
+        ours.advertised.learn(before.remote.host, local, Address("203.0.113.7", 40_000), "TCP")
+        theirs.send(Outbound(data=request(call_id="2"), flow=flow, next_hop=hop))
+        await noted.until(lambda: len(noted.items) == 2)
+        _, after = noted.items[1]
+        assert (after.local, after.bind_host) == (Address("203.0.113.7", 40_000), local.host)
+        assert (after.remote, after.connection) == (before.remote, before.connection)

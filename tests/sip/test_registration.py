@@ -8,9 +8,9 @@ from tests.sip.network import Network, Peer, Phone
 from offhook.model.errors import LocalProtocolError
 from offhook.sip.digest import Credentials, DigestClient
 from offhook.sip.events import Address, Flow, Hop, RegistrationChanged, RegistrationDue, SipEvent
-from offhook.sip.headers import NameAddr, Via
+from offhook.sip.headers import Headers, NameAddr, Via
 from offhook.sip.message import Request, Response, response_to
-from offhook.sip.registration import ATTEMPT_S, LONGEST_RETRY_S, Account
+from offhook.sip.registration import ATTEMPT_S, LONGEST_RETRY_S, Account, seen_as
 from offhook.sip.routing import note_source
 from offhook.sip.uri import SipUri
 
@@ -365,3 +365,30 @@ def test_via_without_received_is_no_translator() -> None:
     call.servers[0].send(plain, call.phone)
     call.run()
     assert (call.last.phase, call.last.seen_as) == ("online", None)
+
+
+PUBLIC, BEHIND = "203.0.113.7", "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("known_as", "outside_host", "seen"),
+    [
+        (Address(BEHIND, 5060), "", Address(PUBLIC, 40_001)),  # the first REGISTER
+        (Address(PUBLIC, 40_000), "", Address(PUBLIC, 40_001)),  # another connection: the old port leads nowhere
+        (Address(PUBLIC, 40_001), "", None),  # as before
+        (Address(PUBLIC, 5060), PUBLIC, None),  # our port is forwarded to us, whatever that of the connection is
+    ],
+)
+def test_a_connection_is_known_by_the_port_the_registrar_sees(
+    known_as: Address, outside_host: str, seen: Address | None
+) -> None:
+    flow = Flow(transport="TCP", local=known_as, remote=Address("10.0.0.9", 5060), interface=BEHIND)
+    via = f"SIP/2.0/TCP {known_as.host}:{known_as.port};rport=40001;received={PUBLIC};branch=z9hG4bK1"
+    response = Response(status=200, reason="OK", headers=Headers([("Via", via)]))
+    assert seen_as(response, flow, outside_host) == seen
+
+
+def test_without_a_translator_a_connection_s_port_is_nobody_s_concern() -> None:
+    flow = Flow(transport="TLS", local=Address(BEHIND, 5061), remote=Address("10.0.0.9", 5061))
+    via = f"SIP/2.0/TLS {BEHIND}:5061;rport=40001;received={BEHIND};branch=z9hG4bK1"
+    assert seen_as(Response(status=200, reason="OK", headers=Headers([("Via", via)])), flow) is None

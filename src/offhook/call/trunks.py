@@ -142,6 +142,7 @@ class Trunks:
             contact_user=trunk.username,
             credentials=self._credentials[trunk.trunk_id],
             expires_s=trunk.expires_s,
+            outside_host=self._endpoint.advertised.fixed,
         )
         self._tell(TrunkChanged(trunk_id=trunk.trunk_id, phase="registering", at=time.time()))
         self._registered[self._endpoint.user_agent.register(account)] = _Registered(trunk)

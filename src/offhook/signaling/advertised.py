@@ -78,7 +78,8 @@ class AdvertisedAddresses:
         """What to call ourselves when ``remote_host`` is the peer and ``local`` our address on this machine."""
         if self._learned:
             learned = self._learned.get((transport, remote_host))
-            if learned is not None and learned[0].port == local.port:
+            # All that goes to one server by TCP or TLS shares a connection; where we only dial we have no port.
+            if learned is not None and (transport != "UDP" or learned[0].port == local.port):
                 return learned[1]
         mapped = self._public(local, transport)
         if mapped is None or self._is_near(local.host, remote_host, mapped.host):

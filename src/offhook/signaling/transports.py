@@ -231,7 +231,10 @@ class Transports:
     # ── for StreamPool ──
 
     def stream_received(self, item: StreamItem, flow: Flow) -> None:
-        self._owner.stream_received(item, flow)
+        """With our address as it is known now: the connection may be older than what its server told of us."""
+        local = Address(flow.bind_host, flow.local.port)
+        now = self.stream_flow(flow.transport, local, flow.remote, flow.connection)
+        self._owner.stream_received(item, now)
 
     def send_failed(self, token: int, problem: str) -> None:
         self._owner.send_failed(token, problem)

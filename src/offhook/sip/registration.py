@@ -90,13 +90,18 @@ Fire = Callable[[float], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
-    """Whose binding, and where: ``registrar`` is the Request-URI (a domain), ``aor`` the address of record."""
+    """Whose binding, and where: ``registrar`` is the Request-URI (a domain), ``aor`` the address of record.
+
+    ``outside_host``: our host as configured, where the translator forwards our ports; its connections need no
+    correction of the Contact.
+    """
 
     registrar: SipUri
     aor: NameAddr
     contact_user: str
     credentials: DigestClient | None
     expires_s: int
+    outside_host: str = ""
 
 
 class Registration:
@@ -288,7 +293,7 @@ class Registration:
 
     def _correct_contact(self, response: Response, flow: Flow, contact: SipUri) -> bool:
         """Whether we must register once more, under the address the registrar saw (RFC 3581, RFC 5626 §3.4)."""
-        seen = seen_as(response, flow)
+        seen = seen_as(response, flow, self._account.outside_host)
         if self._corrected or seen is None or seen == Address(contact.host, contact.port or 0):
             return False
         self._corrected = True
@@ -410,14 +415,15 @@ def granted_s(response: Response, contact: SipUri, asked_s: int) -> int:
     return _seconds(response.headers.get("Expires"), EXPIRES_MAX_S) or asked_s
 
 
-def seen_as(response: Response, flow: Flow) -> Address | None:
+def seen_as(response: Response, flow: Flow, outside_host: str = "") -> Address | None:
     """Where the server saw our request come from, if an address translator changed that; None: it did not.
 
-    A connection of ours has a port of its own anyway; there only another host tells of a translator.
+    A connection of ours has a port of its own anyway; there only another host than the machine's tells of a
+    translator, and than ``outside_host``, whose ports are forwarded to us.
     """
     via = response.via_top
     host = via.received or via.host
-    if flow.transport != "UDP" and host == flow.local.host:
+    if flow.transport != "UDP" and host in (flow.bind_host, outside_host):
         return None
     port = flow.local.port if via.rport in (None, "") else _seconds(via.rport, 65_535)
     seen = Address(host, port)
