@@ -198,6 +198,28 @@ def test_a_stall_of_our_own_does_not_look_like_jitter() -> None:
     assert ear.stream.jitter_buffer.target_delay_ms == pytest.approx(target, abs=1)
 
 
+@pytest.mark.parametrize("again", ["confirm", "reinvite"])
+def test_a_peer_that_was_not_learned_in_time_gets_another_chance(again: str) -> None:
+    """By the ACK, or by a re-INVITE that changes nothing; nobody else does."""
+    ear, remapped, stranger = Ear(), (REMOTE[0], 61_000), ("10.0.0.66", 4000)
+    ear.now += 4.0
+    packets = [
+        bytes(RtpPacket(payload_type=0, sequence=n, timestamp=n * FRAME, ssrc=7, payload=SILENCE)) for n in range(20)
+    ]
+    for packet in packets[:5]:
+        ear.receive(packet, remapped)
+    assert ear.stream.reception.received == 0
+    if again == "confirm":
+        ear.stream.confirm()
+    else:
+        ear.stream.update(replace(AGREEMENT, direction="recvonly"))
+    for packet in packets[5:10]:
+        ear.receive(packet, stranger)
+        ear.receive(packet, remapped)
+    assert ear.stream.reception.received == 2  # the fourth and the fifth
+    assert ear.told == [PathChanged(remote=remapped)]
+
+
 def test_the_lock_stays_where_a_reinvite_keeps_the_address() -> None:
     ear = Ear()
     nat = (REMOTE[0], 9999)

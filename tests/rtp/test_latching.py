@@ -120,6 +120,31 @@ def test_rule_2_only_for_three_seconds() -> None:
     assert send(made, DECLARED, 4, at=9.0) == [TAKE, TAKE, TAKE, LOCK]
 
 
+def test_rule_2_the_three_seconds_begin_when_the_peer_has_our_answer() -> None:
+    """Our 200 was lost and repeated: the peer could not send before."""
+    made = latch()
+    assert send(made, NAT, 10, at=LEARNING_S) == [DROP] * 10
+    made.confirm(5.0)
+    assert send(made, STRANGER, 50, at=5.0) == [DROP] * 50
+    assert send(made, NAT, 4, at=5.1) == [DROP, DROP, DROP, LOCK]
+    made.confirm(6.0)
+    assert (made.state, made.destination) == (LatchState.LOCKED, NAT)
+    assert send(made, (NAT[0], 5), 10, at=6.1) == [DROP] * 10
+
+
+def test_rule_2_a_confirmation_ends_as_well() -> None:
+    made = latch()
+    made.confirm(5.0)
+    assert send(made, NAT, 10, at=5.0 + LEARNING_S) == [DROP] * 10
+
+
+def test_rule_1_holds_when_the_answer_is_confirmed() -> None:
+    made = latch(declared=PUBLIC, signalling_ip=PUBLIC[0])
+    made.confirm(1.0)
+    assert made.state is LatchState.DECLARED
+    assert send(made, (PUBLIC[0], 5000), 10, at=1.0) == [DROP] * 10
+
+
 def test_rule_2_sequence_numbers_wrap() -> None:
     assert send(latch(), NAT, 4, sequence=65_534)[-1] is LOCK
 
@@ -195,6 +220,20 @@ def test_rule_5_a_reinvite_begins_anew() -> None:
     assert made.destination == elsewhere
     assert send(made, NAT, 4, at=50.1) == [DROP, DROP, DROP, LOCK]
     assert made.destination == NAT
+
+
+@pytest.mark.parametrize("moment", [0.05, 2.9, 3.5, 60.0])
+@pytest.mark.parametrize("state", ["learning", "locked", "public"])
+def test_a_stranger_is_never_taken_and_never_served(state: str, moment: float) -> None:
+    """From a third address: before, during and after learning, with the very stream of the peer, at any port."""
+    made = latch(declared=PUBLIC, signalling_ip=PUBLIC[0]) if state == "public" else latch()
+    if state == "locked":
+        send(made, NAT, 4)
+    before = made.destination
+    for port in (1, 4000, NAT[1], 65_535):
+        assert send(made, (STRANGER[0], port), 200, at=moment, sequence=104) == [DROP] * 200
+    assert made.destination == before
+    assert made.dropped >= 800
 
 
 # ── rule 7 ───────────────────────────────────────────────────────────────────────────────────────────────

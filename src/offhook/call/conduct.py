@@ -146,6 +146,7 @@ class Conduct:
     def begin(self) -> None:
         """Media flows both ways and the agent may be heard."""
         self._start_recorder()
+        self._leg.media.confirm()
         self._leg.media.resume()
         self.talking = True
 

@@ -61,17 +61,26 @@ class InboundStream:
         self._agree(agreement)
 
     def update(self, agreement: Agreement) -> None:
-        """A re-INVITE agreed on something else; where the address stays, the lock stays (rule 5)."""
+        """A re-INVITE agreed on something else; where the address stays, the lock stays (rule 5).
+
+        Where there is none yet, learning begins again.
+        """
         now = self._monotonic()
         self.last_packet_at = now
         if canonical(agreement.remote) != self.latch.declared:
             self.latch.renew(declared=agreement.remote, signalling_ip=self._signalling_host, now=now)
             self._locked = None
+        else:
+            self.latch.confirm(now)
         if agreement.encoding is self._encoding:
             self._take_types(agreement)
         else:
             self._concealed_before, self._spoke_before = self.concealed_frames, self.last_speech_at
             self._agree(agreement)
+
+    def confirm(self) -> None:
+        """The peer has our address: it can be learned from now on."""
+        self.latch.confirm(self._monotonic())
 
     @property
     def last_speech_at(self) -> float:

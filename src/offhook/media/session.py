@@ -133,6 +133,11 @@ class MediaSession:
         self._clock.watch(self._transport.fileno(), self._transport.read, self._phase_group)
         self._clock.add(self, self._phase_group)
 
+    def confirm(self) -> None:
+        """The remote party has our answer: its time to be latched on begins now. Before ``start`` it means nothing."""
+        if self._inbound is not None:
+            self._inbound.confirm()
+
     def update(self, agreement: Agreement) -> None:
         """A re-INVITE agreed on other addresses, types, codec or direction. Raises as ``start`` does."""
         if self._inbound is None or self._agreement is None or self._closed:

@@ -4,8 +4,8 @@ The rules are numbered as in our reliability notes; they answer CVE-2025-53399 a
 learns a wrong address and lets a stranger listen in or speak.
 
 1. Declared address = signalling source and public: nothing is learned, only that address is taken.
-2. Otherwise learn for 3 s after an answer or re-INVITE, from 4 packets in sequence, one SSRC, a negotiated
-   payload type, from the declared IP address, else the signalling one; never from anyone else.
+2. Otherwise learn for 3 s after an answer (once it has arrived: the ACK) or re-INVITE, from 4 packets in sequence, one
+   SSRC, a negotiated payload type, from the declared IP address, else the signalling one; never from anyone else.
 3. Send to the declared address until locked, never to a source that is not.
 4. Locked is strict: all others are dropped and counted.
 5. Learn again only after a re-INVITE, or after 2 s of silence from the same IP address, the same SSRC going on.
@@ -107,8 +107,17 @@ class Latch:
         self._ssrc = 0
         self._highest = 0
         self._heard_at = now
-        trusted = self.declared[0] == self._signalling_ip and _is_public(self.declared[0])
-        self.state = LatchState.DECLARED if trusted else LatchState.LEARNING
+        self._trusted = self.declared[0] == self._signalling_ip and _is_public(self.declared[0])
+        self.state = LatchState.DECLARED if self._trusted else LatchState.LEARNING
+
+    def confirm(self, now: float) -> None:
+        """The peer has our address: its time to be learned begins. A trusted or locked one stays as it is."""
+        if self.locked is not None or self._trusted:
+            return
+        if now >= self._learning_ends:
+            self._runs = {}  # what came between two times of learning proves nothing
+        self._learning_ends = now + LEARNING_S
+        self.state = LatchState.LEARNING
 
     @property
     def destination(self) -> Address:
