@@ -2,6 +2,10 @@
 
 Each peer is told an address it can reach: who shares a private network with us the machine's own, everybody else the
 one that is advertised. The address is fixed by configuration, found by STUN, or learned from a server that saw us.
+
+A fixed address promises that the translator forwards our SIP ports and the whole RTP range one to one, as
+``docker run --publish 16384-32767:16384-32767/udp`` does: ports are advertised as they are. STUN asks for the UDP port
+of SIP alone; RTP ports are then told as bound, and media comes back because the peer answers where ours came from.
 """
 
 from __future__ import annotations
