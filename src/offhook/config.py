@@ -19,7 +19,7 @@ import msgspec
 
 from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import Agent, Number
-from offhook.model.trunks import REGISTRATION_S, GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
+from offhook.model.trunks import REGISTRATION_S, DigestAlgorithm, GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
 from offhook.sip.uri import SipUri
 
 CONFIG_FILE_VARIABLE = "CONFIG_FILE"
@@ -129,6 +129,7 @@ class GatewaySettings(_TrunkSettings, frozen=True, tag="gateway"):
     auth_id: str = ""
     password: str = ""
     require_digest: bool = False
+    digest_algorithms: Annotated[tuple[DigestAlgorithm, ...], msgspec.Meta(min_length=1)] = ("SHA-256", "MD5")
 
 
 class OpenSettings(_TrunkSettings, frozen=True, tag="open"):

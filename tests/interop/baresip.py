@@ -12,7 +12,8 @@ from tests.interop.speech import Samples, read_wav
 from tests.interop.tools import free_port, free_sip_port, needs
 
 _CONFIG = """\
-sip_listen {host}:{port}
+sip_listen {literal}:{port}
+net_interface {host}
 audio_source aufile,{speaks}
 ausrc_srate 8000
 auplay_srate 8000
@@ -28,7 +29,7 @@ module_app account.so
 module_app menu.so
 module_app ctrl_tcp.so
 snd_path {folder}
-ctrl_tcp_listen {host}:{control_port}
+ctrl_tcp_listen 127.0.0.1:{control_port}
 """
 _MODULES = "/usr/lib/baresip/modules"
 
@@ -60,14 +61,20 @@ class Baresip:
         transport: str = "udp",
         answers: bool = True,
         host: str = "127.0.0.1",
+        password: str = "",
+        authorities: Path | None = None,
     ) -> Baresip:
-        """``speaks``: 8 kHz mono WAV; the call ends with it, so end it with silence."""
+        """``speaks``: 8 kHz mono WAV; the call ends with it, so end it with silence.
+
+        ``password``: what it answers challenges with, as ``trunk``. ``authorities``: PEM file to trust, for TLS.
+        """
         needs("baresip")
-        port, control_port, rtp_port = free_sip_port(host), free_port("tcp", host), free_port("udp", host)
+        port, control_port, rtp_port = free_sip_port(host), free_port("tcp"), free_port("udp", host)
         rtp_port -= rtp_port % 2
         (where / "config").write_text(
             _CONFIG.format(
                 host=host,
+                literal=f"[{host}]" if ":" in host else host,
                 port=port,
                 speaks=speaks,
                 rtp_port=rtp_port,
@@ -77,15 +84,20 @@ class Baresip:
                 control_port=control_port,
             )
         )
-        uri = f"sip:alice@{host}:{port};transport={transport}"
+        if authorities is not None:
+            with (where / "config").open("a") as config:
+                config.write(f"sip_cafile {authorities}\n")
+        literal = f"[{host}]" if ":" in host else host
+        uri = f"sip:alice@{literal}:{port};transport={transport}"
         mode = "auto" if answers else "manual"
-        (where / "accounts").write_text(f"<{uri}>;regint=0;answermode={mode}\n")
+        proof = f";auth_user=trunk;auth_pass={password}" if password else ""
+        (where / "accounts").write_text(f"<{uri}>;regint=0;answermode={mode}{proof}\n")
         for empty in ("contacts", "uuid"):
             (where / empty).touch()
         program = await Program.start("baresip", "-f", where, "-v", cwd=where)
         async with program.stopped_on_failure():
             await program.says("baresip is ready")
-            reader, writer = await asyncio.open_connection(host, control_port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", control_port)
         return cls(program, where, uri, reader, writer)
 
     async def dial(self, uri: str) -> None:

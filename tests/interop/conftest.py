@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.interop import cells
 from tests.interop.baresip import Baresip
 from tests.interop.kamailio import Kamailio
 from tests.interop.linphone import Linphone
@@ -18,12 +19,21 @@ from tests.interop.tools import folder
 
 HERE = Path(__file__).parent
 
+pytest_configure = cells.pytest_configure
+pytest_runtest_setup = cells.pytest_runtest_setup
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test below this folder is an interop test."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.interop)
+
+
+@pytest.fixture
+def cell(request: pytest.FixtureRequest) -> cells.Cell:
+    """``cell.fills(peer, feature)``, ``cell.note("TCP", "IPv6")``: see ``cells``."""
+    return cells.Cell(request)
 
 
 @pytest.fixture

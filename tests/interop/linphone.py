@@ -17,7 +17,8 @@ _RC = """\
 [sip]
 sip_port={udp_port}
 sip_tcp_port={tcp_port}
-sip_tls_port=0
+sip_tls_port={tls_port}
+{root_ca}
 use_ipv6={ipv6}
 ipv6_migration_done=1
 contact="linphone" <sip:linphone@{host}:{port};transport={transport}>
@@ -29,6 +30,14 @@ echocancellation=0
 enabled=0
 capture=0
 display=0
+"""
+
+_AUTHENTICATION = """\
+[auth_info_0]
+username=linphone
+userid=trunk
+passwd={password}
+realm=offhook
 """
 
 
@@ -50,8 +59,13 @@ class Linphone:
         answers: bool = True,
         host: str = "127.0.0.1",
         ipv6: bool = False,
+        password: str = "",
+        authorities: Path | None = None,
     ) -> Linphone:
-        """``speaks``: 8 kHz mono WAV. ``ipv6``: as installed, linphone writes an IPv6 address into its SDP."""
+        """``speaks``: 8 kHz mono WAV. ``ipv6``: as installed, linphone writes an IPv6 address into its SDP.
+
+        ``password``: what it answers challenges with, as ``trunk``. ``authorities``: PEM file to trust, for TLS.
+        """
         needs("linphonec")
         port, rtp_port = free_sip_port(host), free_sip_port(host)
         (where / ".local" / "share" / "linphone").mkdir(parents=True)
@@ -65,7 +79,10 @@ class Linphone:
                 port=port,
                 transport=transport,
                 rtp_port=rtp_port,
+                root_ca="" if authorities is None else f"root_ca={authorities}",
+                tls_port=port if transport == "tls" else 0,
             )
+            + (_AUTHENTICATION.format(password=password) if password else "")
         )
         flags = ["-a"] if answers else []
         program = await Program.start(

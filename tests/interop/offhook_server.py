@@ -22,6 +22,7 @@ class OffhookServer:
         self.program = program
         self.host = host
         self.port = port
+        self.tls_port = 0
         self.recordings = where / "data" / "recordings"
         self._calls = where / "data" / "calls"
 

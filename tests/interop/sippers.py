@@ -96,7 +96,7 @@ class SippRun:
         arguments = [
             *("sipp", *target, "-s", user),
             *("-sf", str(SCENARIOS / f"{scenario}.xml")),
-            *("-i", host, "-p", str(port), *_TRANSPORTS[transport], "-m", str(calls), "-r", str(rate)),
+            *("-i", host, "-mi", host, "-p", str(port), *_TRANSPORTS[transport], "-m", str(calls), "-r", str(rate)),
             *("-d", str(stay_ms), "-timeout", f"{timeout_s}s", "-timeout_error", "-nostdin"),
             *("-trace_msg", "-message_file", str(where / "messages.log")),
             *("-trace_err", "-error_file", str(where / "errors.log")),

@@ -8,6 +8,7 @@ from typing import Literal
 TrunkPhase = Literal["registering", "online", "failed", "stopped"]
 """``registering``: no answer yet. ``failed``: refused or unreachable; tried again after a while."""
 
+DigestAlgorithm = Literal["SHA-256", "MD5"]
 TransportName = Literal["udp", "tcp", "tls"]
 
 REGISTRATION_S = 300
@@ -40,7 +41,8 @@ class GatewayTrunk:
     """Peers known by address: who calls from ``peers`` (CIDRs) is let in, who we call is reached by ``targets``.
 
     ``targets`` are SIP URIs tried in order. ``username`` and ``password`` answer their challenges; with
-    ``require_digest`` the peers must give the same.
+    ``require_digest`` the peers must give the same. ``digest_algorithms`` are offered to them in that order; older
+    phones (SIPp, baresip 1, linphone 5.1) give up when they see another than MD5.
     """
 
     trunk_id: str
@@ -50,6 +52,7 @@ class GatewayTrunk:
     auth_id: str = ""
     password: str = field(default="", repr=False)
     require_digest: bool = False
+    digest_algorithms: tuple[DigestAlgorithm, ...] = ("SHA-256", "MD5")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,6 @@ from offhook.signaling.tls import TlsContexts
 from offhook.signaling.trace import Trace, TraceRecord
 from offhook.sip.events import Address, Flow, Hop, Outbound, Transport
 from offhook.sip.parser import StreamItem, is_keep_alive
-from offhook.sip.routing import DEFAULT_PORTS
 
 WAITING_SENDS = 256
 """Messages whose next hop is a name being looked up; more at once is a flood of such names."""
@@ -323,7 +322,7 @@ class Transports:
         """Our address on the way to ``remote``; None without a socket of its family. Raises ``OSError``: no route."""
         bound = [address for kind, address in self.listening if kind == transport]
         if transport == "TLS" and not bound:
-            return Address(local_host_towards(remote), DEFAULT_PORTS["TLS"])
+            return Address(local_host_towards(remote), 0)  # we only dial: nobody can call back but on that connection
         same_family = [one for one in bound if _is_ipv6(one.host) == _is_ipv6(remote.host)]
         if not same_family:
             return None

@@ -141,12 +141,15 @@ class Admission:
                 uri=request.uri,
                 source_host=host,
                 now=now,
+                algorithms=gateway.digest_algorithms,
                 password_of=lambda name: gateway.password if name == (gateway.auth_id or gateway.username) else None,
             )
             if isinstance(verdict, Accepted):
                 return Admitted(trunk_id=gateway.trunk_id)
             why, stale = verdict.why, stale or verdict.stale
-        challenges = self._authenticator.challenges(host, now, salt, stale=stale)
+        challenges = self._authenticator.challenges(
+            host, now, salt, stale=stale, algorithms=gateway.digest_algorithms
+        )
         return Refusal(
             status=401,
             rule=f"trunk {gateway.trunk_id} requires digest",

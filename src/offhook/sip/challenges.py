@@ -10,7 +10,7 @@ import hmac
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal
 
@@ -95,13 +95,15 @@ class Authenticator:
         self._used: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """Nonce -> highest count seen, and when the nonce may be forgotten; oldest first."""
 
-    def challenges(self, source_host: str, now: float, salt: str, *, stale: bool = False) -> tuple[str, ...]:
+    def challenges(
+        self, source_host: str, now: float, salt: str, *, stale: bool = False, algorithms: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """One WWW-Authenticate value for each algorithm, strongest first (RFC 8760 §2.4)."""
         nonce = self._mint.mint(source_host, now, salt)
         ending = ", stale=true" if stale else ""
         return tuple(
             f'Digest realm={quote(self._realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{ending}'
-            for algorithm in self._algorithms
+            for algorithm in algorithms or self._algorithms
         )
 
     def verify(
@@ -113,13 +115,14 @@ class Authenticator:
         source_host: str,
         now: float,
         password_of: Callable[[str], str | None],
+        algorithms: Sequence[str] = (),
     ) -> Accepted | Refused:
         """Judge one Authorization value for a request with that method and Request-URI.
 
         A user that does not exist and a wrong password get the same answer after the same work. Never raises.
         """
         parts = parse_digest(value) if len(value) <= LONGEST_VALUE else None
-        problem = _unfit(parts, self._realm, self._algorithms, uri)
+        problem = _unfit(parts, self._realm, algorithms or self._algorithms, uri)
         if parts is None or problem is not None:
             return Refused(why=problem or "no digest")
         nonce = parts["nonce"]
@@ -185,10 +188,14 @@ def _unfit(parts: dict[str, str] | None, realm: str, algorithms: Sequence[str], 
 
 
 def _same_target(one: str, other: str) -> bool:
-    """Equivalence is enough (RFC 3261 §19.1.4): a proxy before us may have written the URI anew."""
+    """Equivalence is enough (RFC 3261 §19.1.4): a proxy before us may have written the URI anew.
+
+    So is our own address without a user part, as SIPp writes it: it names no other number.
+    """
     if one == other:
         return True
     try:
-        return same_uri(SipUri.parse(one), SipUri.parse(other))
+        proved, wanted = SipUri.parse(one), SipUri.parse(other)
     except SipParseError:
         return False
+    return same_uri(proved, wanted) or (proved.user is None and same_uri(proved, replace(wanted, user=None, params=())))

@@ -29,7 +29,8 @@ class Address(NamedTuple):
 class Flow:
     """One way a message travels.
 
-    ``local`` is our concrete address as the peer should see it: it goes into Via, Contact and SDP.
+    ``local`` is our concrete address as the peer should see it: it goes into Via, Contact and SDP. Its port is 0 where
+    we only dial by that transport and listen nowhere.
     ``connection`` is the shell's id of a TCP or TLS connection; 0: none yet, the shell connects or reuses one.
     ``interface``: our address on this machine, where that is another (behind 1:1 NAT); "" where it is ``local``'s.
     """

@@ -419,15 +419,17 @@ def seen_as(response: Response, flow: Flow, outside_host: str = "") -> Address |
     """Where the server saw our request come from, if an address translator changed that; None: it did not.
 
     A connection of ours has a port of its own anyway; there only another host than the machine's tells of a
-    translator, and than ``outside_host``, whose ports are forwarded to us.
+    translator, and than ``outside_host``, whose ports are forwarded to us. Where we only dial (port 0), the address of
+    the connection is the one we have.
     """
     via = response.via_top
     host = via.received or via.host
-    if flow.transport != "UDP" and host in (flow.bind_host, outside_host):
+    if flow.transport != "UDP" and flow.local.port and host in (flow.bind_host, outside_host):
         return None
     port = flow.local.port if via.rport in (None, "") else _seconds(via.rport, 65_535)
     seen = Address(host, port)
-    return seen if port and via.received is not None and seen != flow.local else None
+    told = via.received is not None or not flow.local.port
+    return seen if port and told and seen != flow.local else None
 
 
 def _min_expires(response: Response) -> int | None:

@@ -125,12 +125,15 @@ def is_address(host: str) -> bool:
 
 
 def contact_uri(flow: Flow, user: str | None) -> SipUri:
-    """Our address for requests of the peer (§8.1.1.8): where this flow reaches us."""
+    """Our address for requests of the peer (§8.1.1.8): where this flow reaches us.
+
+    Without a port where we listen nowhere and only dial.
+    """
     params = () if flow.transport == "UDP" else (("transport", flow.transport.lower()),)
-    return SipUri(user=user, host=flow.local.host, port=flow.local.port, params=params)
+    return SipUri(user=user, host=flow.local.host, port=flow.local.port or None, params=params)
 
 
 def via_for(flow: Flow, branch: str) -> str:
     """The Via of a request of ours, asking for ``rport`` (RFC 3581 §3)."""
-    host = format_host(flow.local.host, flow.local.port)
+    host = format_host(flow.local.host, flow.local.port or None)
     return f"SIP/2.0/{flow.transport} {host};rport;branch={branch}"

@@ -1,0 +1,163 @@
+"""The compatibility table: each test of a (peer, feature) fills a cell; the run writes build/INTEROP.md.
+
+    @pytest.mark.cell("baresip", "digest of an inbound INVITE")
+
+A parametrized test names its variant by ``cell.note("TCP", "IPv6")``. ``python -m tests.interop.cells`` compares the
+page of the last run with the committed docs/INTEROP.md, cell by cell, by pass and fail alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / "build" / "INTEROP.md"
+COMMITTED = ROOT / "docs" / "INTEROP.md"
+
+PEERS = ("Kamailio", "baresip", "linphone", "SIPp", "baresip-python")
+FEATURES = (
+    "registers us",
+    "registers us with digest",
+    "inbound call",
+    "outbound call",
+    "we challenge, it proves itself",
+    "it challenges, we prove ourselves",
+    "routes by Record-Route",
+    "TLS",
+    "IPv6",
+    "DTMF",
+    "CANCEL",
+    "hangs up",
+    "is hung up on",
+    "behind NAT",
+    "refusal explained",
+)
+
+_NO_REGISTRAR = "a phone, no registrar"
+_NO_PROXY = "a phone, no proxy"
+_RELAYS = "relays what others do"
+CANNOT = {
+    **{(peer, feature): _NO_REGISTRAR for peer in PEERS[1:] for feature in FEATURES[:2]},
+    **{(peer, "routes by Record-Route"): _NO_PROXY for peer in PEERS[1:]},
+    ("Kamailio", "we challenge, it proves itself"): "a proxy has no credentials of its own",
+    ("Kamailio", "DTMF"): _RELAYS,
+    ("Kamailio", "hangs up"): _RELAYS,
+    ("baresip", "it challenges, we prove ourselves"): "a phone challenges nobody",
+    ("baresip-python", "it challenges, we prove ourselves"): "a phone challenges nobody",
+    ("linphone", "it challenges, we prove ourselves"): "a phone challenges nobody",
+    ("SIPp", "TLS"): "Debian builds it without TLS",
+}
+
+INTRODUCTION = """# Interoperability
+
+Made by `make interop`, which runs each of these programs as a real peer; CI compares the cells with this copy. ✓ passed,
+✗ failed, – a cell that the peer cannot fill or no test fills, with the reason below.
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cell(peer, feature): the cell of docs/INTEROP.md that the test fills")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Collector(), "offhook-cells")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("cell"):
+        item.user_properties.append(("cell", json.dumps(mark.args)))
+
+
+class Cell:
+    """For tests whose cell depends on their parameters."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._item = request.node
+
+    def fills(self, peer: str, *features: str) -> None:
+        for feature in features:
+            assert peer in PEERS, peer
+            assert feature in FEATURES, feature
+            self._item.user_properties.append(("cell", json.dumps((peer, feature))))
+
+    def note(self, *variant: str) -> None:
+        """Transport and IP version, for the table's notes."""
+        self._item.user_properties.append(("variant", ", ".join(variant)))
+
+
+class _Collector:
+    """In the process that sees every report."""
+
+    def __init__(self) -> None:
+        self._passed: dict[tuple[str, str], bool] = {}
+        self._variants: dict[tuple[str, str], set[str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped or (report.when != "call" and report.passed):
+            return
+        cells = [tuple(json.loads(str(value))) for name, value in report.user_properties if name == "cell"]
+        variants = [str(value) for name, value in report.user_properties if name == "variant"]
+        for peer, feature in cells:
+            key = (peer, feature)
+            self._passed[key] = self._passed.get(key, True) and report.passed
+            self._variants.setdefault(key, set()).update(variants)
+
+    def pytest_sessionfinish(self) -> None:
+        if self._passed:
+            BUILT.parent.mkdir(exist_ok=True)
+            BUILT.write_text(page(self._passed, self._variants))
+
+
+def page(passed: dict[tuple[str, str], bool], variants: dict[tuple[str, str], set[str]]) -> str:
+    reasons: dict[str, int] = {}
+    lines = [INTRODUCTION, f"| | {' | '.join(PEERS)} |", f"|---|{'---|' * len(PEERS)}"]
+    for feature in FEATURES:
+        cells = [_cell((peer, feature), passed, variants, reasons) for peer in PEERS]
+        lines.append(f"| {feature} | {' | '.join(cells)} |")
+    lines += ["", *(f"{number}. {reason}" for reason, number in reasons.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(
+    key: tuple[str, str],
+    passed: dict[tuple[str, str], bool],
+    variants: dict[tuple[str, str], set[str]],
+    reasons: dict[str, int],
+) -> str:
+    if key in passed:
+        how = "; ".join(sorted(variants.get(key, ())))
+        return ("✓" if passed[key] else "✗") + (f" {how}" if how else "")
+    reason = CANNOT.get(key, "no test yet")
+    return f"– {reasons.setdefault(reason, len(reasons) + 1)}"
+
+
+def verdicts(text: str) -> dict[tuple[str, str], str]:
+    """(feature, column) -> ✓, ✗ or –."""
+    rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    return {(row[0], str(column)): cell[:1] for row in rows[1:] for column, cell in enumerate(row[1:])}
+
+
+def differences(built: str, committed: str) -> Iterable[str]:
+    now, before = verdicts(built), verdicts(committed)
+    for key in sorted(now.keys() | before.keys()):
+        if now.get(key) != before.get(key):
+            yield f"{PEERS[int(key[1])]}, {key[0]}: {before.get(key, 'nothing')} before, {now.get(key, 'nothing')} now"
+
+
+def main() -> None:
+    if not BUILT.exists():
+        sys.exit(f"{BUILT} is missing: run make interop")
+    found = list(differences(BUILT.read_text(), COMMITTED.read_text() if COMMITTED.exists() else ""))
+    for line in found:
+        print(line)
+    if found:
+        sys.exit(f"docs/INTEROP.md is not what the run found: look why, then cp {BUILT.relative_to(ROOT)} docs/")
+
+
+if __name__ == "__main__":
+    main()
