@@ -56,8 +56,8 @@ CANNOT = {
 
 INTRODUCTION = """# Interoperability
 
-Made by `make interop`, which runs each of these programs as a real peer; CI compares the cells with this copy. ✓ passed,
-✗ failed, – a cell that the peer cannot fill or no test fills, with the reason below.
+Made by `make interop`, which runs each of these programs as a real peer; CI compares the cells with this copy.
+✓ passed, ✗ failed, – a cell that the peer cannot fill or no test fills, with the reason below.
 """
 
 

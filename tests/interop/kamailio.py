@@ -1,4 +1,4 @@
-"""Kamailio as registrar and Record-Routing proxy, with nothing that would help a client behind an address translator."""
+"""Kamailio as registrar and Record-Routing proxy, with nothing that would help a client behind a translator."""
 
 from __future__ import annotations
 

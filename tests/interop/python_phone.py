@@ -94,7 +94,9 @@ async def make_call(runtime: baresip.Runtime, wanted: dict[str, Any]) -> None:
         call = await coming.get()
         await call.answer()
     say(event="established")
-    loudest_db = await talk(call, wanted.get("seconds", 2.0), wanted.get("digits", ""), speaks=wanted.get("speaks", True))
+    loudest_db = await talk(
+        call, wanted.get("seconds", 2.0), wanted.get("digits", ""), speaks=wanted.get("speaks", True)
+    )
     await call.hangup()
     say(event="closed", loudest_db=round(loudest_db, 1))
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tests.interop.baresip import Baresip
 from tests.interop.callers import BaresipCaller, Caller, Client, LinphoneCaller, SippCaller, Transport
+from tests.interop.cells import Cell
 from tests.interop.linphone import Linphone
 from tests.interop.offhook_server import OffhookServer, events, said
 from tests.interop.rtp_phone import RtpPhone
@@ -65,6 +66,7 @@ Offhook = Callable[..., Awaitable[OffhookServer]]
 Callers = Callable[..., Awaitable[Caller]]
 
 clients = pytest.mark.parametrize("client", get_args(Client))
+PEER = {"sipp": "SIPp", "baresip": "baresip", "linphone": "linphone"}
 transports = pytest.mark.parametrize("transport", get_args(Transport))
 
 
@@ -104,8 +106,10 @@ def caller(
 @clients
 @transports
 async def test_the_greeting_is_heard_in_full(
-    offhook: Offhook, caller: Callers, client: Client, transport: Transport
+    offhook: Offhook, caller: Callers, cell: Cell, client: Client, transport: Transport
 ) -> None:
+    cell.fills(PEER[client], "inbound call")
+    cell.note(transport.upper(), "IPv4")
     server = await offhook(agents=[TONES])
     one = await caller(client, transport, stay_s=2.5)
     await one.dial(server, "tones")
@@ -170,7 +174,11 @@ async def test_what_time_is_it_is_answered_with_the_time(
 
 @clients
 @transports
-async def test_digits_are_understood(offhook: Offhook, caller: Callers, client: Client, transport: Transport) -> None:
+async def test_digits_are_understood(
+    offhook: Offhook, caller: Callers, cell: Cell, client: Client, transport: Transport
+) -> None:
+    cell.fills(PEER[client], "DTMF")
+    cell.note(transport.upper(), "IPv4")
     server = await offhook(agents=[TONES])
     one = await caller(client, transport, stay_s=3)
     await one.dial(server, "tones")
@@ -190,8 +198,10 @@ async def test_digits_are_understood(offhook: Offhook, caller: Callers, client: 
 @clients
 @transports
 async def test_the_caller_hangs_up_and_both_end(
-    offhook: Offhook, caller: Callers, client: Client, transport: Transport
+    offhook: Offhook, caller: Callers, cell: Cell, client: Client, transport: Transport
 ) -> None:
+    cell.fills(PEER[client], "hangs up")
+    cell.note(transport.upper(), "IPv4")
     server = await offhook(agents=[TONES])
     one = await caller(client, transport, stay_s=1)
     await one.dial(server, "tones")
@@ -206,8 +216,10 @@ async def test_the_caller_hangs_up_and_both_end(
 @clients
 @transports
 async def test_the_agent_hangs_up_and_both_end(
-    offhook: Offhook, caller: Callers, client: Client, transport: Transport
+    offhook: Offhook, caller: Callers, cell: Cell, client: Client, transport: Transport
 ) -> None:
+    cell.fills(PEER[client], "is hung up on")
+    cell.note(transport.upper(), "IPv4")
     server = await offhook(agents=[BRIEF])
     one = await caller(client, transport, sipp_scenario="uac_waits_for_bye")
     await one.dial(server, "brief")
@@ -222,8 +234,10 @@ async def test_the_agent_hangs_up_and_both_end(
 @clients
 @transports
 async def test_a_call_cancelled_while_it_rings_ends_on_both_sides(
-    offhook: Offhook, caller: Callers, client: Client, transport: Transport
+    offhook: Offhook, caller: Callers, cell: Cell, client: Client, transport: Transport
 ) -> None:
+    cell.fills(PEER[client], "CANCEL")
+    cell.note(transport.upper(), "IPv4")
     server = await offhook(agents=[SLOW])
     one = await caller(client, transport, stay_s=0.5, sipp_scenario="uac_cancel")
     await one.dial(server, "slow")

@@ -105,6 +105,7 @@ def level_db(samples: Samples, hz: float) -> float:
 # ── the caller behind a translator ───────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.cell("SIPp", "behind NAT")
 async def test_a_caller_behind_a_port_remapping_translator(offhook: Offhook, sipp: Sipp, tmp_path: Path) -> None:
     """Its Via, Contact and SDP all name an address that leads nowhere."""
     async with translated_network("port_remapping") as network, phone(network.inside, INSIDE) as one:
@@ -168,6 +169,7 @@ IDLE_S = 25
 """What the translator remembers; RFC 4787 REQ-5 allows no less than 120 s, many stop at 30."""
 
 
+@pytest.mark.cell("Kamailio", "behind NAT")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_a_registration_is_kept_through_a_port_remapping_translator_that_forgets(
     offhook: Offhook, sipp: Sipp, kamailio: Callable[..., Awaitable[Kamailio]], tmp_path: Path, transport: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ LOCKED = {
     "username": "trunk",
     "password": PASSWORD,
     "require_digest": True,
-    "digest_algorithms": ["MD5"],
 }
 CHALLENGED = "refused with 401: trunk locked requires digest"
 
@@ -58,8 +58,8 @@ async def caller(where: Path, *arguments: str, config: dict[str, Any]) -> dict[s
     (where / "caller.json").write_text(json.dumps(config))
     speech = write_wav(where / "speech.wav", np.concatenate([tone(900, 1500), silence(500)]))
     program = await Program.start(
-        *(sys.executable, "-m", "offhook", "call", *arguments, "--config", where / "caller.json"),
-        *("--json", "--no-transcript", "--play", speech, "--max-duration", "12"),
+        *(sys.executable, "-m", "offhook", "call", *arguments, "--config", str(where / "caller.json")),
+        *("--json", "--no-transcript", "--play", str(speech), "--max-duration", "12"),
         cwd=where,
     )
     await program.ends(30)
@@ -82,6 +82,7 @@ def assert_heard_both_ways(record: Record) -> None:
     [("udp", "127.0.0.1", "MD5"), ("tcp", "::1", "SHA-256"), ("tls", "127.0.0.1", "SHA-256"), ("udp", "::1", "")],
 )
 async def test_kamailio_registers_us_and_brings_calls(
+    *,
     offhook: Start,
     kamailio: Start,
     sipp: Start,
@@ -138,7 +139,7 @@ async def test_kamailio_registers_us_and_brings_calls(
 
 @pytest.mark.parametrize(("transport", "host"), [("udp", "127.0.0.1"), ("tcp", "::1"), ("tls", "127.0.0.1")])
 async def test_kamailio_takes_our_calls_on(
-    kamailio: Start, sipp: Start, cell: Cell, tmp_path: Path, transport: str, host: str
+    *, kamailio: Start, sipp: Start, cell: Cell, tmp_path: Path, transport: str, host: str
 ) -> None:
     """It challenges the INVITE, records its route and sends the call to SIPp."""
     cell.fills("Kamailio", "outbound call", "it challenges, we prove ourselves", "routes by Record-Route")
@@ -172,7 +173,7 @@ async def test_a_refusal_that_kamailio_relays_is_explained(kamailio: Start, cell
 
 
 async def test_kamailio_that_stops_or_wants_another_password_is_noticed_and_found_again(
-    offhook: Start, kamailio: Start
+    *, offhook: Start, kamailio: Start
 ) -> None:
     port = free_sip_port()
     pbx: Kamailio = await kamailio(host="127.0.0.1", port=port, password=PASSWORD)
@@ -196,12 +197,12 @@ async def test_kamailio_that_stops_or_wants_another_password_is_noticed_and_foun
 
 @pytest.mark.parametrize(("transport", "host"), [("udp", "127.0.0.1"), ("tcp", "::1"), ("tls", "127.0.0.1")])
 async def test_baresip_proves_itself(
-    offhook: Start, baresip: Start, cell: Cell, tmp_path: Path, transport: str, host: str
+    *, offhook: Start, baresip: Start, cell: Cell, tmp_path: Path, transport: str, host: str
 ) -> None:
     cell.fills("baresip", "we challenge, it proves itself", "inbound call", "hangs up")
     cell.fills("baresip", *(["TLS"] if transport == "tls" else []), *(["IPv6"] if ":" in host else []))
     cell.note(transport.upper(), version(host))
-    server = await locked_server(offhook, tmp_path, host, transport)
+    server = await locked_server(offhook, tmp_path, host)
     phone: Baresip = await baresip(
         speaks=write_wav(tmp_path / "tone.wav", tone(900, 20_000)),
         transport=transport,
@@ -221,11 +222,11 @@ async def test_baresip_proves_itself(
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_linphone_proves_itself(
-    offhook: Start, linphone: Start, cell: Cell, tmp_path: Path, transport: str
+    *, offhook: Start, linphone: Start, cell: Cell, tmp_path: Path, transport: str
 ) -> None:
     cell.fills("linphone", "we challenge, it proves itself", "inbound call", "hangs up")
     cell.note(transport.upper(), "IPv4")
-    server = await locked_server(offhook, tmp_path, "127.0.0.1", transport)
+    server = await locked_server(offhook, tmp_path, "127.0.0.1")
     phone: Linphone = await linphone(
         speaks=write_wav(tmp_path / "tone.wav", tone(900, 20_000)), transport=transport, password=PASSWORD
     )
@@ -240,6 +241,7 @@ async def test_linphone_proves_itself(
 
 @pytest.mark.parametrize(("transport", "host"), [("udp", "127.0.0.1"), ("tcp", "127.0.0.1")])
 async def test_sipp_proves_itself(
+    *,
     offhook: Start,
     sipp: Start,
     rtp_phone: Callable[..., RtpPhone],
@@ -251,7 +253,7 @@ async def test_sipp_proves_itself(
     cell.fills("SIPp", "we challenge, it proves itself", "inbound call", "hangs up")
     cell.fills("SIPp", *(["IPv6"] if ":" in host else []))
     cell.note(transport.upper(), version(host))
-    server = await locked_server(offhook, tmp_path, host, transport)
+    server = await locked_server(offhook, tmp_path, host)
     phone = rtp_phone(host)
     run: SippRun = await sipp(
         "uac_digest",
@@ -280,7 +282,7 @@ async def test_sipp_challenges_us(sipp: Start, cell: Cell, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("peer", "transport"), [("baresip", "udp"), ("baresip", "tcp"), ("linphone", "tcp")])
 async def test_phones_take_our_calls(
-    baresip: Start, linphone: Start, cell: Cell, tmp_path: Path, peer: str, transport: str
+    *, baresip: Start, linphone: Start, cell: Cell, tmp_path: Path, peer: str, transport: str
 ) -> None:
     cell.fills(peer, "outbound call", "is hung up on")
     cell.note(transport.upper(), "IPv4")
@@ -297,12 +299,12 @@ async def test_phones_take_our_calls(
 
 @pytest.mark.parametrize(("transport", "digits"), [("udp", "7"), ("tcp", ""), ("tls", "")])
 async def test_baresip_python_proves_itself(
-    offhook: Start, cell: Cell, tmp_path: Path, transport: str, digits: str
+    *, offhook: Start, cell: Cell, tmp_path: Path, transport: str, digits: str
 ) -> None:
     cell.fills("baresip-python", "we challenge, it proves itself", "inbound call", "hangs up")
     cell.fills("baresip-python", *(["TLS"] if transport == "tls" else []), *(["DTMF"] if digits else []))
     cell.note(transport.upper(), "IPv4", "SHA-256")
-    server = await locked_server(offhook, tmp_path, "127.0.0.1", transport)
+    server = await locked_server(offhook, tmp_path, "127.0.0.1", algorithms=["SHA-256", "MD5"])
     told = await python_phone(
         tmp_path,
         domain=f"127.0.0.1:{server.port}",
@@ -317,6 +319,8 @@ async def test_baresip_python_proves_itself(
     assert record["digits"] == digits
     assert told["loudest_db"] > -30
     assert_heard_both_ways(record)
+    (sent,) = re.findall(r"^Authorization: .*algorithm=(\S+?),", (await trace(server, record)), re.M)[:1]
+    assert sent == "SHA-256"
 
 
 async def test_baresip_python_takes_our_call(cell: Cell, tmp_path: Path) -> None:
@@ -324,7 +328,9 @@ async def test_baresip_python_takes_our_call(cell: Cell, tmp_path: Path) -> None
     cell.note("UDP", "IPv4")
     port = free_sip_port()
     phone = asyncio.create_task(
-        python_phone(tmp_path, domain=f"127.0.0.1:{port}", config=f"sip_listen 127.0.0.1:{port}\n", seconds=7.0, speaks=False)
+        python_phone(
+            tmp_path, domain=f"127.0.0.1:{port}", config=f"sip_listen 127.0.0.1:{port}\n", seconds=7.0, speaks=False
+        )
     )
     await asyncio.sleep(1.5)  # its listening socket cannot be awaited from here
     report = await caller(tmp_path, f"sip:python@127.0.0.1:{port}", "--host", "127.0.0.1", config={})
@@ -335,19 +341,31 @@ async def test_baresip_python_takes_our_call(cell: Cell, tmp_path: Path) -> None
 # ── the language ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def locked_server(offhook: Start, folder: Path, host: str, transport: str) -> OffhookServer:
+async def locked_server(
+    offhook: Start, folder: Path, host: str, *, algorithms: Sequence[str] = ("MD5",)
+) -> OffhookServer:
     """A server that wants proof of everybody, with a certificate that ``folder``'s authority issued."""
     certificate, key = Authority(folder).issue(host)
     sip: dict[str, Any] = {"tls_port": free_port("tcp", host), "transports": ["udp", "tcp", "tls"]}
     server: OffhookServer = await offhook(
         agents=[AGENT],
         host=host,
-        trunks=[LOCKED],
+        trunks=[LOCKED | {"digest_algorithms": list(algorithms)}],
         sip=sip,
         tls={"certificate": str(certificate), "private_key": str(key)},
     )
     server.tls_port = sip["tls_port"]
     return server
+
+
+async def trace(server: OffhookServer, record: Record) -> str:
+    """What ``offhook trace`` shows of a call."""
+    folder = server.recordings.parent
+    program = await Program.start(
+        *(sys.executable, "-m", "offhook", "trace", record["call_id"], "--data", str(folder)), cwd=folder
+    )
+    assert await program.ends(10) == 0
+    return program.output
 
 
 def dial_uri(server: OffhookServer, transport: str) -> str:

@@ -292,8 +292,14 @@ class Registration:
         self._change("online", response, expires_s=granted, way=way)
 
     def _correct_contact(self, response: Response, flow: Flow, contact: SipUri) -> bool:
-        """Whether we must register once more, under the address the registrar saw (RFC 3581, RFC 5626 §3.4)."""
+        """Whether we must register once more, under the address the registrar saw (RFC 3581, RFC 5626 §3.4).
+
+        A contact without a port was made before there was a connection, and we listen nowhere: then it is that of the
+        connection, by which alone we are reached.
+        """
         seen = seen_as(response, flow, self._account.outside_host)
+        if seen is None and contact.port is None:
+            seen = flow.local
         if self._corrected or seen is None or seen == Address(contact.host, contact.port or 0):
             return False
         self._corrected = True
@@ -419,17 +425,15 @@ def seen_as(response: Response, flow: Flow, outside_host: str = "") -> Address |
     """Where the server saw our request come from, if an address translator changed that; None: it did not.
 
     A connection of ours has a port of its own anyway; there only another host than the machine's tells of a
-    translator, and than ``outside_host``, whose ports are forwarded to us. Where we only dial (port 0), the address of
-    the connection is the one we have.
+    translator, and than ``outside_host``, whose ports are forwarded to us.
     """
     via = response.via_top
     host = via.received or via.host
-    if flow.transport != "UDP" and flow.local.port and host in (flow.bind_host, outside_host):
+    if flow.transport != "UDP" and host in (flow.bind_host, outside_host):
         return None
     port = flow.local.port if via.rport in (None, "") else _seconds(via.rport, 65_535)
     seen = Address(host, port)
-    told = via.received is not None or not flow.local.port
-    return seen if port and told and seen != flow.local else None
+    return seen if port and via.received is not None and seen != flow.local else None
 
 
 def _min_expires(response: Response) -> int | None:
