@@ -14,7 +14,8 @@ from tests.signaling.dns_server import DnsServer
 from offhook.model.errors import UnreachableError
 from offhook.signaling import name_service
 from offhook.signaling import resolver as module
-from offhook.signaling.resolver import Resolver, is_ip_literal
+from offhook.signaling.name_service import is_ip_literal
+from offhook.signaling.resolver import Resolver
 from offhook.sip.events import Address, Hop, Transport
 
 

@@ -1,18 +1,18 @@
-"""From a hop to the hops to try (RFC 3263): NAPTR and SRV, addresses, a cache, and the memory of who failed."""
+"""From a hop to the hops to try (RFC 3263): a cache, the order of servers, and the memory of who failed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from offhook.model.errors import UnreachableError
-from offhook.signaling.name_service import NEGATIVE_TTL_S, NameService, NameServiceError, Pointer, Service
+from offhook.signaling.name_service import NameService, NameServiceError, is_ip_literal
+from offhook.signaling.server_location import Domain, Route, locate
 from offhook.sip.events import Address, Hop, Transport
 from offhook.sip.routing import DEFAULT_PORTS
 
@@ -28,6 +28,9 @@ WAITING_LOOKUPS = 64
 STALE_S = 86_400.0
 """RFC 8767: while the nameservers fail, what they said last holds for a day."""
 
+STALE_WAIT_S = 1.8
+"""RFC 8767 §5: so long the nameservers may take while an old answer is at hand."""
+
 STALE_AGAIN_S = 30.0
 """RFC 8767 §5: how long a stale answer is used before they are asked again."""
 
@@ -36,34 +39,18 @@ FAILED_S = 30.0
 
 FAILED_SERVERS = 256
 
-_SERVICE_NAMES = {"TLS": "_sips._tcp", "TCP": "_sip._tcp", "UDP": "_sip._udp"}
-_POINTER_SERVICES: dict[str, Transport] = {"SIPS+D2T": "TLS", "SIP+D2T": "TCP", "SIP+D2U": "UDP"}
-"""RFC 3263 §4.1."""
-
 _log = logging.getLogger("offhook.sip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Route:
-    """One server: lower ``rank`` first; among equals ``weight`` is its share (RFC 2782)."""
-
-    rank: tuple[int, int]
-    weight: int
-    transport: Transport
-    port: int
-    hosts: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Known:
-    routes: tuple[_Route, ...]
+    """``good_until``: until when the routes may be used though they are old. ``stale``: they are, and it is logged."""
+
+    routes: tuple[Route, ...]
     problem: str
     until: float
     good_until: float
-    """Until when it may be used though it is old."""
-
-
-_Question = tuple[str, int, Transport, tuple[Transport, ...]]
+    stale: bool = False
 
 
 class Resolver:
@@ -80,8 +67,8 @@ class Resolver:
     ) -> None:
         self._loop = loop
         self._fraction = fraction
-        self._known: OrderedDict[_Question, _Known] = OrderedDict()
-        self._asking: dict[_Question, asyncio.Task[_Known]] = {}
+        self._known: OrderedDict[Domain, _Known] = OrderedDict()
+        self._asking: dict[Domain, asyncio.Task[_Known]] = {}
         self._failed: OrderedDict[Address, float] = OrderedDict()
         self.names = NameService(loop, nameservers)
 
@@ -94,20 +81,17 @@ class Resolver:
         at_once = self.resolved(hop, choices)
         if at_once is not None:
             return at_once
-        lookup = self._ask(_question(hop, choices))
-        try:
-            known = await asyncio.wait_for(asyncio.shield(lookup), LOOKUP_DEADLINE_S)
-        except TimeoutError:
-            raise UnreachableError(f"{hop.host}: no answer from DNS in {LOOKUP_DEADLINE_S:g} s") from None
-        return self._hops(hop, known)
+        return self._hops(hop, await self._wait_for(_domain(hop, choices)))
 
     def resolved(self, hop: Hop, choices: tuple[Transport, ...] = ()) -> tuple[Hop, ...] | None:
         """The same without waiting: None when a name must be asked for. Raises ``UnreachableError``."""
         if is_ip_literal(hop.host):
             return (hop if hop.port else replace(hop, port=DEFAULT_PORTS[hop.transport]),)
-        known = self._known.get(_question(hop, choices))
+        domain = _domain(hop, choices)
+        known = self._known.get(domain)
         if known is None or known.until < time.monotonic():
             return None
+        self._known.move_to_end(domain)
         return self._hops(hop, known)
 
     def mark_failed(self, address: Address) -> None:
@@ -122,9 +106,10 @@ class Resolver:
 
     def forget(self, host: str) -> None:
         """Ask for ``host`` anew next time: what we know did not lead there."""
-        for question in [one for one in self._known if one[0] == host]:
-            known = self._known[question]
-            self._known[question] = replace(known, until=0.0)
+        name = _canonical(host)
+        for domain, known in self._known.items():
+            if domain.host == name:
+                self._known[domain] = replace(known, until=0.0)
 
     async def close(self) -> None:
         asking = list(self._asking.values())
@@ -134,119 +119,86 @@ class Resolver:
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _ask(self, question: _Question) -> asyncio.Task[_Known]:
-        lookup = self._asking.get(question)
+    def _ask(self, domain: Domain) -> asyncio.Task[_Known]:
+        lookup = self._asking.get(domain)
         if lookup is None:
             if len(self._asking) >= WAITING_LOOKUPS:
-                raise UnreachableError(f"{question[0]}: {WAITING_LOOKUPS} other names are being looked up")
-            lookup = self._loop.create_task(self._look_up(question))
-            self._asking[question] = lookup
-            lookup.add_done_callback(lambda _: self._asking.pop(question, None))
+                raise UnreachableError(f"{domain.host}: {WAITING_LOOKUPS} other names are being looked up")
+            lookup = self._loop.create_task(self._look_up(domain))
+            self._asking[domain] = lookup
+            lookup.add_done_callback(lambda _: self._asking.pop(domain, None))
         return lookup
 
-    async def _look_up(self, question: _Question) -> _Known:
-        """Ask to the end, however long it takes: a slot is free again when its thread is."""
-        now = time.monotonic()
+    async def _wait_for(self, domain: Domain) -> _Known:
+        lookup = self._ask(domain)
+        patience_s = STALE_WAIT_S if self._usable(domain) else LOOKUP_DEADLINE_S
         try:
-            routes, life = await self._locate(*question)
-            known = _Known(routes=routes, problem="", until=now + life, good_until=now + life + STALE_S)
-        except NameServiceError as error:
-            known = self._stale(question, error, now) or _Known(
-                routes=(), problem=error.problem, until=time.monotonic() + error.ttl_s, good_until=0.0
-            )
-        self._known.pop(question, None)
+            return await asyncio.wait_for(asyncio.shield(lookup), patience_s)
+        except TimeoutError:
+            problem, old = f"no answer from DNS in {patience_s:g} s", self._usable(domain)
+            if old is None:
+                raise UnreachableError(f"{domain.host}: {self._explain(domain, problem)}") from None
+            self._known[domain] = self._stale(domain, old, problem)
+            return self._known[domain]
+        except asyncio.CancelledError:
+            if not lookup.cancelled() or _is_cancelled():
+                raise
+            raise UnreachableError(f"{domain.host}: no more names are looked up") from None
+
+    async def _look_up(self, domain: Domain) -> _Known:
+        """Ask to the end, however long it takes: a slot is free again when its thread is."""
+        known = await self._locate(domain)
+        self._known.pop(domain, None)
         while len(self._known) >= CACHE_NAMES:
             self._known.popitem(last=False)
-        self._known[question] = known
+        self._known[domain] = known
         return known
 
-    def _stale(self, question: _Question, error: NameServiceError, now: float) -> _Known | None:
-        """What was known, where nobody can say otherwise (RFC 8767)."""
-        old = self._known.get(question)
-        if error.absent or old is None or old.good_until < now:
-            return None
-        _log.warning("DNS: %s: %s; what was known before is used", question[0], error.problem)
-        return replace(old, until=now + STALE_AGAIN_S)
-
-    async def _locate(
-        self, host: str, port: int, transport: Transport, choices: tuple[Transport, ...]
-    ) -> tuple[tuple[_Route, ...], float]:
-        """RFC 3263 §4.1 and §4.2: which servers, by which transport. Raises ``NameServiceError``."""
-        if port:
-            hosts, life = await self.names.addresses(host)
-            return (_Route(rank=(0, 0), weight=0, transport=transport, port=port, hosts=hosts),), life
-        routes, life = await self._by_services(await self._service_names(host, transport, choices))
-        if routes:
-            return routes, life
-        hosts, life = await self.names.addresses(host)
-        return (_Route(rank=(0, 0), weight=0, transport=transport, port=DEFAULT_PORTS[transport], hosts=hosts),), life
-
-    async def _service_names(
-        self, host: str, transport: Transport, choices: tuple[Transport, ...]
-    ) -> list[tuple[Transport, str]]:
-        if choices:
-            pointers = await self._pointers(host, choices)
-            if pointers:
-                return pointers
-        return [(one, f"{_SERVICE_NAMES[one]}.{host}") for one in choices or (transport,)]
-
-    async def _pointers(self, host: str, choices: tuple[Transport, ...]) -> list[tuple[Transport, str]]:
+    async def _locate(self, domain: Domain) -> _Known:
         try:
-            found, _ = await self.names.pointers(host)
-        except NameServiceError:
-            return []  # no NAPTR is the rule, and who cannot ask for it asks for SRV
-
-        def wanted(pointer: Pointer) -> bool:
-            return _POINTER_SERVICES.get(pointer.service) in choices and bool(pointer.replacement)
-
-        ordered = sorted(filter(wanted, found), key=lambda one: (one.order, one.preference))
-        return [(_POINTER_SERVICES[one.service], one.replacement) for one in ordered]
-
-    async def _by_services(self, names: list[tuple[Transport, str]]) -> tuple[tuple[_Route, ...], float]:
-        """The routes of every SRV name; none where there are no such records. Raises ``NameServiceError``."""
-        answers = await asyncio.gather(*(self._services(name) for _, name in names))
-        life = min((one[1] for one in answers if one[0]), default=NEGATIVE_TTL_S)
-        if answers and all(one[0] and not any(service.target for service in one[0]) for one in answers):
-            raise NameServiceError('SRV says "." : this service is decidedly not available there', absent=True)
-        services = [
-            (place, transport, service)
-            for place, ((transport, _), (found, _)) in enumerate(zip(names, answers, strict=True))
-            for service in found
-            if service.target
-        ]
-        targets = list(dict.fromkeys(service.target for *_, service in services))
-        found = await asyncio.gather(*(self.names.addresses(target) for target in targets), return_exceptions=True)
-        hosts: dict[str, tuple[str, ...]] = {}
-        problem: NameServiceError | None = None
-        for target, one in zip(targets, found, strict=True):
-            if isinstance(one, NameServiceError):
-                problem = NameServiceError(f"SRV target {target}: {one.problem}", absent=one.absent)
-            elif isinstance(one, BaseException):
-                raise one
-            else:
-                hosts[target], life = one[0], min(life, one[1])
-        if problem is not None and not hosts:
-            raise problem
-        return tuple(_routes(services, hosts)), life
-
-    async def _services(self, name: str) -> tuple[tuple[Service, ...], float]:
-        try:
-            return await self.names.services(name)
+            located = await locate(self.names, domain)
         except NameServiceError as error:
-            if not error.absent:
-                raise
-            return (), error.ttl_s
+            old = None if error.absent else self._usable(domain)
+            if old is not None:
+                return self._stale(domain, old, error.problem)
+            problem = self._explain(domain, error.problem, error)
+            return _Known(routes=(), problem=problem, until=time.monotonic() + error.ttl_s, good_until=0.0)
+        old = self._usable(domain)
+        if located.doubt is not None and old is not None:
+            return self._stale(domain, old, located.doubt.problem)
+        now = time.monotonic()
+        return _Known(
+            routes=located.routes, problem="", until=now + located.life_s, good_until=now + located.life_s + STALE_S
+        )
+
+    def _usable(self, domain: Domain) -> _Known | None:
+        """What was known, for when nobody can say otherwise (RFC 8767)."""
+        old = self._known.get(domain)
+        return None if old is None or old.good_until < time.monotonic() else old
+
+    def _stale(self, domain: Domain, old: _Known, problem: str) -> _Known:
+        if not old.stale:
+            _log.warning("DNS: %s: %s; what was known before is used", domain.host, problem)
+        return replace(old, until=time.monotonic() + STALE_AGAIN_S, stale=True)
+
+    def _explain(self, domain: Domain, problem: str, error: NameServiceError | None = None) -> str:
+        """What was asked of whom, and what to do."""
+        fix = "check sip.nameservers" if self.names.configured else "check the nameservers in /etc/resolv.conf"
+        if error is not None and error.absent:
+            fix = error.fix or "is the name right?"
+        return f"{problem} ({domain.asked} asked of {self.names.servers}); {fix}"
 
     # ── ordering ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _hops(self, hop: Hop, known: _Known) -> tuple[Hop, ...]:
         """In the order to try. Raises ``UnreachableError`` where there are none."""
+        certified = hop.server_name or hop.host.removesuffix(".")
         hops = [
             Hop(
                 transport=route.transport,
                 host=host,
                 port=route.port,
-                server_name=(hop.server_name or hop.host) if route.transport == "TLS" else hop.server_name,
+                server_name=certified if route.transport == "TLS" else hop.server_name,
             )
             for route in self._weighted(known.routes)
             for host in route.hosts
@@ -258,9 +210,9 @@ class Resolver:
             hops.sort(key=lambda one: self._failed.get(Address(one.host, one.port), 0.0) > now)
         return tuple(hops)
 
-    def _weighted(self, routes: Sequence[_Route]) -> list[_Route]:
+    def _weighted(self, routes: Sequence[Route]) -> list[Route]:
         """RFC 2782: by rank; within one, at random by weight."""
-        ordered: list[_Route] = []
+        ordered: list[Route] = []
         waiting = sorted(routes, key=lambda route: (route.rank, route.weight > 0))
         while waiting:
             tier = [route for route in waiting if route.rank == waiting[0].rank]
@@ -269,8 +221,11 @@ class Resolver:
             waiting.remove(chosen)
         return ordered
 
-    def _choose(self, tier: list[_Route]) -> _Route:
-        point = self._fraction() * sum(route.weight for route in tier)
+    def _choose(self, tier: list[Route]) -> Route:
+        total = sum(route.weight for route in tier)
+        if total == 0:  # their owner has no preference
+            return tier[int(self._fraction() * len(tier))]
+        point = self._fraction() * total
         for route in tier:
             point -= route.weight
             if point < 0:
@@ -278,29 +233,17 @@ class Resolver:
         return tier[0]
 
 
-def _routes(services: Iterable[tuple[int, Transport, Service]], hosts: dict[str, tuple[str, ...]]) -> Iterable[_Route]:
-    for place, transport, service in services:
-        if service.target in hosts:
-            yield _Route(
-                rank=(place, service.priority),
-                weight=service.weight,
-                transport=transport,
-                port=service.port,
-                hosts=hosts[service.target],
-            )
+def _domain(hop: Hop, choices: tuple[Transport, ...]) -> Domain:
+    return Domain(
+        host=_canonical(hop.host), port=hop.port, transport=hop.transport, choices=() if hop.port else choices
+    )
 
 
-def _question(hop: Hop, choices: tuple[Transport, ...]) -> _Question:
-    if hop.port:
-        return (hop.host, hop.port, hop.transport, ())
-    return (hop.host, 0, hop.transport, choices)
+def _canonical(host: str) -> str:
+    return host.lower().removesuffix(".")
 
 
-def is_ip_literal(host: str) -> bool:
-    """True for an IPv4 or IPv6 address (with or without zone), as ``Address.host`` always is."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.inet_pton(family, host.partition("%")[0])
-    except (OSError, ValueError):  # ValueError: a NUL inside
-        return False
-    return True
+def _is_cancelled() -> bool:
+    """Whether it is the running task that is to end, and not what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
