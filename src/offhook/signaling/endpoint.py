@@ -12,7 +12,7 @@ from offhook.model.errors import SipParseError
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.name_service import Asked
 from offhook.signaling.tls import TlsContexts
-from offhook.signaling.trace import Trace, TraceRecord, without_credentials
+from offhook.signaling.trace import Trace, TraceRecord, redacted
 from offhook.signaling.transports import Transports
 from offhook.sip.events import (
     Address,
@@ -300,4 +300,4 @@ class _Faults:
 
 def _shown(evidence: object) -> str:
     raw = evidence if isinstance(evidence, bytes) else repr(evidence).encode()
-    return without_credentials(raw)[:EVIDENCE_BYTES].decode("utf-8", "backslashreplace")
+    return redacted(raw)[:EVIDENCE_BYTES].decode("utf-8", "backslashreplace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,33 +22,39 @@ class TraceRecord:
 
 Trace = Callable[[TraceRecord], None]
 
-_CALL_ID = re.compile(rb"\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.I)
+_BLANK = rb"(?:[ \t]|\r?\n[ \t])*+"
+_REST = rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+"
+"""Of a header that may be folded (RFC 3261 §7.3.1)."""
 
-_CREDENTIALS = re.compile(rb"^((?:Proxy-)?Authorization\s*:\s*\S*)[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*", re.I | re.M)
+_CALL_ID = re.compile(rb"\n(?:call-id|i)[ \t]*:" + _BLANK + rb"([^\r\n]*)", re.I)
 
 _SECRETS = (
-    re.compile(rb"(?<=\bresponse=\")[^\"\r\n]*", re.I),  # a digest answer can be attacked offline
-    re.compile(rb"(?<=\bresponse=)[0-9a-f]+", re.I),
-    re.compile(rb"(?<=\bBasic )[A-Za-z0-9+/=]+"),
-    re.compile(rb"(?<=\bBearer )[^\r\n]+"),
-    re.compile(rb"(?<=inline:)[^\r\n|]+"),  # RFC 4568: the SRTP master key
-    re.compile(rb"(?<=a=ice-pwd:)[^\r\n]+"),
+    # A digest answer can be attacked offline: it is as secret as the password it was made from (RFC 7616 §5.8).
+    (b"authorization", re.compile(rb"\bresponse" + _BLANK + b"=" + _BLANK + rb'(?:"([^"\r\n]*+)|([^\s,"]++))')),
+    (b"rspauth", re.compile(rb"\brspauth" + _BLANK + b"=" + _BLANK + rb'(?:"([^"\r\n]*+)|([^\s,"]++))')),
+    # Of other schemes everything: Basic is the password itself, Bearer a key.
+    (b"authorization", re.compile(rb"\n(?:proxy-)?authorization[ \t]*+:[ \t]*+(?!digest\b)[^\s]*+(" + _REST + b")")),
+    (b"authorization=", re.compile(rb"[?&](?:proxy-)?authorization=([^&>\s\"]*+)")),  # in a URI (RFC 3261 §19.1.1)
+    (b"inline:", re.compile(rb"inline:([^\s|;]*+)")),  # RFC 4568 §6.1: the SRTP master key
+    (b"a=ice-pwd:", re.compile(rb"a=ice-pwd:([^\r\n]*+)")),
+    (b"a=key-mgmt:", re.compile(rb"a=key-mgmt:[^\s]*+([^\r\n]*+)")),  # RFC 4567
+    (b"\nk=", re.compile(rb"\nk=[a-z0-9]++:([^\r\n]*+)")),  # RFC 4566 §5.12
 )
-_PASSWORD_IN_URI = re.compile(rb"(sips?:[^\s:@<>\"]*:)([^\s@<>\"]+)(?=@)", re.I)
+"""(what must be in the message, where the secret is), both of the message in lower case.
+
+Nothing here goes back over what it has read: a message of 64 KB that is made to be slow holds every call up.
+"""
+
+_USERINFO = re.compile(rb"sips?:([^\s@<>\"]*+)@?")
+
+_CROSSED_OUT = bytes(octet if octet in b"\r\n\t " else ord("x") for octet in range(256))
+"""Line ends stay: the message keeps its headers and its Content-Length."""
 
 
 def sip_call_id_of(data: bytes) -> str:
-    """The Call-ID of a raw message, found without parsing it; "" where there is none."""
+    """The Call-ID of a raw message as the parser would give it, found without parsing; "" where there is none."""
     found = _CALL_ID.search(data)
-    return "" if found is None else found[1].strip().decode("utf-8", "backslashreplace")
-
-
-def without_credentials(data: bytes) -> bytes:
-    """``data`` with the values of Authorization and Proxy-Authorization cut out: what a log may show.
-
-    A digest answer can be attacked offline, so it is as secret as the password it was made from.
-    """
-    return _CREDENTIALS.sub(rb"\1 (cut)", data)
+    return "" if found is None else found[1].strip(b" \t").decode("utf-8", "surrogateescape")
 
 
 def redacted(data: bytes) -> bytes:
@@ -56,10 +62,21 @@ def redacted(data: bytes) -> bytes:
 
     Who, which realm and which nonce stay: that is what one looks for when a password is refused.
     """
-    for secret in _SECRETS:
-        data = secret.sub(_crossed_out, data)
-    return _PASSWORD_IN_URI.sub(lambda found: found[1] + b"x" * len(found[2]), data)
+    spans = [span for span in _secrets(data.lower()) if span[0] < span[1]]
+    if not spans:
+        return data
+    shown = bytearray(data)
+    for start, end in spans:
+        shown[start:end] = shown[start:end].translate(_CROSSED_OUT)
+    return bytes(shown)
 
 
-def _crossed_out(found: re.Match[bytes]) -> bytes:
-    return b"x" * len(found[0])
+def _secrets(lowered: bytes) -> Iterator[tuple[int, int]]:
+    for keyword, pattern in _SECRETS:
+        if keyword in lowered:
+            for found in pattern.finditer(lowered):
+                yield found.span(found.lastindex or 0)
+    for found in _USERINFO.finditer(lowered):
+        colon = lowered.find(b":", found.start(1), found.end(1))
+        if colon >= 0 and found.end() > found.end(1):  # sip:user:password@host
+            yield colon + 1, found.end(1)
