@@ -33,6 +33,7 @@ lint: setup ## ruff, mypy --strict, import-linter
 
 interop: setup ## Real SIP clients and network namespaces (needs Debian packages and root, see .ci/packages)
 	$(BIN)/pytest -q -n 2 -m "interop and not soak" tests/interop $(ARGS)
+	$(BIN)/python -m tests.interop.cells
 
 bench: setup ## Load figures as JSON and a table, in build/bench
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -61,6 +61,14 @@ def test_the_readme_s_example_is_accepted(tmp_path: Path) -> None:
     assert [agent.agent_id for agent in agents_of(load(tmp_path, example))] == ["desk"]
 
 
+HOW_TO = (Path(__file__).parents[1] / "docs" / "TRUNKS.md").read_text()
+
+
+@pytest.mark.parametrize("example", [block.split("```", 1)[0] for block in HOW_TO.split("```json5\n")[1:]])
+def test_the_how_to_s_examples_are_accepted(tmp_path: Path, example: str) -> None:
+    assert load(tmp_path, example).sip.port == 5060
+
+
 def test_agents_become_records(tmp_path: Path) -> None:
     text = '{"agents": [{"id": "a", "provider": "scripted", "options": {"script": "{}"}}]}'
     (agent,) = agents_of(load(tmp_path, text))
