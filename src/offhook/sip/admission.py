@@ -147,9 +147,7 @@ class Admission:
             if isinstance(verdict, Accepted):
                 return Admitted(trunk_id=gateway.trunk_id)
             why, stale = verdict.why, stale or verdict.stale
-        challenges = self._authenticator.challenges(
-            host, now, salt, stale=stale, algorithms=gateway.digest_algorithms
-        )
+        challenges = self._authenticator.challenges(host, now, salt, stale=stale, algorithms=gateway.digest_algorithms)
         return Refusal(
             status=401,
             rule=f"trunk {gateway.trunk_id} requires digest",
