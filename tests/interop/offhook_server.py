@@ -15,6 +15,11 @@ from tests.interop.tools import free_sip_port
 Record = Mapping[str, Any]
 
 
+def literal(host: str) -> str:
+    """A host as URIs have it: an IPv6 address in brackets (RFC 3986 §3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
 class OffhookServer:
     """``python -m offhook serve`` with a configuration of the test's own."""
 
@@ -53,7 +58,17 @@ class OffhookServer:
         return cls(program, where, host, port)
 
     def uri(self, user: str = "demo", transport: str = "udp") -> str:
-        return f"sip:{user}@{self.host}:{self.port};transport={transport}"
+        port = self.tls_port if transport == "tls" else self.port
+        return f"sip:{user}@{literal(self.host)}:{port};transport={transport}"
+
+    async def trace(self, record: Record) -> str:
+        """What ``offhook trace`` shows of a call."""
+        folder = self.recordings.parent
+        program = await Program.start(
+            *(sys.executable, "-m", "offhook", "trace", record["call_id"], "--data", str(folder)), cwd=folder
+        )
+        assert await program.ends(10) == 0, program.tail()
+        return program.output
 
     def records(self) -> list[Record]:
         """Every call's record, oldest first."""

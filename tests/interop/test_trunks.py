@@ -16,7 +16,7 @@ from tests.interop.baresip import Baresip
 from tests.interop.cells import Cell
 from tests.interop.kamailio import Kamailio
 from tests.interop.linphone import Linphone
-from tests.interop.offhook_server import OffhookServer, Record, events
+from tests.interop.offhook_server import OffhookServer, Record, events, literal
 from tests.interop.program import Program
 from tests.interop.rtp_phone import RtpPhone
 from tests.interop.sippers import SippRun
@@ -43,10 +43,6 @@ LOCKED = {
 CHALLENGED = "refused with 401: trunk locked requires digest"
 
 Start = Callable[..., Awaitable[Any]]
-
-
-def literal(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def version(host: str) -> str:
@@ -210,7 +206,7 @@ async def test_baresip_proves_itself(
         password=PASSWORD,
         authorities=tmp_path / "ca.pem",
     )
-    await phone.dial(dial_uri(server, transport))
+    await phone.dial(server.uri("200", transport))
     await phone.event("CALL_ESTABLISHED")
     await asyncio.sleep(2)
     await phone.hang_up()
@@ -230,7 +226,7 @@ async def test_linphone_proves_itself(
     phone: Linphone = await linphone(
         speaks=write_wav(tmp_path / "tone.wav", tone(900, 20_000)), transport=transport, password=PASSWORD
     )
-    await phone.dial(dial_uri(server, transport))
+    await phone.dial(server.uri("200", transport))
     await phone.established()
     await asyncio.sleep(2)
     await phone.hang_up()
@@ -310,7 +306,7 @@ async def test_baresip_python_proves_itself(
         domain=f"127.0.0.1:{server.port}",
         transport=transport,
         password=PASSWORD,
-        dial=dial_uri(server, transport),
+        dial=server.uri("200", transport),
         digits=digits,
         config=f"sip_cafile {tmp_path / 'ca.pem'}\n",
     )
@@ -319,7 +315,7 @@ async def test_baresip_python_proves_itself(
     assert record["digits"] == digits
     assert told["loudest_db"] > -30
     assert_heard_both_ways(record)
-    (sent,) = re.findall(r"^Authorization: .*algorithm=(\S+?),", (await trace(server, record)), re.M)[:1]
+    (sent,) = re.findall(r"^Authorization: .*algorithm=(\S+?),", (await server.trace(record)), re.M)[:1]
     assert sent == "SHA-256"
 
 
@@ -356,21 +352,6 @@ async def locked_server(
     )
     server.tls_port = sip["tls_port"]
     return server
-
-
-async def trace(server: OffhookServer, record: Record) -> str:
-    """What ``offhook trace`` shows of a call."""
-    folder = server.recordings.parent
-    program = await Program.start(
-        *(sys.executable, "-m", "offhook", "trace", record["call_id"], "--data", str(folder)), cwd=folder
-    )
-    assert await program.ends(10) == 0
-    return program.output
-
-
-def dial_uri(server: OffhookServer, transport: str) -> str:
-    port = server.tls_port if transport == "tls" else server.port
-    return f"sip:200@{literal(server.host)}:{port};transport={transport}"
 
 
 async def python_phone(where: Path, **wanted: Any) -> dict[str, Any]:
