@@ -277,3 +277,50 @@ def test_a_cancel_finds_what_it_names_whatever_that_is(method: str) -> None:
     transaction = bench.layer.serve(request(method, to_tag="t"), UDP, "t", 0.0)
     assert bench.layer.cancelled_by(request("CANCEL")) is transaction
     assert bench.layer.cancelled_by(request("CANCEL", branch="z9hG4bKtwo")) is None
+
+
+# ── too large for a datagram (RFC 3261 §18.1.1) ──────────────────────────────────────────────────────────
+
+
+def ask_largely(bench: Bench, method: str) -> Request:
+    asked = request(method)
+    asked.headers.set("Via", bench.layer.new_via(UDP))
+    asked.headers.add("Subject", "x" * 1300)
+    bench.layer.request(asked, flow=UDP, next_hop=None, user=bench, now=0.0)
+    return asked
+
+
+def via_and_way(packet: Outbound) -> tuple[str, str]:
+    via = next(line for line in packet.data.decode().split("\r\n") if line.startswith("Via:"))
+    return via.split()[1], (packet.next_hop or packet.flow).transport
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
+def test_a_large_request_goes_by_tcp_and_is_not_repeated(method: str) -> None:
+    bench = Bench()
+    asked = ask_largely(bench, method)
+    bench.timers.run_due(10.0)
+    assert [via_and_way(packet) for packet in bench.sent] == [("SIP/2.0/TCP", "TCP")]
+    assert bench.sent[0].next_hop is not None
+    assert (bench.sent[0].next_hop.host, bench.sent[0].next_hop.port) == REMOTE
+    bench.hear(asked, [200], flow=TCP)
+    assert bench.told == [200]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
+def test_without_tcp_there_it_goes_by_udp_after_all(method: str) -> None:
+    bench = Bench()
+    asked = ask_largely(bench, method)
+    bench.layer.transport_failed(bench.sent[0].token, 0.01, "Connection refused")
+    bench.timers.run_due(0.6)
+    assert [via_and_way(packet) for packet in bench.sent[1:]] == [("SIP/2.0/UDP", "UDP")] * 2
+    assert bench.told == []
+    bench.layer.transport_failed(bench.sent[-1].token, 0.7, "Connection refused")
+    assert bench.told == ["transport"]
+    assert asked.via_top.branch is not None
+
+
+def test_a_small_request_stays_on_udp() -> None:
+    bench = Bench()
+    bench.ask("INVITE")
+    assert via_and_way(bench.sent[0]) == ("SIP/2.0/UDP", "UDP")

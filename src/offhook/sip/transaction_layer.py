@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import Literal, Protocol, assert_never
@@ -31,6 +31,10 @@ from offhook.sip.transaction import (
 
 BRANCH_COOKIE = "z9hG4bK"
 """RFC 3261 §8.1.1.7: a branch that begins so is unique; any other needs RFC 2543 matching."""
+
+LARGEST_DATAGRAM_BYTES = 1300
+"""§18.1.1: "If a request is within 200 bytes of the path MTU, or if it is larger than 1300 bytes and the path MTU is
+unknown, the request MUST be sent using an RFC 2914 congestion controlled transport protocol, such as TCP." """
 
 _NO_TIMERS: frozenset[TimerName] = frozenset()
 
@@ -66,11 +70,15 @@ class Transaction:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class ClientTransaction(Transaction):
-    """``problem`` is why the transport failed, where it did."""
+    """``problem`` is why the transport failed, where it did.
+
+    ``by_udp``: the way it would have taken, were it not too large; it is taken after all when TCP fails.
+    """
 
     request: Request
     user: ClientUser
     problem: str = ""
+    by_udp: tuple[Flow, Hop | None] | None = None
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -120,7 +128,16 @@ class TransactionLayer:
     def request(
         self, request: Request, *, flow: Flow, next_hop: Hop | None, user: ClientUser, now: float
     ) -> ClientTransaction:
-        """Send a request that already has its Via, and answer for it until it is done."""
+        """Send a request that already has its Via, and answer for it until it is done.
+
+        One that is too large for UDP goes by TCP to the same port (§18.1.1).
+        """
+        by_udp, data = None, serialize(request)
+        if len(data) > LARGEST_DATAGRAM_BYTES and (next_hop or flow).transport == "UDP":
+            by_udp = (flow, next_hop)
+            flow, next_hop = _by_tcp(flow, next_hop)
+            _change_via(request, flow)
+            data = serialize(request)
         transaction = ClientTransaction(
             machine=INVITE_CLIENT if request.method == "INVITE" else NON_INVITE_CLIENT,
             key=_client_key(request),
@@ -128,8 +145,9 @@ class TransactionLayer:
             request=request,
             flow=flow,
             next_hop=next_hop,
-            latest=serialize(request),
+            latest=data,
             user=user,
+            by_udp=by_udp,
         )
         self._clients[transaction.key] = transaction
         self._by_token[transaction.token] = transaction
@@ -224,10 +242,27 @@ class TransactionLayer:
     def transport_failed(self, token: int, now: float, problem: str = "") -> None:
         """A message with this token could not be sent, and why."""
         transaction = self._by_token.get(token)
+        if isinstance(transaction, ClientTransaction):
+            transaction.problem = problem
+            if self._falls_back(transaction, now):
+                return
         if transaction is not None:
-            if isinstance(transaction, ClientTransaction):
-                transaction.problem = problem
             self._step(transaction, Input.TRANSPORT_ERROR, now)
+
+    def _falls_back(self, transaction: ClientTransaction, now: float) -> bool:
+        """§18.1.1: "if the attempt to establish the connection generates either an ICMP Protocol Not Supported, or
+        results in a TCP reset, the element SHOULD retry the request, using UDP"."""
+        if transaction.by_udp is None or transaction.state not in (State.CALLING, State.TRYING):
+            return False
+        transaction.flow, transaction.next_hop = transaction.by_udp
+        transaction.by_udp = None
+        _change_via(transaction.request, transaction.flow)
+        transaction.latest = serialize(transaction.request)
+        for name in transaction.machine.timers.get(transaction.state, _NO_TIMERS):
+            if name not in transaction.timers:
+                self._start(transaction, name, now)
+        self._transmit(transaction)
+        return True
 
     def connection_lost(self, connection: int, now: float) -> None:
         """Whoever still waits for a first answer on this connection waits in vain."""
@@ -351,6 +386,18 @@ class TransactionLayer:
                 del self._merge_keys[transaction.merge_key]
         else:
             del self._clients[transaction.key]
+
+
+def _by_tcp(flow: Flow, hop: Hop | None) -> tuple[Flow, Hop]:
+    hop = hop or Hop(transport="UDP", host=flow.remote.host, port=flow.remote.port)
+    return replace(flow, transport="TCP", connection=0), replace(hop, transport="TCP")
+
+
+def _change_via(request: Request, flow: Flow) -> None:
+    """The top Via says how the request travels; its branch stays."""
+    branch = request.via_top.branch or ""
+    request.headers.remove("Via")
+    request.headers.prepend("Via", via_for(flow, branch))
 
 
 def companion(request: Request, method: Literal["ACK", "CANCEL"], *, to: str | None = None) -> Request:
