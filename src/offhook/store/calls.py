@@ -16,9 +16,10 @@ from typing import Any
 
 import msgspec
 
-from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent
+from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent, WayTaken
 from offhook.model.records import CallRecord
 from offhook.store.projection import begin, project
+from offhook.store.text import printable_document
 
 _log = logging.getLogger("offhook.store")
 _encoder = msgspec.json.Encoder()
@@ -58,7 +59,7 @@ class CallStore:
         return len(self._open)
 
     def append(self, event: CallEvent) -> None:
-        """One more fact; the file is written within ``GATHER_S`` when the call arrives, is answered and ends."""
+        """One more fact; the file is written within ``GATHER_S`` when the call arrives, goes out, is answered, ends."""
         if isinstance(event.fact, CallArrived):
             self._open[event.call_id] = _OpenCall(record=begin(event, event.fact, node_id=self._node_id))
         call = self._open.get(event.call_id)
@@ -67,7 +68,7 @@ class CallStore:
             return
         call.record = project(call.record, event)
         call.events.append(event)
-        if isinstance(event.fact, CallArrived | CallAnswered | CallEnded):
+        if isinstance(event.fact, CallArrived | WayTaken | CallAnswered | CallEnded):
             self._unwritten[event.call_id] = (call.record, tuple(call.events))
         if isinstance(event.fact, CallEnded):
             del self._open[event.call_id]
@@ -105,7 +106,11 @@ def encode(record: CallRecord, events: Iterable[CallEvent]) -> bytes:
     """The file's JSON: the record's fields, and ``events`` with their kind as ``type``."""
     document: dict[str, Any] = msgspec.to_builtins(record)
     document["events"] = [event_document(event) for event in events]
-    return msgspec.json.format(_encoder.encode(document), indent=1)
+    try:
+        encoded = _encoder.encode(document)
+    except UnicodeEncodeError:  # octets of a peer that are no UTF-8
+        encoded = _encoder.encode(printable_document(document))
+    return msgspec.json.format(encoded, indent=1)
 
 
 def event_document(event: CallEvent) -> Mapping[str, Any]:
