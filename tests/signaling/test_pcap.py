@@ -71,3 +71,10 @@ def test_a_stream_s_sequence_numbers_go_on_both_ways() -> None:
 def test_a_message_longer_than_a_packet_is_split() -> None:
     file = pcap([record(b"x" * 100_000, transport="TCP")])
     assert b"".join(packet[40:] for _, packet in packets(file)) == b"x" * 100_000
+
+
+@pytest.mark.parametrize("host", ["10.0.0.2", "2001:db8::2"])
+def test_the_longest_datagram_is_one_packet(host: str) -> None:
+    ((_, packet),) = packets(pcap([record(b"x" * 65_507, host=host)]))
+    assert packet.endswith(b"x" * 65_507)
+    assert len(packet) == (48 if ":" in host else 28) + 65_507

@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from offhook.config import load_settings
 from offhook.signaling.ladder import Note, ladder
 from offhook.signaling.pcap import pcap
+from offhook.store.text import printable
 from offhook.store.traces import read_trace
 
 _TOLD = ("WayTaken", "CallRefused", "CallAnswered", "ProviderFailed", "CallEnded")
 """Facts of the call that explain its messages."""
+
+_NOT_SAID = {"seq", "at", "leg_id", "type", "sip_call_id"}
+"""Of a fact: they stand elsewhere in the ladder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +42,15 @@ def trace(*, call_id: str, pcap_file: Path | None, config: Path | None, data: Pa
     """
     settings = load_settings(config, flags={"data_dir": str(data) if data is not None else None})
     folder = Path(settings.data_dir).expanduser()
-    call = _find(folder, call_id)
-    records = read_trace(folder, call.sip_call_ids)
+    try:
+        call = _find(folder / "calls", call_id)
+        records = read_trace(folder, call.sip_call_ids)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or folder} cannot be read ({error.strerror})") from None
     if not records:
         hint = f"the ids of calls stand in the log and in {folder / 'calls'}; --data names the server's folder"
-        raise click.ClickException(f"no SIP messages are kept of a call {call_id!r}; {hint}")
+        off = "" if settings.sip.trace else "; and sip.trace is false in config.json: set it to true"
+        raise click.ClickException(f"no SIP messages are kept of a call {call_id!r}: {hint}{off}")
     if pcap_file is None:
         click.echo(ladder(records, call.notes), nl=False)
         return
@@ -53,25 +62,35 @@ def trace(*, call_id: str, pcap_file: Path | None, config: Path | None, data: Pa
 
 
 def _find(folder: Path, call_id: str) -> _Call:
-    """By offhook's id where a record has it, else what was given is the SIP Call-ID."""
-    pattern = "".join(character for character in call_id if character.isalnum() or character == "-")
-    found = sorted((folder / "calls").glob(f"{pattern}*.json")) if pattern == call_id else []
-    if len(found) > 1:
-        known = ", ".join(file.stem for file in found[:5])
-        raise click.ClickException(f"{len(found)} calls begin with {call_id!r}: {known} …; give more of the id")
-    if not found:
+    """By the record of offhook's id, or one that knows the SIP Call-ID; else the messages alone. Raises ``OSError``."""
+    by_name = [file for file in folder.glob("*.json") if file.stem.startswith(call_id)]
+    if len(by_name) > 1:
+        known = ", ".join(sorted(file.stem for file in by_name)[:5])
+        raise click.ClickException(f"{len(by_name)} calls begin with {call_id!r}: {known} …; give more of the id")
+    document = _document(by_name[0]) if by_name else _record_with(folder, call_id)
+    if document is None:
         return _Call(sip_call_ids=(call_id,))
-    document: Mapping[str, Any] = json.loads(found[0].read_bytes())
-    events = document.get("events", [])
-    ids = [document.get("sip_call_id", ""), *(event.get("sip_call_id", "") for event in events)]
+    events = document["events"]
+    ids = [document["sip_call_id"], *(event.get("sip_call_id", "") for event in events)]
     notes = tuple((event["at"], _told(event)) for event in events if event["type"] in _TOLD)
     return _Call(sip_call_ids=tuple(dict.fromkeys(one for one in ids if one)), notes=notes)
 
 
+def _record_with(folder: Path, sip_call_id: str) -> Mapping[str, Any] | None:
+    """The latest call with this SIP Call-ID."""
+    wanted = msgspec.json.encode(printable(sip_call_id))
+    for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
+        if wanted in file.read_bytes():
+            return _document(file)
+    return None
+
+
+def _document(file: Path) -> Mapping[str, Any]:
+    document: Mapping[str, Any] = json.loads(file.read_bytes())
+    return document
+
+
 def _told(event: Mapping[str, Any]) -> str:
     """A fact in one line, with every field that says something."""
-    left_out = {"seq", "at", "leg_id", "type", "sip_call_id"}
-    said = ", ".join(
-        f"{key} {value}" for key, value in event.items() if key not in left_out and value not in ("", None)
-    )
-    return f"{event['type']}: {said}"
+    said = (f"{key} {value}" for key, value in event.items() if key not in _NOT_SAID and value not in ("", None))
+    return f"{event['type']}: {', '.join(said)}"

@@ -19,6 +19,9 @@ LINKTYPE_RAW = 101
 MAX_SEGMENT_BYTES = 60_000
 """An IP packet holds 65,535 bytes with its headers; a longer message of a stream becomes several."""
 
+MAX_DATAGRAM_BYTES = 65_507
+"""What UDP carries in one IPv4 packet; longer than that is none that was sent or received."""
+
 _FILE_HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262_144, LINKTYPE_RAW)
 _PACKET_HEADER = struct.Struct("<IIII")
 _IPV4 = struct.Struct(">BBHHHBBH4s4s")
@@ -41,11 +44,11 @@ def pcap(records: Iterable[TraceRecord]) -> bytes:
 
 
 def _packets(record: TraceRecord, sequence: dict[tuple[Address, Address], int]) -> Iterator[bytes]:
-    ours = Address(record.flow.interface or record.flow.local.host, record.flow.local.port)
+    ours = Address(record.flow.bind_host, record.flow.local.port)
     theirs = record.flow.remote
     source, target = (ours, theirs) if record.direction == "sent" else (theirs, ours)
     if record.flow.transport == "UDP":
-        data = record.data[:MAX_SEGMENT_BYTES]
+        data = record.data[:MAX_DATAGRAM_BYTES]
         header = _UDP.pack(source.port, target.port, _UDP.size + len(data), 0)
         yield _packet(source, target, _UDP_NUMBER, header, data, checksum_at=6)
         return
