@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ from offhook.signaling.endpoint import SipEndpoint
 from offhook.signaling.stun import DEFAULT_PORT as STUN_PORT
 from offhook.signaling.tls import TlsContexts, TlsSettings
 from offhook.signaling.trace import Trace
+from offhook.signaling.transports import free_port
 from offhook.sip.admission import Admission
 from offhook.sip.challenges import Authenticator, NonceMint
 from offhook.sip.events import Address, Hop, Transport
@@ -286,12 +288,13 @@ async def listen_everywhere(endpoint: SipEndpoint, sip: SipSettings) -> None:
 
     Raises ``ListenError``.
     """
+    transports = [TRANSPORTS[name] for name in sip.transports]
     port = sip.port
-    for name in sip.transports:
-        transport = TRANSPORTS[name]
-        address = await endpoint.listen(transport, sip.host, sip.tls_port if transport == "TLS" else port)
-        if transport != "TLS":
-            port = port or address.port
+    if not port:
+        with contextlib.suppress(OSError, ValueError):  # then listening says what is wrong
+            port = free_port(sip.host, [transport for transport in transports if transport != "TLS"])
+    for transport in transports:
+        await endpoint.listen(transport, sip.host, sip.tls_port if transport == "TLS" else port)
 
 
 def tls_contexts(settings: Settings) -> TlsContexts:

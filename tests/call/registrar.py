@@ -29,6 +29,7 @@ class Registrar(asyncio.DatagramProtocol):
         self.users = {"200": "secret"} if users is None else users
         self.status = 0
         self.invite_status = 486
+        self.invite_headers: list[tuple[str, str]] = []
         self.silent = False
         self.contacts: dict[str, str] = {}
         self.requests: list[Request] = []
@@ -86,7 +87,7 @@ class Registrar(asyncio.DatagramProtocol):
             case "REGISTER":
                 return (self.status, []) if self.status else self._register(request, host)
             case "INVITE":
-                return self.invite_status, []
+                return self.invite_status, self.invite_headers
             case "ACK":
                 return 0, []
             case _:

@@ -12,6 +12,7 @@ from offhook.call.conduct import Conduct
 from offhook.call.inbox import AgentFailed, InboxFact, MediaFact, NoWay, SipFact, TimerFired, WayFound
 from offhook.call.leg import DialPlan, Leg, new_capabilities
 from offhook.call.negotiation import Negotiation, Unacceptable
+from offhook.call.refusals import explain_failure, explain_no_way, explain_refusal
 from offhook.call.session import CallSession
 from offhook.call.ways import credentials_of, destinations, find_ways
 from offhook.media.events import MediaEvent
@@ -144,6 +145,7 @@ class Dialling:
             case TimerFired(timer="next_way") if self._call.phase == "resolving" and self._plans:
                 self._look_for_life()
             case NoWay(problem=problem):
+                self._call.emit(explain_no_way(problem))
                 self._call.end(by="system", cause="unreachable", reason=problem)
             case AgentFailed(error=error):
                 self._provider_failed(error)
@@ -151,8 +153,8 @@ class Dialling:
                 self._progress(status, with_media=bool(response.body))
             case SipFact(event=AnswerReceived(response=response)):
                 self._answered(response)
-            case SipFact(event=InviteFailed(response=response)) if response is not None:
-                self._explain(response)
+            case SipFact(event=InviteFailed() as failed):
+                self._explain(failed)
             case _:
                 pass
 
@@ -218,14 +220,12 @@ class Dialling:
         conduct.answered(accepted)
         conduct.begin()
 
-    def _explain(self, response: Response) -> None:
-        """What the other side said about its refusal, and where it said it."""
-        warning = response.headers.get("Warning") or response.headers.get("Reason")
-        evidence = warning or f"status line: {response.status} {response.reason}"
-        fix = REFUSAL_FIXES.get(response.status, "ask the operator of the called system for this status")
-        self._call.emit(
-            CallRefused(status=response.status, rule="refused by the called side", evidence=evidence, fix=fix)
-        )
+    def _explain(self, failed: InviteFailed) -> None:
+        """What the other side said about its refusal, or why it could not be asked."""
+        server = "" if self._plan is None else _shown(self._plan)
+        told = explain_failure(failed, server) if failed.response is None else explain_refusal(failed.response)
+        if told is not None:
+            self._call.emit(told)
 
     def _provider_failed(self, error: BridgeError) -> None:
         self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
@@ -237,18 +237,3 @@ class Dialling:
 def _shown(plan: DialPlan) -> str:
     hop = plan.next_hop
     return f"{hop.host}:{hop.port}/{hop.transport}"
-
-
-REFUSAL_FIXES = {
-    401: "the called side wants credentials, or others: call by a trunk with its username and password",
-    403: "the called side forbids it: check the caller id and the address you call from",
-    404: "no such number there: check the user part of the URI",
-    407: "a proxy wants credentials, or others: call by a trunk with its username and password",
-    415: "the called side takes no SDP in an INVITE",
-    480: "nobody is reachable there now; try again later",
-    486: "the called side is busy; try again later",
-    488: "no common codec: offhook offers PCMU and PCMA",
-    503: "the called side is overloaded or draining; try again later",
-    603: "the called person declined",
-}
-"""What to change, by the status of a refusal (RFC 3261 §21)."""

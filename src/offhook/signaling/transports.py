@@ -378,6 +378,25 @@ def _bind_both(transport: Transport, port: int) -> list[socket.socket]:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
+def free_port(host: str, transports: Sequence[Transport]) -> int:
+    """A port that is free for all of ``transports`` on ``host`` just now. Raises ``OSError`` where none is found."""
+    problem = OSError(errno.EADDRINUSE, "no port is free for all transports")
+    for _ in range(SAME_PORT_ATTEMPTS):
+        with contextlib.ExitStack() as probes:
+            port = 0
+            try:
+                for transport in transports:
+                    probe = probes.enter_context(_bind_one(transport, host or "0.0.0.0", port))
+                    port = probe.getsockname()[1]
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                problem = error
+                continue
+            return port
+    raise problem
+
+
 def _bind_one(transport: Transport, host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
     kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
