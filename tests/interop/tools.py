@@ -26,6 +26,7 @@ PACKAGES = {
     "ip": "iproute2",
     "ethtool": "ethtool",
     "nft": "nftables",
+    "tshark": "tshark",
 }
 
 
