@@ -18,6 +18,7 @@ from offhook.media.ports import PortPool
 from offhook.model.call_events import CallEnded, CallEvent, LiveSignal
 from offhook.model.records import Agent, Number
 from offhook.server import Phone, build_phone
+from offhook.signaling.transports import free_port
 from offhook.sip.events import Address
 from offhook.sip.uri import SipUri
 from offhook.store.directory import InMemoryDirectory
@@ -150,7 +151,7 @@ async def phone(
         media_timeout_s=media_timeout_s,
     )
     try:
-        address = await built.endpoint.listen("UDP", HOST, port)
+        address = await built.endpoint.listen("UDP", HOST, port or free_port(HOST, ["UDP", "TCP"]))
         await built.endpoint.listen("TCP", HOST, address.port)
         yield TestPhone(built, facts, ports, address)
     finally:
