@@ -1,76 +1,23 @@
-"""Names become addresses off the loop, once."""
+"""Hops become addresses off the loop, once; who failed comes last; old answers serve where there are no new ones."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator
-from typing import Any
+import statistics
+import time
+from collections import Counter
 
 import pytest
 from tests.signaling.dns_server import DnsServer
+from tests.signaling.names import ANY, Clock, FakeDns, hop, name, texts
 
 from offhook.model.errors import UnreachableError
 from offhook.signaling import name_service
 from offhook.signaling import resolver as module
-from offhook.signaling.name_service import is_ip_literal
 from offhook.signaling.resolver import Resolver
-from offhook.sip.events import Address, Hop, Transport
-
-
-class FakeDns:
-    """Stands in for the loop's getaddrinfo: counts questions, answers from a table, can be held back."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, list[str]] = {}
-        self.asked: list[str] = []
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    async def getaddrinfo(self, host: str, port: object, **_: object) -> list[Any]:
-        self.asked.append(host)
-        await self.may_answer.wait()
-        if host not in self.answers:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(0, 0, 0, "", (address, 0)) for address in self.answers[host]]
-
-
-@pytest.fixture
-async def dns(monkeypatch: pytest.MonkeyPatch) -> FakeDns:
-    fake = FakeDns()
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fake.getaddrinfo)
-    return fake
-
-
-@pytest.fixture
-async def resolver() -> AsyncIterator[Resolver]:
-    one = Resolver(asyncio.get_running_loop())
-    yield one
-    await one.close()
-
-
-def hop(host: str) -> Hop:
-    return Hop(transport="UDP", host=host, port=5070)
-
-
-@pytest.mark.parametrize(
-    ("host", "literal"),
-    [
-        ("127.0.0.1", True),
-        ("::1", True),
-        ("fe80::1%eth0", True),
-        ("example.org", False),
-        ("1.2.3", False),
-        ("1.2.3.4.5", False),
-        ("", False),
-        (":", False),
-        ("a\0b", False),
-        ("127.1", False),
-    ],
-)
-def test_ip_literals_are_told_from_names(host: str, literal: bool) -> None:
-    assert is_ip_literal(host) is literal
+from offhook.sip.events import Address
 
 
 async def test_a_literal_needs_no_question(resolver: Resolver, dns: FakeDns) -> None:
@@ -158,82 +105,6 @@ async def test_memory_of_names_is_bounded(resolver: Resolver, dns: FakeDns, monk
     assert [resolver.resolved(hop(f"n{number}")) is not None for number in range(9)] == [False] * 5 + [True] * 4
 
 
-# ── RFC 3263, against a nameserver on loopback ───────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[DnsServer]:
-    async with DnsServer() as one:
-        yield one
-
-
-@pytest.fixture
-async def asking(server: DnsServer) -> AsyncIterator[Resolver]:
-    one = Resolver(asyncio.get_running_loop(), [server.text], fraction=lambda: 0.0)
-    yield one
-    await one.close()
-
-
-def name(host: str, transport: Transport = "UDP", port: int = 0) -> Hop:
-    return Hop(transport=transport, host=host, port=port)
-
-
-def texts(hops: tuple[Hop, ...]) -> list[str]:
-    return [f"{one.transport} {one.host}:{one.port}" for one in hops]
-
-
-ANY: tuple[Transport, ...] = ("UDP", "TCP", "TLS")
-
-
-async def test_naptr_then_srv_then_addresses(server: DnsServer, asking: Resolver) -> None:
-    server.zone(
-        """
-        example.org.            60 IN NAPTR 20 50 "s" "SIP+D2U"  "" _sip._udp.example.org.
-        example.org.            60 IN NAPTR 10 50 "s" "SIPS+D2T" "" _sips._tcp.elsewhere.example.
-        example.org.            60 IN NAPTR 10 60 "s" "SIP+D2S"  "" _sip._sctp.example.org.
-        _sips._tcp.elsewhere.example. 60 IN SRV 1 1 5081 tls.example.org.
-        _sip._udp.example.org.  60 IN SRV 2 1 5070 b.example.org.
-        _sip._udp.example.org.  60 IN SRV 1 1 5060 a.example.org.
-        tls.example.org.        60 IN A 192.0.2.9
-        a.example.org.          60 IN A 192.0.2.1
-        a.example.org.          60 IN AAAA 2001:db8::1
-        b.example.org.          60 IN A 192.0.2.2
-        """
-    )
-    hops = await asking.resolve(name("example.org"), ANY)
-    assert texts(hops) == [
-        "TLS 192.0.2.9:5081",
-        "UDP 192.0.2.1:5060",
-        "UDP 2001:db8::1:5060",
-        "UDP 192.0.2.2:5070",
-    ]
-    assert [one.server_name for one in hops] == ["example.org", "", "", ""]
-    asked = len(server.asked)
-    assert await asking.resolve(name("example.org"), ANY) == hops
-    assert len(server.asked) == asked
-
-
-async def test_without_naptr_srv_is_asked_for_each_transport_allowed(server: DnsServer, asking: Resolver) -> None:
-    server.zone("_sip._tcp.example.org. 60 IN SRV 1 1 5062 a.example.org.\na.example.org. 60 IN A 192.0.2.1")
-    assert texts(await asking.resolve(name("example.org"), ANY)) == ["TCP 192.0.2.1:5062"]
-    assert texts(await asking.resolve(name("example.org", "TCP"))) == ["TCP 192.0.2.1:5062"]
-
-
-async def test_without_srv_the_address_and_the_default_port(server: DnsServer, asking: Resolver) -> None:
-    server.zone("example.org. 60 IN A 192.0.2.1")
-    assert texts(await asking.resolve(name("example.org"), ANY)) == ["UDP 192.0.2.1:5060"]
-    (hop,) = await asking.resolve(name("example.org", "TLS"))
-    assert (hop.port, hop.server_name) == (5061, "example.org")
-
-
-async def test_a_port_means_no_srv(server: DnsServer, asking: Resolver) -> None:
-    server.zone(
-        "_sip._udp.example.org. 60 IN SRV 1 1 5070 b.example.org.\n"
-        "b.example.org. 60 IN A 192.0.2.2\nexample.org. 60 IN A 192.0.2.1"
-    )
-    assert texts(await asking.resolve(name("example.org", port=5065))) == ["UDP 192.0.2.1:5065"]
-
-
 async def test_weights_share_the_calls(server: DnsServer) -> None:
     server.zone(
         "_sip._udp.example.org. 60 IN SRV 1 90 5060 a.example.org.\n"
@@ -245,18 +116,6 @@ async def test_weights_share_the_calls(server: DnsServer) -> None:
     first = [(await resolver.resolve(name("example.org")))[0].host for _ in range(1000)]
     assert 870 <= first.count("192.0.2.1") <= 930
     await resolver.close()
-
-
-async def test_a_service_that_says_dot_is_decidedly_not_there(server: DnsServer, asking: Resolver) -> None:
-    server.zone("_sip._udp.example.org. 60 IN SRV 0 0 0 .\nexample.org. 60 IN A 192.0.2.1")
-    with pytest.raises(UnreachableError, match="decidedly not available"):
-        await asking.resolve(name("example.org"))
-
-
-async def test_a_target_that_does_not_exist_is_named(server: DnsServer, asking: Resolver) -> None:
-    server.zone("_sip._udp.example.org. 60 IN SRV 1 1 5060 gone.example.org.")
-    with pytest.raises(UnreachableError, match=r"SRV target gone\.example\.org: no such name"):
-        await asking.resolve(name("example.org"))
 
 
 async def test_who_failed_comes_last_until_it_works(server: DnsServer, asking: Resolver) -> None:
@@ -290,69 +149,188 @@ async def test_while_the_nameserver_fails_the_old_answer_holds(server: DnsServer
     assert texts(await asking.resolve(name("example.org"))) == ["UDP 192.0.2.1:5060"]
 
 
-async def test_a_nameserver_that_fails_is_said_to_fail(server: DnsServer, asking: Resolver) -> None:
-    server.rcode = "SERVFAIL"
-    with pytest.raises(UnreachableError, match=r"example\.org: the nameservers failed \(SERVFAIL\)"):
-        await asking.resolve(name("example.org"))
-
-
-async def test_the_second_nameserver_answers_for_a_silent_first(server: DnsServer) -> None:
-    async with DnsServer() as silent:
-        silent.silent = True
-        server.zone("example.org. 60 IN A 192.0.2.1")
-        resolver = Resolver(asyncio.get_running_loop(), [silent.text, server.text])
-        assert texts(await resolver.resolve(name("example.org", port=5060))) == ["UDP 192.0.2.1:5060"]
-        await resolver.close()
-
-
-async def test_silence_everywhere_ends_in_time(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_service, "LIFETIME_S", 0.3)
-    server.silent = True
-    resolver = Resolver(asyncio.get_running_loop(), [server.text])
-    with pytest.raises(UnreachableError, match="no answer from"):
-        await resolver.resolve(name("example.org"))
-    await resolver.close()
-
-
-async def test_a_long_answer_comes_by_tcp(server: DnsServer, asking: Resolver) -> None:
-    server.truncate = True
-    server.zone("example.org. 60 IN A 192.0.2.1")
+async def test_an_answer_holds_as_long_as_its_ttl_and_a_moved_target_is_found_then(
+    server: DnsServer, asking: Resolver, clock: Clock
+) -> None:
+    server.zone("example.org. 300 IN A 192.0.2.1")
     assert texts(await asking.resolve(name("example.org"))) == ["UDP 192.0.2.1:5060"]
+    server.zone("example.org. 300 IN A 192.0.2.2")
+    clock.now += 299.0
+    assert texts(await asking.resolve(name("example.org"))) == ["UDP 192.0.2.1:5060"]
+    clock.now += 2.0
+    assert texts(await asking.resolve(name("example.org"))) == ["UDP 192.0.2.2:5060"]
 
 
-async def test_aliases_are_followed_and_circles_end(server: DnsServer, asking: Resolver) -> None:
-    server.zone("a.example. 60 IN CNAME b.example.\nb.example. 60 IN A 192.0.2.1")
-    assert texts(await asking.resolve(name("a.example"))) == ["UDP 192.0.2.1:5060"]
-    server.zone("x.example. 60 IN CNAME y.example.\ny.example. 60 IN CNAME x.example.")
-    with pytest.raises(UnreachableError):
-        await asking.resolve(name("x.example"))
-
-
-async def test_rubbish_is_no_answer(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_service, "LIFETIME_S", 0.3)
-    server.rubbish = b"\x00\x01not dns at all"
-    resolver = Resolver(asyncio.get_running_loop(), [server.text])
-    with pytest.raises(UnreachableError):
-        await resolver.resolve(name("example.org"))
-    await resolver.close()
-
-
-async def test_the_journal_tells_what_was_asked_and_answered(server: DnsServer, asking: Resolver) -> None:
-    server.zone("example.org. 60 IN A 192.0.2.1")
-    await asking.resolve(name("example.org"))
-    told = {(one.name, one.kind): one.answer for one in asking.names.journal}
-    assert told["_sip._udp.example.org", "SRV"] == "no such name"
-    assert told["example.org", "A"] == "192.0.2.1"
+async def test_the_shortest_ttl_on_the_way_counts(server: DnsServer, asking: Resolver, clock: Clock) -> None:
+    server.zone(
+        'example.org. 600 IN NAPTR 1 1 "s" "SIP+D2U" "" _sip._udp.example.org.\n'
+        "_sip._udp.example.org. 500 IN SRV 1 1 5060 alias.example.org.\n"
+        "alias.example.org. 40 IN CNAME a.example.org.\na.example.org. 700 IN A 192.0.2.1"
+    )
+    await asking.resolve(name("example.org"), ANY)
+    clock.now += 39.0
+    assert asking.resolved(name("example.org"), ANY) is not None
+    clock.now += 2.0
+    assert asking.resolved(name("example.org"), ANY) is None
 
 
 @pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("192.0.2.1", ("192.0.2.1", 53)),
-        ("192.0.2.1:5353", ("192.0.2.1", 5353)),
-        ("2001:db8::1", ("2001:db8::1", 53)),
-        ("[2001:db8::1]:5353", ("2001:db8::1", 5353)),
-    ],
+    ("minimum_s", "holds_s"), [(1, name_service.NEGATIVE_TTL_S), (20, 20.0), (86_400, name_service.NEGATIVE_TTL_MAX_S)]
 )
-def test_nameservers_are_addresses_with_or_without_a_port(text: str, address: tuple[str, int]) -> None:
-    assert name_service.parse_nameserver(text) == address
+async def test_what_is_not_there_is_remembered_as_its_soa_says(
+    server: DnsServer, asking: Resolver, clock: Clock, minimum_s: int, holds_s: float
+) -> None:
+    server.start_of_authority("example.org.", 90_000, minimum_s)
+    with pytest.raises(UnreachableError, match="no such name"):
+        await asking.resolve(name("gone.example.org", port=5060))
+    asked = len(server.asked)
+    clock.now += holds_s - 0.5
+    with pytest.raises(UnreachableError, match="no such name"):
+        await asking.resolve(name("gone.example.org", port=5060))
+    assert len(server.asked) == asked
+    clock.now += 1.0
+    assert asking.resolved(name("gone.example.org", port=5060)) is None
+
+
+async def test_an_old_answer_holds_a_day_and_is_told_once(
+    server: DnsServer, asking: Resolver, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.zone("example.org. 60 IN A 192.0.2.1")
+    await asking.resolve(name("example.org"))
+    server.rcode = "SERVFAIL"
+    for _ in range(3):
+        clock.now += 1000.0
+        assert texts(await asking.resolve(name("example.org"))) == ["UDP 192.0.2.1:5060"]
+    assert [one.getMessage() for one in caplog.records if one.name == "offhook.sip"] == [
+        "DNS: example.org: the nameservers failed (SERVFAIL); what was known before is used"
+    ]
+    clock.now += module.STALE_S
+    with pytest.raises(UnreachableError, match="SERVFAIL"):
+        await asking.resolve(name("example.org"))
+
+
+async def test_a_name_that_is_gone_is_not_served_from_memory(server: DnsServer, asking: Resolver, clock: Clock) -> None:
+    server.zone("example.org. 60 IN A 192.0.2.1")
+    await asking.resolve(name("example.org"))
+    server.zone("other.example. 60 IN A 192.0.2.1")
+    clock.now += 61.0
+    with pytest.raises(UnreachableError, match="no such name"):
+        await asking.resolve(name("example.org"))
+
+
+async def test_an_old_answer_is_not_waited_for_long(
+    server: DnsServer, asking: Resolver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.zone("example.org. 60 IN A 192.0.2.1")
+    await asking.resolve(name("example.org"))
+    server.silent = True
+    clock.now += 61.0
+    monkeypatch.setattr(module, "STALE_WAIT_S", 0.05)
+    monkeypatch.setattr(module, "LOOKUP_DEADLINE_S", 60.0)
+    monkeypatch.setattr(name_service, "LIFETIME_S", 60.0)
+    async with asyncio.timeout(10.0):
+        assert texts(await asking.resolve(name("example.org"))) == ["UDP 192.0.2.1:5060"]
+    assert asking.resolved(name("example.org")) is not None
+
+
+async def test_a_system_that_cannot_say_leaves_the_old_answer(
+    resolver: Resolver, dns: FakeDns, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dns.answers["pbx"] = ["192.0.2.1"]
+    await resolver.resolve(hop("pbx"))
+
+    async def again(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", again)
+    clock.now += name_service.SYSTEM_TTL_S + 1.0
+    assert await resolver.resolve(hop("pbx")) == (hop("192.0.2.1"),)
+    with pytest.raises(UnreachableError, match=r"Temporary failure .*check the nameservers in /etc/resolv\.conf"):
+        await resolver.resolve(hop("never-known"))
+
+
+async def test_an_error_names_what_was_asked_of_whom_and_what_to_do(server: DnsServer, asking: Resolver) -> None:
+    with pytest.raises(UnreachableError) as absent:
+        await asking.resolve(name("gone.example"), ANY)
+    assert str(absent.value) == (
+        f"gone.example: no such name (NAPTR, SRV, A and AAAA asked of {server.text}); is the name right?"
+    )
+    server.rcode = "REFUSED"
+    with pytest.raises(UnreachableError) as failed:
+        await asking.resolve(name("other.example", port=5060))
+    assert str(failed.value) == (
+        f"other.example: the nameservers failed (REFUSED) (A and AAAA asked of {server.text}); check sip.nameservers"
+    )
+
+
+async def test_case_and_final_dot_make_no_other_name(server: DnsServer, asking: Resolver) -> None:
+    server.zone("example.org. 60 IN A 192.0.2.1")
+    (found,) = await asking.resolve(name("Example.ORG.", "TLS"))
+    assert found.server_name == "Example.ORG"
+    asked = len(server.asked)
+    assert await asking.resolve(name("example.org", "TLS"))
+    assert len(server.asked) == asked
+    asking.forget("EXAMPLE.org")
+    assert asking.resolved(name("example.org", "TLS")) is None
+
+
+async def test_weights_of_zero_share_evenly_and_priorities_come_first(server: DnsServer) -> None:
+    server.zone(
+        "\n".join(f"_sip._udp.example.org. 60 IN SRV 2 0 5060 192.0.2.{n}." for n in range(1, 5))
+        + "\n_sip._udp.example.org. 60 IN SRV 1 0 5060 192.0.2.9."
+    )
+    resolver = Resolver(asyncio.get_running_loop(), [server.text], fraction=random.Random(1).random)
+    orders = [[one.host for one in await resolver.resolve(name("example.org"))] for _ in range(1000)]
+    assert {order[0] for order in orders} == {"192.0.2.9"}
+    seconds = Counter(order[1] for order in orders)
+    assert len(seconds) == 4
+    assert all(200 <= count <= 300 for count in seconds.values())
+    assert all(len(set(order)) == 5 for order in orders)
+    await resolver.close()
+
+
+async def test_who_waits_is_told_when_the_resolver_closes(server: DnsServer) -> None:
+    server.silent = True
+    resolver = Resolver(asyncio.get_running_loop(), [server.text])
+    waiting = asyncio.create_task(resolver.resolve(name("example.org")))
+    await asyncio.sleep(0)
+    await resolver.close()
+    with pytest.raises(UnreachableError, match="no more names are looked up"):
+        await waiting
+
+
+async def test_who_gives_up_waiting_leaves_the_lookup_to_others(server: DnsServer, asking: Resolver) -> None:
+    server.zone("example.org. 60 IN A 192.0.2.1")
+    impatient = asyncio.create_task(asking.resolve(name("example.org")))
+    patient = asyncio.create_task(asking.resolve(name("example.org")))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert texts(await patient) == ["UDP 192.0.2.1:5060"]
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+
+
+async def test_thousands_of_names_neither_grow_memory_nor_stop_the_loop(server: DnsServer, asking: Resolver) -> None:
+    server.zone("a.example. 60 IN A 192.0.2.1")
+    lags: list[float] = []
+
+    async def probe() -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.0)
+            lags.append(time.perf_counter() - before)
+
+    probing = asyncio.create_task(probe())
+    for batch in range(0, 3000, 30):
+        outcomes = await asyncio.gather(
+            *(asking.resolve(name(f"n{n}.example", port=5060)) for n in range(batch, batch + 30)),
+            return_exceptions=True,
+        )
+        assert {type(one) for one in outcomes} == {UnreachableError}
+    probing.cancel()
+    assert len(asking._known) == module.CACHE_NAMES
+    assert asking._asking == {}
+    assert len(asking.names.journal) == name_service.JOURNAL
+    # One turn of the loop serves up to thirty questions and, here, their nameserver too.
+    assert statistics.median(lags) < 0.02
+    assert statistics.quantiles(lags, n=100)[98] < 0.25
