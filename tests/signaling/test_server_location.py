@@ -73,9 +73,13 @@ async def test_a_transport_refused_is_not_fallen_back_on(server: DnsServer, aski
     assert texts(await asking.resolve(name("example.org"), ("UDP", "TCP"))) == ["TCP 192.0.2.1:5060"]
 
 
-async def test_a_domain_that_points_to_tls_is_not_reached_by_less(server: DnsServer, asking: Resolver) -> None:
+async def test_a_domain_that_points_to_tls_first_is_not_reached_by_less(server: DnsServer, asking: Resolver) -> None:
     server.zone(
-        'example.org. 60 IN NAPTR 1 1 "s" "SIPS+D2T" "" _sips._tcp.example.org.\nexample.org. 60 IN A 192.0.2.1'
+        """
+        example.org. 60 IN NAPTR 1 1 "s" "SIPS+D2T" "" _sips._tcp.example.org.
+        example.org. 60 IN NAPTR 2 1 "s" "SIP+D2U" "" _sip._udp.example.org.
+        example.org. 60 IN A 192.0.2.1
+        """
     )
     (found,) = await asking.resolve(name("example.org"), ANY)
     assert (found.transport, found.port, found.server_name) == ("TLS", 5061, "example.org")
