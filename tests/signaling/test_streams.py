@@ -17,6 +17,10 @@ from offhook.sip.events import Address, Flow
 from offhook.sip.message import Request
 from offhook.sip.parser import Broken, MalformedRequest, StreamItem
 
+RESPONSE_TO_ALL = (
+    b"SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n"
+    b"To: <sip:a@b>;tag=2\r\nCall-ID: answer\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+)
 RESPONSE = b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -209,15 +213,72 @@ async def test_a_connection_is_not_used_for_another_host(server: Listening) -> N
 
 async def test_after_a_connection_is_lost_the_next_request_dials_again(server: Listening) -> None:
     async with listening() as peer:
-        server.transports.send(outbound(request(call_id="1"), server.flow_to(peer.address)))
+        server.transports.send(outbound(request(call_id="1"), server.flow_to(peer.address), token=1))
         await peer.noted.until(lambda: len(peer.noted.items) == 1)
         await peer.pool.close(1)
         await server.noted.until(lambda: server.noted.lost == [1])
+        assert server.noted.failures == [(1, "the connection was closed before an answer came")]
     async with listening() as again:
         server.transports.send(outbound(request(call_id="2"), server.flow_to(again.address)))
         await again.noted.until(lambda: again.noted.call_ids == ["2"])
     assert server.counts.dialled == 2
-    assert server.noted.failures == []
+
+
+async def test_a_lost_connection_fails_the_requests_nobody_answered_and_no_other(server: Listening) -> None:
+    async with listening() as peer:
+        for token in (1, 2):
+            server.transports.send(outbound(request(call_id=str(token)), server.flow_to(peer.address), token))
+        await peer.noted.until(lambda: len(peer.noted.items) == 2)
+        flow = peer.noted.items[0][1]
+        peer.transports.send(outbound(RESPONSE_TO_ALL, flow))
+        await server.noted.until(lambda: len(server.noted.items) == 1)
+        server.transports.send(outbound(RESPONSE_TO_ALL, server.noted.items[0][1], token=3))
+        server.transports.send(outbound(request(call_id="4"), server.flow_to(peer.address), token=4))
+        await peer.noted.until(lambda: peer.noted.call_ids[-1] == "4")
+        await peer.pool.close(1)
+        await server.noted.until(lambda: bool(server.noted.lost))
+    assert server.noted.failures == [(4, "the connection was closed before an answer came")]
+
+
+async def test_what_is_told_of_a_lost_connection_is_bounded(server: Listening) -> None:
+    async with listening() as peer:
+        for token in range(1, streams.UNANSWERED_REQUESTS + 3):
+            server.transports.send(outbound(request(), server.flow_to(peer.address), token))
+            await peer.noted.until(lambda token=token: len(peer.noted.items) == token)  # type: ignore[misc]
+        await peer.pool.close(1)
+        await server.noted.until(lambda: bool(server.noted.lost))
+    assert [token for token, _ in server.noted.failures] == list(range(3, streams.UNANSWERED_REQUESTS + 3))
+
+
+# ── keep-alives ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.usefixtures("quick_sweep")
+async def test_who_dialled_pings_and_who_accepted_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 5626 §4.4.1: the double CRLF is the client's."""
+    monkeypatch.setattr(streams, "PING_S", 0.03)
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        heard.append(await reader.readexactly(8))
+        writer.write(b"\r\n")
+        heard.append(await reader.readexactly(4))
+        writer.close()
+
+    phone = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with listening() as dialler:
+        remote = Address(*phone.sockets[0].getsockname()[:2])
+        dialler.transports.send(outbound(request(), dialler.flow_to(remote)))
+        await dialler.noted.until(lambda: bool(dialler.noted.lost))
+        assert heard == [b"\r\n\r\n\r\n\r\n", b"\r\n\r\n"]
+        accepted = await Telnet.to(dialler.address)
+        await accepted.send(request(call_id="in"))
+        await dialler.noted.until(lambda: dialler.noted.call_ids == ["in"])
+        assert not await accepted.closed_by_peer(0.2)
+        assert accepted.unread == b""
+        await accepted.close()
+    phone.close()
 
 
 async def test_two_talk_over_ipv6() -> None:

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from tests.signaling.certificates import Authority
 from tests.signaling.wire import Noted, Telnet, request
 
 from offhook.model.errors import ConfigError, ListenError
-from offhook.signaling import streams
-from offhook.signaling.tls import TlsContexts, TlsSettings
+from offhook.signaling import budget, handshakes, streams
+from offhook.signaling.tls import TLS_LOST_UNHEARD, TlsContexts, TlsSettings
 from offhook.signaling.transports import Transports
 from offhook.sip.events import Address, Flow, Hop, Outbound
 
@@ -135,7 +136,7 @@ async def test_who_speaks_tls_to_a_tcp_port_is_told_so(authority: Authority) -> 
 
 
 async def test_limits_hold_before_the_handshake(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(handshakes, "HANDSHAKE_S", 0.3)
     async with sides(authority.contexts("127.0.0.1"), authority.contexts()) as (server, _):
         silent = [await Telnet.to(server.address) for _ in range(streams.CONNECTIONS_PER_PEER + 5)]
         for one in silent:
@@ -199,3 +200,76 @@ async def test_listening_without_a_certificate_says_what_is_missing(authority: A
     side = Side(authority.contexts())
     with pytest.raises(ListenError, match=r"tls\.certificate"):
         await side.transports.listen("TLS", "127.0.0.1", 0)
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_passphrase(authority: Authority) -> None:
+    certificate, key = authority.issue("a.example")
+    contexts = TlsContexts(TlsSettings(certificate=certificate, private_key=key))
+    before = contexts.server
+    plain = serialization.load_pem_private_key(key.read_bytes(), None)
+    key.write_bytes(
+        plain.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    with pytest.raises(ConfigError, match="is encrypted") as caught:
+        contexts.reload()
+    assert caught.value.key == "tls.private_key"
+    assert contexts.server is before
+
+
+async def test_who_is_refused_after_his_side_of_the_handshake_is_told_so(authority: Authority) -> None:
+    """TLS 1.3: the client is done before the server looks for its certificate; no timer has to run out."""
+    strict = authority.contexts("127.0.0.1", client_certificate="required")
+    async with sides(strict, authority.contexts()) as (server, client):
+        client.send(request(transport="TLS"), server.address, token=11)
+        await client.noted.until(lambda: bool(client.noted.failures))
+        assert client.noted.failures == [(11, TLS_LOST_UNHEARD)]
+        await client.noted.until(lambda: bool(client.noted.lost))
+
+
+async def test_a_name_is_reached_by_a_connection_verified_for_it_alone(authority: Authority) -> None:
+    """RFC 5923 §9: whoever connected to us from that address has not shown that the name is his."""
+    async with sides(authority.contexts("127.0.0.1"), authority.contexts()) as (server, client):
+        client.send(request(call_id="in", transport="TLS"), server.address)
+        await server.noted.until(lambda: server.noted.call_ids == ["in"])
+        caller = server.noted.items[0][1].remote
+        server.send(request(call_id="to-address", transport="TLS"), caller)
+        await client.noted.until(lambda: client.noted.call_ids == ["to-address"])
+        server.send(request(call_id="to-name", transport="TLS"), caller, name="pbx.example", token=5)
+        await server.noted.until(lambda: bool(server.noted.failures))
+        assert [token for token, _ in server.noted.failures] == [5]
+        assert client.noted.call_ids == ["to-address"]
+
+
+async def test_a_peer_that_reads_nothing_is_cut_off(authority: Authority) -> None:
+    """The bound holds for what TLS has encrypted but not sent, too."""
+    async with sides(authority.contexts("127.0.0.1"), authority.contexts()) as (server, _):
+        trusting = ssl.create_default_context(cafile=str(authority.file))
+        reader, writer = await asyncio.open_connection(*server.address, ssl=trusting, limit=1024)
+        writer.write(request(transport="TLS"))
+        await server.noted.until(lambda: len(server.noted.items) == 1)
+        flow = server.noted.items[0][1]
+        sent = 0
+        while not server.noted.failures and sent < 50_000_000:
+            server.transports.send(Outbound(data=b"x" * 60_000, flow=flow, token=1))
+            sent += 60_000
+            await asyncio.sleep(0)
+        assert "unread" in server.noted.failures[0][1]
+        assert server.transports.stream_counts.choked == 1
+        writer.transport.abort()
+        del reader
+
+
+async def test_messages_wait_in_order_while_the_loop_has_no_time_for_sip(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "SHARE_S", 0.000001)  # every read spends it
+    async with sides(authority.contexts("127.0.0.1"), authority.contexts()) as (server, client):
+        for number in range(60):
+            client.send(request(call_id=str(number), transport="TLS", body=bytes(500)), server.address)
+        await server.noted.until(lambda: len(server.noted.items) == 60)
+        assert server.noted.call_ids == [str(number) for number in range(60)]
+        assert server.transports.budget.exhaustions > 0

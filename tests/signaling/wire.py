@@ -78,6 +78,8 @@ class Telnet:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.unread = b""
+        """What ``closed_by_peer`` met on its way."""
 
     @classmethod
     async def to(cls, address: Address) -> Telnet:
@@ -102,8 +104,8 @@ class Telnet:
         """Waits for the end of the stream."""
         try:
             async with asyncio.timeout(timeout_s):
-                while await self._reader.read(65536):
-                    pass
+                while data := await self._reader.read(65536):
+                    self.unread += data
         except ConnectionError:
             return True
         except TimeoutError:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import os
 import socket
 import ssl
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 from offhook.model.errors import UnreachableError
 from offhook.signaling.budget import WorkBudget
-from offhook.signaling.tls import HANDSHAKE_S, TlsContexts, explain_handshake
+from offhook.signaling.handshakes import Handshakes
+from offhook.signaling.tls import HANDSHAKE_S, TLS_LOST_UNHEARD, TlsContexts, explain_handshake
 from offhook.sip.events import Address, Flow, Hop, Transport
 from offhook.sip.parser import Broken, KeepAlive, StreamItem, StreamParser
 
@@ -59,12 +59,12 @@ SWEEP_S = 1.0
 KEEPALIVE_IDLE_S = 60
 """TCP keepalive: probes begin after a minute of silence; the system's default of two hours is no use."""
 
-TELL_AGAIN_S = 60.0
-"""Between two log lines about failed handshakes of one source."""
-
-_log = logging.getLogger("offhook.sip")
+UNANSWERED_REQUESTS = 64
+"""Of one connection, who are told when it is lost before anything came back; more than wait for it to be dialled."""
 
 _CLOSED = "the endpoint was closed"
+_RESPONSE = b"SIP/2.0 "
+
 PING_S = 25.0
 """Translators forget a silent TCP connection after 60 s at the worst."""
 
@@ -138,6 +138,8 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._heard_at = self._opened_at if dialled else None
         self._partial_since: float | None = None
         self._pinged_at = self._opened_at
+        self.unanswered: deque[int] = deque(maxlen=UNANSWERED_REQUESTS)
+        """Tokens of the requests written since the peer last sent a message."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of asyncio's
@@ -160,7 +162,7 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._pool.forget(self)
+        self._pool.forget(self, self._lost_because(exc))
 
     @property
     def destination(self) -> Destination:
@@ -170,8 +172,11 @@ class StreamConnection(asyncio.BufferedProtocol):
     def open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def write(self, data: bytes) -> None:
-        """Raises ``UnreachableError`` when the connection is gone or the peer does not read."""
+    def write(self, data: bytes, token: int = 0) -> None:
+        """Raises ``UnreachableError`` when the connection is gone or the peer does not read.
+
+        ``token``: the message's, told as failed if the connection is lost before anything comes back.
+        """
         transport = self._transport
         if transport is None or transport.is_closing():
             raise UnreachableError("the connection is closed")
@@ -180,6 +185,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             self.abort()
             raise UnreachableError(f"the peer left {WRITE_BUFFER_BYTES} bytes unread")
         transport.write(data)
+        if token and not data.startswith(_RESPONSE):
+            self.unanswered.append(token)
 
     def close(self) -> None:
         """After what is written has left."""
@@ -204,6 +211,15 @@ class StreamConnection(asyncio.BufferedProtocol):
         if self._partial_since is not None:
             return now - self._partial_since > FIRST_MESSAGE_S
         return now - self._heard_at > (IDLE_KEPT_S if self.kept else IDLE_S)
+
+    def _lost_because(self, error: Exception | None) -> str:
+        if isinstance(error, ssl.SSLError):
+            return explain_handshake(error, self.server_name)
+        if isinstance(error, OSError) and error.errno:
+            return f"the connection was lost before an answer came: {os.strerror(error.errno)}"
+        if self.kind == "TLS" and self._heard_at == self._opened_at:
+            return TLS_LOST_UNHEARD
+        return "the connection was closed before an answer came"
 
     def _take(self) -> None:
         """Read what is in the buffer, or wait with it until the loop has time for SIP again."""
@@ -235,6 +251,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             if isinstance(item, KeepAlive):
                 pings += 1
             elif self.open:
+                self.unanswered.clear()
                 self._pool.owner.stream_received(item, self.flow)
             if isinstance(item, Broken):
                 self._pool.counts.broken += 1
@@ -268,16 +285,13 @@ class StreamPool:
         self.counts = StreamCounts()
         self.loop = loop
         self._tls = tls
-        self._shaking: set[asyncio.Task[None]] = set()
-        self._shaking_from: Counter[str] = Counter()
-        self._told: OrderedDict[str, float] = OrderedDict()
+        self._handshakes = Handshakes(self, loop, budget, tls)
         self._numbers = itertools.count(1)
         self._connections: dict[int, StreamConnection] = {}
         self._by_destination: dict[Destination, StreamConnection] = {}
         self._accepted_from: Counter[str] = Counter()
         self._dialling: dict[Destination, _Dialling] = {}
         self._servers: list[asyncio.Server] = []
-        self._listening: list[socket.socket] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -288,8 +302,7 @@ class StreamPool:
     async def listen(self, bound: socket.socket, backlog: int, transport: Transport = "TCP") -> None:
         """Accept on ``bound``, a listening TCP socket."""
         if transport == "TLS":
-            self._listening.append(bound)
-            self.loop.add_reader(bound.fileno(), self._accept_tls, bound)
+            self._handshakes.listen(bound)
         else:
             server = await self.loop.create_server(self._accepted, sock=bound, backlog=backlog)
             self._servers.append(server)
@@ -303,7 +316,7 @@ class StreamPool:
         destination = destination_of(hop)
         connection = self._find(flow, destination)
         if connection is not None:
-            connection.write(data)
+            connection.write(data, token)
             return connection.flow
         self._dial(flow, destination).waiting.append((data, token))
         return replace(flow, transport=hop.transport, remote=destination[1], connection=0)
@@ -318,10 +331,6 @@ class StreamPool:
         """Stop accepting, let what is written leave for at most ``grace_s``, then cut off."""
         for server in self._servers:
             server.close()
-        for bound in self._listening:
-            self.loop.remove_reader(bound.fileno())
-            bound.close()
-        self._listening.clear()
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         dialling = [one.task for one in self._dialling.values()]
@@ -330,9 +339,7 @@ class StreamPool:
         await asyncio.gather(*dialling, return_exceptions=True)
         for destination in list(self._dialling):  # those whose task had not begun
             self._deliver(destination, None, _CLOSED)
-        for task in list(self._shaking):
-            task.cancel()
-        await asyncio.gather(*self._shaking, return_exceptions=True)
+        await self._handshakes.close()
         for connection in list(self._connections.values()):
             connection.close()
         try:
@@ -371,7 +378,8 @@ class StreamPool:
             self._sweep_timer = self.loop.call_later(SWEEP_S, self._sweep)
         return True
 
-    def forget(self, connection: StreamConnection) -> None:
+    def forget(self, connection: StreamConnection, problem: str) -> None:
+        """It is lost, and why."""
         if self._connections.pop(connection.number, None) is None:
             return  # it was never admitted
         if self._by_destination.get(connection.destination) is connection:
@@ -383,7 +391,28 @@ class StreamPool:
                 del self._accepted_from[peer]
         if not self._connections:
             self._emptied.set()
+        # A peer may refuse us after our side of the handshake is done (TLS 1.3): this is then the only evidence.
+        for token in connection.unanswered:
+            self.owner.send_failed(token, problem)
         self.owner.connection_lost(connection.number)
+
+    # ── for the handshakes ──
+
+    def may_begin(self, host: str, waiting: int, waiting_there: int) -> bool:
+        full = len(self._connections) + waiting >= CONNECTIONS
+        if full or self._accepted_from[_peer(host)] + waiting_there >= CONNECTIONS_PER_PEER:
+            self.counts.refused += 1
+            return False
+        return True
+
+    def new_connection(self) -> StreamConnection:
+        return StreamConnection(self, next(self._numbers), dialled=False, transport="TLS")
+
+    def peer_of(self, host: str) -> str:
+        return _peer(host)
+
+    def handshake_failed(self) -> None:
+        self.counts.handshakes_failed += 1
 
     # ── inside ──
 
@@ -393,74 +422,21 @@ class StreamPool:
     def _crowded(self, peer: str) -> bool:
         return self._accepted_from[peer] >= CONNECTIONS_PER_PEER
 
-    def _accept_tls(self, bound: socket.socket) -> None:
-        """Take one connection and count it; its handshake goes on beside."""
-        try:
-            accepted, address = bound.accept()
-        except OSError:  # gone again, or no descriptor is left: the backlog keeps it
-            return
-        accepted.setblocking(False)
-        peer = _peer(str(address[0]))
-        context = None if self._tls is None else self._tls.server
-        waiting = self._shaking_from[peer]
-        full = len(self._connections) + len(self._shaking) >= CONNECTIONS
-        if context is None or full or self._accepted_from[peer] + waiting >= CONNECTIONS_PER_PEER:
-            self.counts.refused += 1
-            accepted.close()
-            return
-        self._shaking_from[peer] += 1
-        task = self.loop.create_task(self._secure(accepted, str(address[0]), context))
-        self._shaking.add(task)
-        task.add_done_callback(lambda _: self._shaken(task, peer))
-
-    async def _secure(self, accepted: socket.socket, host: str, context: ssl.SSLContext) -> None:
-        try:
-            await self.loop.connect_accepted_socket(
-                lambda: StreamConnection(self, next(self._numbers), dialled=False, transport="TLS"),
-                accepted,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_S,
-            )
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            self.counts.handshakes_failed += 1
-            accepted.close()
-            self._tell(host, explain_handshake(error, ""))
-        except asyncio.CancelledError:
-            accepted.close()
-            raise
-
-    def _shaken(self, task: asyncio.Task[None], peer: str) -> None:
-        self._shaking.discard(task)
-        self._shaking_from[peer] -= 1
-        if not self._shaking_from[peer]:
-            del self._shaking_from[peer]
-
-    def _tell(self, host: str, problem: str) -> None:
-        """Log a failed handshake, once a minute for each source."""
-        now = self.loop.time()
-        if now - self._told.get(host, -TELL_AGAIN_S) < TELL_AGAIN_S:
-            return
-        self._told.pop(host, None)
-        while len(self._told) >= CONNECTIONS:
-            self._told.popitem(last=False)
-        self._told[host] = now
-        _log.warning("TLS from %s: %s", host, problem)
-
     def _find(self, flow: Flow, destination: Destination) -> StreamConnection | None:
         """The flow's own connection if it leads to that host, else any open one to the very destination.
 
         A dialog's peer may name another port in its Contact than the one its connection comes from; the
         connection it called on is the one that certainly reaches it (RFC 5626 §1).
         """
-        transport, remote, _ = destination
+        transport, remote, server_name = destination
         own = self._connections.get(flow.connection)
         if own is not None and own.open and own.flow.remote.host == remote.host and own.kind == transport:
             return own
         if destination in self._dialling:
             return None  # what already waits for the handshake goes first
         other = self._by_destination.get(destination)
-        if other is None and transport == "TLS":
-            other = self._by_destination.get((transport, remote, ""))  # it connected to us (RFC 5923 §4)
+        if other is None and server_name == remote.host:  # it connected to us; who asks for a name gets one verified
+            other = self._by_destination.get((transport, remote, ""))
         return other if other is not None and other.open else None
 
     def _dial(self, flow: Flow, destination: Destination) -> _Dialling:
@@ -534,7 +510,7 @@ class StreamPool:
             try:
                 if connection is None:
                     raise UnreachableError(problem)
-                connection.write(data)
+                connection.write(data, token)
             except UnreachableError as error:
                 self.owner.send_failed(token, str(error))
 

@@ -84,10 +84,18 @@ def _prepare(context: ssl.SSLContext, settings: TlsSettings) -> None:
     for key, path in (("tls.certificate", settings.certificate), ("tls.private_key", settings.private_key)):
         _readable(key, path)
     try:
-        context.load_cert_chain(settings.certificate, settings.private_key)
+        context.load_cert_chain(settings.certificate, settings.private_key, password=_refuse_to_decrypt)
     except ssl.SSLError as error:
-        problem = f"and tls.private_key are not a pair that can be used ({error.reason or error})"
+        pair = f"{settings.certificate} and tls.private_key {settings.private_key}"
+        mismatch = error.reason == "KEY_VALUES_MISMATCH"
+        problem = f"{pair} are not a pair" if mismatch else f"{pair} are not both PEM files ({error.reason or error})"
         raise ConfigError("tls.certificate", problem, "Give the PEM chain and the PEM key made for it") from None
+
+
+def _refuse_to_decrypt() -> str:
+    """OpenSSL would ask at the terminal, and the event loop wait, when the files are read again."""
+    fix = "Decrypt it (openssl pkey -in key.pem -out plain.pem) into a file that only offhook may read"
+    raise ConfigError("tls.private_key", "is encrypted, and there is nobody to ask for the passphrase", fix)
 
 
 def _trust(context: ssl.SSLContext, settings: TlsSettings) -> None:
@@ -112,32 +120,42 @@ def _readable(key: str, path: Path | None) -> None:
         raise ConfigError(key, f"{path} cannot be read ({error.strerror})", fix) from None
 
 
+TLS_LOST_UNHEARD = (
+    "the peer closed the TLS connection before it answered: "
+    "it may want a client certificate, or does not accept ours (tls.certificate)"
+)
+"""TLS 1.3 has the client done before the server looks at its certificate; asyncio and uvloop swallow the alert."""
+
+
 def explain_handshake(error: Exception, name: str) -> str:
     """Why a handshake failed, and what to do about it. ``name``: whom we wanted to reach; "" for who came to us."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _explain_verification(error, name)
+        return _explain_verification(error, f"the certificate of {name}" if name else "the client's certificate", name)
     if isinstance(error, TimeoutError) or "taking longer" in str(error):  # the words of asyncio and uvloop
-        return f"no TLS handshake in {HANDSHAKE_S:g} s: does the port speak TLS?"
+        return f"no TLS handshake in {HANDSHAKE_S:g} s" + (": does the port speak TLS?" if name else "")
     if isinstance(error, ssl.SSLError):
         return _REASONS.get(error.reason or "", f"TLS failed: {error.reason or error}")
-    return f"the peer closed the connection during the TLS handshake ({error}): does the port speak TLS?"
+    hint = "does the port speak TLS?" if name else "it may not trust our certificate: run `offhook doctor`"
+    detail = f" ({error})" if str(error) else ""
+    return f"the peer closed the connection during the TLS handshake{detail}: {hint}"
 
 
-def _explain_verification(error: ssl.SSLCertVerificationError, name: str) -> str:
+def _explain_verification(error: ssl.SSLCertVerificationError, subject: str, name: str) -> str:
     if error.verify_code == EXPIRED:
-        return f"the certificate of {name} has expired: its owner must renew it"
+        return f"{subject} has expired: its owner must renew it"
     if error.verify_code == NOT_YET_VALID:
-        return f"the certificate of {name} is not valid yet: compare the clocks of both machines"
+        return f"{subject} is not valid yet: compare the clocks of both machines"
     if error.verify_code in _UNKNOWN_ISSUER:
-        return f"the certificate of {name} is by an authority we do not trust: add that authority to tls.ca_file"
-    if "mismatch" in error.verify_message or "not valid for" in str(error):
-        return f"the certificate is not for {name} ({error.verify_message}): use the name that it is for"
-    return f"the certificate of {name} does not hold: {error.verify_message}"
+        return f"{subject} is by an authority we do not trust: add that authority to tls.ca_file"
+    if error.verify_code in _MISMATCH:
+        return f"the certificate is not for {name}: use the name that it is for"
+    return f"{subject} does not hold: {error.verify_message}"
 
 
 NOT_YET_VALID = 9
 EXPIRED = 10
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
+_MISMATCH = frozenset({62, 64})  # a host name, an IP address
 """Verification codes of OpenSSL (x509_vfy.h)."""
 
 _REASONS = {
