@@ -106,6 +106,12 @@ class Baresip:
     async def send_digits(self, digits: str) -> None:
         await self._command("sndcode", digits)
 
+    async def hold(self) -> None:
+        await self._command("hold")
+
+    async def resume(self) -> None:
+        await self._command("resume")
+
     async def hang_up(self) -> None:
         await self._command("hangup")
 

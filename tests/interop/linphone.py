@@ -116,6 +116,15 @@ class Linphone:
     async def send_digits(self, digits: str) -> None:
         await self.program.type(digits)
 
+    async def called(self, timeout_s: float = 10.0) -> None:
+        await self.program.says("Receiving new incoming call", timeout_s)
+
+    async def hold(self) -> None:
+        await self._command("pause", "is now paused")
+
+    async def resume(self) -> None:
+        await self._command("resume", "Media streams established")
+
     async def hang_up(self) -> None:
         await self.program.type("terminate")
 

@@ -1,19 +1,24 @@
 """baresip-python as a peer, in a process of its own: ``python -m tests.interop.python_phone '{"dial": "sip:…"}'``.
 
 Prints one JSON object a line: ``ready`` with its URI, ``established``, ``closed`` with how loud the far end was.
-It speaks a tone of 1 kHz and presses the digits it is given.
+It speaks a tone of 1 kHz and presses the digits it is given. ``plan`` is what else it does with its only call:
+``talk`` (then hang up), ``hold`` (for a second, in between), ``listen`` (until the other side hangs up), ``give_up``
+(while it rings), ``be_refused``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import struct
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import baresip
+from baresip import Event
 
 RATE_HZ = 8000
 FRAME_MS = 20
@@ -38,27 +43,42 @@ def listen(call: baresip.Call) -> bytes:
         return b""
 
 
-async def talk(call: baresip.Call, seconds: float, digits: str, *, speaks: bool) -> float:
-    """Speak and listen; the loudest frame heard, in dB of full scale."""
-    while True:
-        try:
-            call.audio.info()
+async def talk(call: baresip.Call, wanted: dict[str, Any]) -> float:
+    """Speak and listen until it is time or the call has ended; the loudest frame heard, in dB of full scale."""
+    while True:  # it tells nothing of this
+        if audible(call):
             break
-        except baresip.AudioNotActive:
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
     loudest = 0.0
-    frames = round(seconds * 1000 / FRAME_MS)
+    frames = round(wanted.get("seconds", 2.0) * 1000 / FRAME_MS)
     for number in range(frames):
-        if speaks:
-            call.audio.write(tone_frame(number))
-        heard = listen(call)
-        if heard:
-            samples = struct.unpack(f"<{len(heard) // 2}h", heard[: len(heard) // 2 * 2])
-            loudest = max(loudest, math.sqrt(sum(one * one for one in samples) / len(samples)))
-        if digits and number == frames // 2:
-            await call.send_dtmf(digits)
+        if call.state is baresip.CallState.CLOSED:
+            break
+        if wanted.get("speaks", True):
+            speak(call, number)
+        loudest = max(loudest, loudness(listen(call)))
+        if wanted.get("digits") and number == frames // 2:
+            await call.send_dtmf(wanted["digits"])
         await asyncio.sleep(FRAME_MS / 1000)
     return 20 * math.log10(loudest / 32768 + 1e-9)
+
+
+def audible(call: baresip.Call) -> bool:
+    try:
+        call.audio.info()
+    except baresip.AudioNotActive:
+        return False
+    return True
+
+
+def speak(call: baresip.Call, number: int) -> None:
+    with contextlib.suppress(baresip.AudioRestarted, baresip.AudioNotActive):
+        call.audio.write(tone_frame(number))
+
+
+def loudness(heard: bytes) -> float:
+    samples = struct.unpack(f"<{len(heard) // 2}h", heard[: len(heard) // 2 * 2])
+    return math.sqrt(sum(one * one for one in samples) / len(samples)) if samples else 0.0
 
 
 async def main(wanted: dict[str, Any]) -> None:
@@ -74,6 +94,31 @@ async def main(wanted: dict[str, Any]) -> None:
         await runtime.close()
 
 
+class Happened:
+    """What the runtime reports, from before the call is dialled.
+
+    A ``Call`` of 0.5.2a3 subscribes only when ``dial`` returns: of a call that is answered, or refused, within a few
+    milliseconds it never hears, and its ``wait_established`` waits in vain.
+    """
+
+    def __init__(self, runtime: baresip.Runtime) -> None:
+        self._events: list[baresip.StackEvent] = []
+        self._more = asyncio.Event()
+        runtime.subscribe(self._note)
+
+    async def first(self, call: baresip.Call, *kinds: baresip.Event) -> baresip.StackEvent:
+        while True:
+            for event in self._events:
+                if event.call == call.handle and event.event in kinds:
+                    return event
+            self._more.clear()
+            await self._more.wait()
+
+    def _note(self, event: baresip.StackEvent) -> None:
+        self._events.append(event)
+        self._more.set()
+
+
 async def make_call(runtime: baresip.Runtime, wanted: dict[str, Any]) -> None:
     account = baresip.Account(
         user="python",
@@ -84,21 +129,64 @@ async def make_call(runtime: baresip.Runtime, wanted: dict[str, Any]) -> None:
         reg_interval=0,
     )
     agent = await baresip.UserAgent.create(runtime, account)
+    happened = Happened(runtime)
     coming: asyncio.Queue[baresip.Call] = asyncio.Queue()
     agent.on_incoming(coming.put_nowait)
     say(event="ready")
-    if wanted.get("dial"):
-        call = await agent.dial(wanted["dial"])
-        await call.wait_established()
-    else:
-        call = await coming.get()
+    call = await agent.dial(wanted["dial"]) if wanted.get("dial") else await coming.get()
+    told = await PLANS[wanted.get("plan", "talk")](call, happened, wanted)
+    say(event="closed", **told)
+
+
+async def connect(call: baresip.Call, happened: Happened, wanted: dict[str, Any]) -> None:
+    if not wanted.get("dial"):
         await call.answer()
+    outcome = await happened.first(call, Event.CALL_ESTABLISHED, Event.CALL_CLOSED)
+    assert outcome.event is Event.CALL_ESTABLISHED, outcome.text
     say(event="established")
-    loudest_db = await talk(
-        call, wanted.get("seconds", 2.0), wanted.get("digits", ""), speaks=wanted.get("speaks", True)
-    )
+
+
+async def talk_and_hang_up(call: baresip.Call, happened: Happened, wanted: dict[str, Any]) -> dict[str, Any]:
+    await connect(call, happened, wanted)
+    loudest_db = await talk(call, wanted)
     await call.hangup()
-    say(event="closed", loudest_db=round(loudest_db, 1))
+    return {"loudest_db": round(loudest_db, 1)}
+
+
+async def hold_and_resume(call: baresip.Call, happened: Happened, wanted: dict[str, Any]) -> dict[str, Any]:
+    await connect(call, happened, wanted)
+    await talk(call, {"seconds": 1})
+    await call.hold()
+    await asyncio.sleep(1)
+    await call.resume()
+    loudest_db = await talk(call, {"seconds": 1})
+    await call.hangup()
+    return {"loudest_db": round(loudest_db, 1)}
+
+
+async def listen_to_the_end(call: baresip.Call, happened: Happened, wanted: dict[str, Any]) -> dict[str, Any]:
+    await connect(call, happened, wanted)
+    loudest_db = await talk(call, {"seconds": 15})
+    return {"loudest_db": round(loudest_db, 1), "hung_up_on": call.state is baresip.CallState.CLOSED}
+
+
+async def give_up(call: baresip.Call, happened: Happened, _: dict[str, Any]) -> dict[str, Any]:
+    await happened.first(call, Event.CALL_RINGING)
+    await call.hangup()
+    return {}
+
+
+async def be_refused(call: baresip.Call, happened: Happened, _: dict[str, Any]) -> dict[str, Any]:
+    return {"reason": (await happened.first(call, Event.CALL_CLOSED)).text}
+
+
+PLANS: dict[str, Callable[[baresip.Call, Happened, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+    "talk": talk_and_hang_up,
+    "hold": hold_and_resume,
+    "listen": listen_to_the_end,
+    "give_up": give_up,
+    "be_refused": be_refused,
+}
 
 
 if __name__ == "__main__":

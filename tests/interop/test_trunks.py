@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,59 +13,24 @@ from tests.interop.baresip import Baresip
 from tests.interop.cells import Cell
 from tests.interop.kamailio import Kamailio
 from tests.interop.linphone import Linphone
-from tests.interop.offhook_server import OffhookServer, Record, events, literal
-from tests.interop.program import Program
+from tests.interop.offhook_server import OffhookServer, literal
 from tests.interop.rtp_phone import RtpPhone
 from tests.interop.sippers import SippRun
-from tests.interop.speech import assert_heard_in_full, silence, tone, write_wav
-from tests.interop.tools import free_port, free_sip_port
+from tests.interop.speech import assert_heard_in_full, tone, write_wav
+from tests.interop.tools import free_sip_port
+from tests.interop.trunks import (
+    AGENT,
+    CHALLENGED,
+    GREETING_HZ,
+    PASSWORD,
+    Start,
+    assert_heard_both_ways,
+    caller,
+    locked_server,
+    python_phone,
+    version,
+)
 from tests.signaling.certificates import Authority
-
-GREETING_HZ = (500, 800, 650, 1100, 950, 700, 1250, 600)
-GREETING = [{"do": "speak", "tone_hz": hz, "ms": 100} for hz in GREETING_HZ]
-AGENT = {
-    "id": "200",
-    "provider": "scripted",
-    "options": {"script": json.dumps({"steps": [{"on": "ready", "do": GREETING}]})},
-}
-PASSWORD = "secret"
-LOCKED = {
-    "id": "locked",
-    "kind": "gateway",
-    "peers": ["127.0.0.0/8", "::1"],
-    "username": "trunk",
-    "password": PASSWORD,
-    "require_digest": True,
-}
-CHALLENGED = "refused with 401: trunk locked requires digest"
-
-Start = Callable[..., Awaitable[Any]]
-
-
-def version(host: str) -> str:
-    return "IPv6" if ":" in host else "IPv4"
-
-
-async def caller(where: Path, *arguments: str, config: dict[str, Any]) -> dict[str, Any]:
-    """``offhook call``, with its report: it speaks a tone and listens."""
-    (where / "caller.json").write_text(json.dumps(config))
-    speech = write_wav(where / "speech.wav", np.concatenate([tone(900, 1500), silence(500)]))
-    program = await Program.start(
-        *(sys.executable, "-m", "offhook", "call", *arguments, "--config", str(where / "caller.json")),
-        *("--json", "--no-transcript", "--play", str(speech), "--max-duration", "12"),
-        cwd=where,
-    )
-    await program.ends(30)
-    report: dict[str, Any] = json.loads("\n".join(line for line in program.output.splitlines() if line))
-    return report
-
-
-def assert_heard_both_ways(record: Record) -> None:
-    (report,) = events(record, "MediaReported")
-    assert report["packets_received"] > 40
-    assert report["packets_sent"] > 40
-    assert report["loss_percent"] < 5
-
 
 # ── Kamailio ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -332,36 +294,3 @@ async def test_baresip_python_takes_our_call(cell: Cell, tmp_path: Path) -> None
     report = await caller(tmp_path, f"sip:python@127.0.0.1:{port}", "--host", "127.0.0.1", config={})
     assert report["answered"], (report["end"], report["events"])
     assert (await phone)["loudest_db"] > -30, "it heard nothing of our tone"
-
-
-# ── the language ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def locked_server(
-    offhook: Start, folder: Path, host: str, *, algorithms: Sequence[str] = ("MD5",)
-) -> OffhookServer:
-    """A server that wants proof of everybody, with a certificate that ``folder``'s authority issued."""
-    certificate, key = Authority(folder).issue(host)
-    sip: dict[str, Any] = {"tls_port": free_port("tcp", host), "transports": ["udp", "tcp", "tls"]}
-    server: OffhookServer = await offhook(
-        agents=[AGENT],
-        host=host,
-        trunks=[LOCKED | {"digest_algorithms": list(algorithms)}],
-        sip=sip,
-        tls={"certificate": str(certificate), "private_key": str(key)},
-    )
-    server.tls_port = sip["tls_port"]
-    return server
-
-
-async def python_phone(where: Path, **wanted: Any) -> dict[str, Any]:
-    """Run baresip-python to its end; what it told when it closed."""
-    pytest.importorskip("baresip", reason="baresip-python is not installed")
-    program = await Program.start(sys.executable, "-m", "tests.interop.python_phone", json.dumps(wanted), cwd=ROOT)
-    assert await program.ends(30) == 0, program.tail()
-    told: dict[str, Any] = json.loads(program.output.splitlines()[-1])
-    assert told["event"] == "closed", program.tail()
-    return told
-
-
-ROOT = Path(__file__).resolve().parents[2]
