@@ -291,6 +291,43 @@ async def test_two_talk_over_ipv6() -> None:
         assert flow.remote.host == "::1"
 
 
+@pytest.mark.usefixtures("quick_sweep")
+async def test_pongs_are_neither_unfinished_messages_nor_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PING_S", 0.05)
+    monkeypatch.setattr(streams, "FIRST_MESSAGE_S", 0.02)
+    heard = asyncio.Queue[bytes]()
+
+    async def answer_pings(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(6):
+            heard.put_nowait(await reader.readexactly(4))
+            writer.write(b"\r\n")
+        heard.put_nowait(await reader.readexactly(1))
+
+    registrar = await asyncio.start_server(answer_pings, "127.0.0.1", 0)
+    async with listening() as dialler:
+        remote = Address(*registrar.sockets[0].getsockname()[:2])
+        dialler.transports.send(outbound(request(), dialler.flow_to(remote)))
+        for _ in range(6):
+            assert await asyncio.wait_for(heard.get(), 5) == b"\r\n\r\n"
+        assert (dialler.counts.expired, dialler.noted.lost) == (0, [])
+    registrar.close()
+
+
+@pytest.mark.usefixtures("quick_sweep")
+async def test_a_single_line_break_keeps_a_phone_s_connection(
+    server: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "FIRST_MESSAGE_S", 0.1)
+    client = await Telnet.to(server.address)
+    await client.send(request(call_id="1") + b"\r\n")
+    await server.noted.until(lambda: server.noted.call_ids == ["1"])
+    assert not await client.closed_by_peer(0.3)
+    await client.send(request(call_id="2"))
+    await server.noted.until(lambda: server.noted.call_ids == ["1", "2"])
+    await client.close()
+
+
 # ── what fails ───────────────────────────────────────────────────────────────────────────────────────────
 
 

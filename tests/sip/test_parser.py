@@ -417,6 +417,26 @@ def test_nothing_comes_before_the_last_octet() -> None:
     assert stream.buffered == 0
 
 
+@pytest.mark.parametrize(
+    ("came", "unfinished"),
+    [
+        (b"", False),
+        (b"\r", False),
+        (b"\r\n", False),
+        (b"\r\n\r", False),
+        (b"\r\r", True),
+        (b"\r\nI", True),
+        (FIRST[:-1], True),
+        (FIRST, False),
+        (FIRST + b"\r\n", False),
+    ],
+)
+def test_a_line_break_between_messages_begins_none(came: bytes, unfinished: bool) -> None:
+    stream = StreamParser()
+    stream.feed(came)
+    assert stream.unfinished is unfinished
+
+
 def test_a_double_line_break_between_messages_is_a_ping() -> None:
     """RFC 5626 §3.5.1. Inside a body (``FIRST`` has one) it is not."""
     data = b"\r\n\r\n" + FIRST + b"\r\n\r\n\r\n\r\n\r\n" + SECOND

@@ -244,6 +244,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._take()
 
     def _read(self, data: bytes, now: float) -> None:
+        if self.dialled and data == _PONG and not self._parser.unfinished:
+            return  # two of them are no ping
         items = self._parser.feed(data)
         self._note_progress(items, now)
         pings = 0
@@ -264,7 +266,7 @@ class StreamConnection(asyncio.BufferedProtocol):
     def _note_progress(self, items: list[StreamItem], now: float) -> None:
         if self._heard_at is not None or any(not isinstance(item, KeepAlive) for item in items):
             self._heard_at = now if items else self._heard_at
-        if not self._parser.buffered:
+        if not self._parser.unfinished:
             self._partial_since = None
         elif items or self._partial_since is None:
             self._partial_since = now

@@ -329,6 +329,11 @@ class StreamParser:
         """Octets held back of a message that is not complete."""
         return len(self._buffer) + (0 if self._pending is None else len(self._pending.raw_head))
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a message has begun and its end is due. A line break between messages begins none."""
+        return self._pending is not None or not _HEAD_END.startswith(self._buffer)
+
     def feed(self, data: bytes) -> list[StreamItem]:
         items: list[StreamItem] = []
         position = 0
