@@ -8,6 +8,7 @@ import socket
 import statistics
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from tests.signaling.dns_server import DnsServer
@@ -17,7 +18,7 @@ from offhook.model.errors import UnreachableError
 from offhook.signaling import name_service
 from offhook.signaling import resolver as module
 from offhook.signaling.resolver import Resolver
-from offhook.sip.events import Address
+from offhook.sip.events import Hop
 
 
 async def test_a_literal_needs_no_question(resolver: Resolver, dns: FakeDns) -> None:
@@ -124,10 +125,11 @@ async def test_who_failed_comes_last_until_it_works(server: DnsServer, asking: R
         "_sip._udp.example.org. 60 IN SRV 2 1 5060 b.example.org.\n"
         "a.example.org. 60 IN A 192.0.2.1\nb.example.org. 60 IN A 192.0.2.2"
     )
-    first = Address("192.0.2.1", 5060)
+    first = Hop(transport="UDP", host="192.0.2.1", port=5060)
     await asking.resolve(name("example.org"))
     asking.mark_failed(first)
     assert [one.host for one in await asking.resolve(name("example.org"))] == ["192.0.2.2", "192.0.2.1"]
+    asking.mark_failed(replace(first, transport="TCP"))
     asking.mark_working(first)
     assert [one.host for one in await asking.resolve(name("example.org"))] == ["192.0.2.1", "192.0.2.2"]
 

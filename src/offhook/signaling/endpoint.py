@@ -109,11 +109,11 @@ class SipEndpoint:
 
     def reached(self, hop: Hop, *, works: bool) -> None:
         """What came of a way: one that failed comes last for a while, and its name is looked up anew."""
-        resolver, address = self._transports.resolver, Address(hop.host, hop.port)
+        resolver = self._transports.resolver
         if works:
-            resolver.mark_working(address)
+            resolver.mark_working(hop)
         else:
-            resolver.mark_failed(address)
+            resolver.mark_failed(hop)
 
     def forget_name(self, host: str) -> None:
         """Look ``host`` up anew next time."""

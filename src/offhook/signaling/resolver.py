@@ -69,7 +69,7 @@ class Resolver:
         self._fraction = fraction
         self._known: OrderedDict[Domain, _Known] = OrderedDict()
         self._asking: dict[Domain, asyncio.Task[_Known]] = {}
-        self._failed: OrderedDict[Address, float] = OrderedDict()
+        self._failed: OrderedDict[tuple[Transport, Address], float] = OrderedDict()
         self.names = NameService(loop, nameservers)
 
     async def resolve(self, hop: Hop, choices: tuple[Transport, ...] = ()) -> tuple[Hop, ...]:
@@ -94,15 +94,15 @@ class Resolver:
         self._known.move_to_end(domain)
         return self._hops(hop, known)
 
-    def mark_failed(self, address: Address) -> None:
+    def mark_failed(self, hop: Hop) -> None:
         """It did not answer: for a while it comes last."""
-        self._failed.pop(address, None)
+        self._failed.pop(_server(hop), None)
         while len(self._failed) >= FAILED_SERVERS:
             self._failed.popitem(last=False)
-        self._failed[address] = time.monotonic() + FAILED_S
+        self._failed[_server(hop)] = time.monotonic() + FAILED_S
 
-    def mark_working(self, address: Address) -> None:
-        self._failed.pop(address, None)
+    def mark_working(self, hop: Hop) -> None:
+        self._failed.pop(_server(hop), None)
 
     def forget(self, host: str) -> None:
         """Ask for ``host`` anew next time: what we know did not lead there."""
@@ -207,7 +207,7 @@ class Resolver:
             raise UnreachableError(f"{hop.host}: {known.problem or 'no address'}")
         if self._failed:
             now = time.monotonic()
-            hops.sort(key=lambda one: self._failed.get(Address(one.host, one.port), 0.0) > now)
+            hops.sort(key=lambda one: self._failed.get(_server(one), 0.0) > now)
         return tuple(hops)
 
     def _weighted(self, routes: Sequence[Route]) -> list[Route]:
@@ -231,6 +231,11 @@ class Resolver:
             if point < 0:
                 return route
         return tier[0]
+
+
+def _server(hop: Hop) -> tuple[Transport, Address]:
+    """What fails or works: TCP that is refused says nothing of UDP on the same port."""
+    return (hop.transport, Address(hop.host, hop.port))
 
 
 def _domain(hop: Hop, choices: tuple[Transport, ...]) -> Domain:
