@@ -67,15 +67,21 @@ def free_port(transport: str = "udp", host: str = "127.0.0.1") -> int:
 
 
 def free_sip_port(host: str = "127.0.0.1") -> int:
-    """One that is free on UDP and TCP alike."""
+    """One that is free on UDP and TCP alike, with the next one free on TCP: baresip and Kamailio put TLS there."""
     while True:
         port = free_port("tcp", host)
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
+        wanted = ((socket.SOCK_DGRAM, port), (socket.SOCK_STREAM, port), (socket.SOCK_STREAM, port + 1))
+        if all(_is_free(kind, host, one) for kind, one in wanted):
             return port
+
+
+def _is_free(kind: socket.SocketKind, host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError):  # OverflowError: above 65535
+            return False
+        return True
 
 
 @contextmanager
