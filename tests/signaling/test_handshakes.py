@@ -68,7 +68,7 @@ def bound(kind: type[socket.socket] = socket.socket) -> tuple[socket.socket, Add
     listening = kind(socket.AF_INET, socket.SOCK_STREAM)
     listening.setblocking(False)
     listening.bind(("127.0.0.1", 0))
-    listening.listen(64)
+    listening.listen(2)
     return listening, Address(*listening.getsockname())
 
 
@@ -125,8 +125,8 @@ async def test_a_crowd_of_handshakes_spends_the_budget_of_sip(authority: Authori
     work = WorkBudget(loop)
     shaking = Handshakes(gate, loop, work, authority.contexts("127.0.0.1"))
     listening, address = bound()
-    clients = [await Telnet.to(address) for _ in range(20)]
     shaking.listen(listening)
+    clients = [await Telnet.to(address) for _ in range(20)]
     await gate.until_asked(20)
     # 2 ms of each 4 ms window, 1 ms for each handshake: at most two or three begin in one.
     assert work.exhaustions >= 20 // 3

@@ -54,6 +54,14 @@ async def listening(host: str = "127.0.0.1") -> AsyncIterator[Listening]:
         await transports.close()
 
 
+@contextlib.asynccontextmanager
+async def closed_at_last(one: asyncio.Server) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        one.close()
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[Listening]:
     async with listening() as one:
@@ -267,7 +275,7 @@ async def test_who_dialled_pings_and_who_accepted_does_not(monkeypatch: pytest.M
         writer.close()
 
     phone = await asyncio.start_server(listen, "127.0.0.1", 0)
-    async with listening() as dialler:
+    async with closed_at_last(phone), listening() as dialler:
         remote = Address(*phone.sockets[0].getsockname()[:2])
         dialler.transports.send(outbound(request(), dialler.flow_to(remote)))
         await dialler.noted.until(lambda: bool(dialler.noted.lost))
@@ -278,7 +286,6 @@ async def test_who_dialled_pings_and_who_accepted_does_not(monkeypatch: pytest.M
         assert not await accepted.closed_by_peer(0.2)
         assert accepted.unread == b""
         await accepted.close()
-    phone.close()
 
 
 async def test_two_talk_over_ipv6() -> None:
@@ -305,13 +312,12 @@ async def test_pongs_are_neither_unfinished_messages_nor_pings(monkeypatch: pyte
         heard.put_nowait(await reader.readexactly(1))
 
     registrar = await asyncio.start_server(answer_pings, "127.0.0.1", 0)
-    async with listening() as dialler:
+    async with closed_at_last(registrar), listening() as dialler:
         remote = Address(*registrar.sockets[0].getsockname()[:2])
         dialler.transports.send(outbound(request(), dialler.flow_to(remote)))
         for _ in range(6):
             assert await asyncio.wait_for(heard.get(), 5) == b"\r\n\r\n"
         assert (dialler.counts.expired, dialler.noted.lost) == (0, [])
-    registrar.close()
 
 
 @pytest.mark.usefixtures("quick_sweep")

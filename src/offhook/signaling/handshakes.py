@@ -17,6 +17,10 @@ from offhook.signaling.tls import HANDSHAKE_S, TlsContexts, explain_handshake
 HANDSHAKE_COST_S = 0.001
 """Charged to the ``WorkBudget`` for each, measured at 0.8 ms with P-256 keys: a flood of them leaves media its time."""
 
+BACKLOG = 512
+"""Connections that wait for their handshake to begin: a second's worth at the pace the budget sets. In a shorter queue
+a burst would lose its SYNs, and each of those costs its sender a second."""
+
 ACCEPT_AGAIN_S = 1.0
 """Pause after the system had no descriptor for a connection: its socket stays readable and would spin the loop."""
 
@@ -63,6 +67,7 @@ class Handshakes:
 
     def listen(self, bound: socket.socket) -> None:
         """Accept on ``bound``, a non-blocking TCP socket that listens, until ``close``."""
+        bound.listen(BACKLOG)
         self._listening.append(bound)
         self._watch(bound)
 
