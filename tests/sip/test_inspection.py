@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.sip.network import OFFER, Network
 
+from offhook.sip.events import Address, Flow, Transport
 from offhook.sip.inspection import inspect
 from offhook.sip.message import Request
+
+UDP = Flow(transport="UDP", local=Address("10.0.0.2", 5060), remote=Address("10.0.0.1", 5060))
 
 
 def invite(*headers: tuple[str, str], method: str = "INVITE", uri: str | None = None, body: bytes = OFFER) -> Request:
@@ -30,7 +35,7 @@ def invite(*headers: tuple[str, str], method: str = "INVITE", uri: str | None = 
 def test_what_breaks_a_rule_is_refused_with_what_would_do(
     request_: Request, status: int, headers: dict[str, str]
 ) -> None:
-    refusal = inspect(request_)
+    refusal = inspect(request_, UDP)
     assert refusal is not None
     assert refusal.status == status
     given = dict(refusal.headers)
@@ -41,7 +46,7 @@ def test_what_breaks_a_rule_is_refused_with_what_would_do(
 def test_a_body_we_cannot_read_is_refused(content_type: str) -> None:
     request = invite()
     request.headers.set("Content-Type", content_type)
-    refusal = inspect(request)
+    refusal = inspect(request, UDP)
     assert refusal is not None
     assert (refusal.status, dict(refusal.headers)) == (415, {"Accept": "application/sdp"})
 
@@ -62,10 +67,19 @@ def test_a_body_we_cannot_read_is_refused(content_type: str) -> None:
     ],
 )
 def test_what_breaks_none_passes(request_: Request) -> None:
-    assert inspect(request_) is None
+    assert inspect(request_, UDP) is None
 
 
 def test_the_first_broken_rule_counts() -> None:
-    refusal = inspect(invite(("Require", "x"), ("Accept", "text/plain"), method="SUBSCRIBE", uri="tel:1"))
+    refusal = inspect(invite(("Require", "x"), ("Accept", "text/plain"), method="SUBSCRIBE", uri="tel:1"), UDP)
     assert refusal is not None
     assert refusal.status == 405
+
+
+@pytest.mark.parametrize(("came_by", "status"), [("UDP", 416), ("TCP", 416), ("TLS", None)])
+def test_a_sips_uri_is_taken_from_tls_alone_whatever_the_via_claims(came_by: Transport, status: int | None) -> None:
+    """§26.2.2: the last hop, at least, is known to have been TLS."""
+    request = invite(uri="sips:a@b")
+    request.headers.set("Via", "SIP/2.0/TLS 10.0.0.1;branch=z9hG4bK1")
+    refusal = inspect(request, replace(UDP, transport=came_by))
+    assert (None if refusal is None else refusal.status) == status

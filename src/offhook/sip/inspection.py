@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from offhook.sip.events import Flow
 from offhook.sip.message import Request
 from offhook.sip.uri import scheme_of
 
@@ -33,16 +34,16 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def inspect(request: Request) -> Refusal | None:
+def inspect(request: Request, flow: Flow) -> Refusal | None:
     """The first rule that the request breaks, in the order of §8.2; None: none. Not for ACK and CANCEL."""
     for rule in _RULES:
-        refusal = rule(request)
+        refusal = rule(request, flow)
         if refusal is not None:
             return refusal
     return None
 
 
-def _method(request: Request) -> Refusal | None:
+def _method(request: Request, _: Flow) -> Refusal | None:
     """§8.2.1: "the UAS MUST generate a 405 (Method Not Allowed) response" with an Allow header."""
     if request.method in METHODS:
         return None
@@ -53,10 +54,10 @@ def _method(request: Request) -> Refusal | None:
     return Refusal(status=405, rule="method not allowed", evidence=evidence, fix=fix, headers=(ALLOW,))
 
 
-def _scheme(request: Request) -> Refusal | None:
+def _scheme(request: Request, flow: Flow) -> Refusal | None:
     """§8.2.2.1: 416 for a scheme we do not understand; sips only where the last hop, at least, was TLS (§26.2.2)."""
     scheme = scheme_of(request.uri)
-    if scheme != "sip" and not (scheme == "sips" and request.via_top.transport == "TLS"):
+    if scheme != "sip" and not (scheme == "sips" and flow.transport == "TLS"):
         return Refusal(
             status=416,
             rule="Request-URI scheme",
@@ -66,7 +67,7 @@ def _scheme(request: Request) -> Refusal | None:
     return None
 
 
-def _extensions(request: Request) -> Refusal | None:
+def _extensions(request: Request, _: Flow) -> Refusal | None:
     """§8.2.2.3: 420 with every option tag we do not understand. Proxy-Require is for proxies."""
     unknown = [tag for tag in request.headers.values("Require") if tag.lower() not in EXTENSIONS]
     if not unknown:
@@ -81,7 +82,7 @@ def _extensions(request: Request) -> Refusal | None:
     )
 
 
-def _content(request: Request) -> Refusal | None:
+def _content(request: Request, _: Flow) -> Refusal | None:
     """§8.2.3: 415 for a body we cannot read, with what we could."""
     if request.method != "INVITE" or not request.body:
         return None
@@ -107,7 +108,7 @@ def _content(request: Request) -> Refusal | None:
     )
 
 
-def _acceptable(request: Request) -> Refusal | None:
+def _acceptable(request: Request, _: Flow) -> Refusal | None:
     """§20.1, §21.4.7: 406 where the answer could not be a session description. No Accept means that it may."""
     if request.method != "INVITE" or "Accept" not in request.headers:
         return None
@@ -128,7 +129,7 @@ def _media_range(value: str) -> str:
     return "".join(value.partition(";")[0].split()).lower()
 
 
-_RULES: tuple[Callable[[Request], Refusal | None], ...] = (_method, _scheme, _extensions, _content, _acceptable)
+_RULES: tuple[Callable[[Request, Flow], Refusal | None], ...] = (_method, _scheme, _extensions, _content, _acceptable)
 
 
 def too_many(retry_after_s: int) -> Refusal:

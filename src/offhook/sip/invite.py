@@ -47,7 +47,7 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: st
     if parts.full or not parts.takes_calls:
         parts.refuse_statelessly(request, flow, too_many(parts.limits.retry_after_s))
         return
-    refusal_or_none = _circular(parts, request) or inspect(request)
+    refusal_or_none = _circular(parts, request) or inspect(request, flow)
     if refusal_or_none is not None:
         parts.refuse(request, flow, refusal_or_none, now)
         return

@@ -37,7 +37,7 @@ _ENDED = Refusal(
 
 def receive(parts: Parts, usage: Usage, request: Request, flow: Flow, now: float) -> None:
     """An INVITE in the usage's dialog, in order (§14.2)."""
-    refusal = _hindrance(parts, usage) or inspect(request)
+    refusal = _hindrance(parts, usage) or inspect(request, flow)
     if refusal is not None:
         parts.refuse(request, flow, refusal, now)
         return

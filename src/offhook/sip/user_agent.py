@@ -334,14 +334,14 @@ class UserAgent:
         if not isinstance(verdict, Admitted):
             self._turn_away(verdict, request, flow)
         elif request.to.tag is not None or request.method == "CANCEL":
-            parts.refuse(request, flow, inspect(request) or NO_SUCH_DIALOG, now)
+            parts.refuse(request, flow, inspect(request, flow) or NO_SUCH_DIALOG, now)
         elif request.method == "INVITE":
             invite.receive(parts, request, flow, now, verdict.trunk_id)
         else:
             self._receive_alone(request, flow, now)
 
     def _receive_alone(self, request: Request, flow: Flow, now: float) -> None:
-        refusal = inspect(request)
+        refusal = inspect(request, flow)
         if refusal is None and request.method == "OPTIONS":
             options.receive(self._parts, request, flow)
         else:
@@ -355,7 +355,7 @@ class UserAgent:
             if not isinstance(verdict, Admitted):
                 self._turn_away(verdict, request, flow)
                 return
-        refusal = inspect(request) if request.method != "INVITE" else None
+        refusal = inspect(request, flow) if request.method != "INVITE" else None
         if refusal is None and usage.dialog is not None and not usage.dialog.in_order(request):
             refusal = OUT_OF_ORDER
         if refusal is not None:
