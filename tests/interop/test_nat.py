@@ -176,7 +176,7 @@ async def test_a_registration_is_kept_through_a_port_remapping_translator_that_f
 ) -> None:
     """Kamailio fixes nobody's Contact: it must be told the address it sees, and the way back must stay open.
 
-    A datagram in time keeps it open; a connection is lost here, dialled again, and registered under its new port.
+    A datagram or a ping in time keeps it open; where that came too late, it is registered anew under its new port.
     """
     trunk = {"id": "pbx", "kind": "register", "server": OUTSIDE, "port": 5060, "transport": transport}
     async with translated_network("port_remapping") as network, phone(network.outside, OUTSIDE) as one:
@@ -190,8 +190,6 @@ async def test_a_registration_is_kept_through_a_port_remapping_translator_that_f
         assert source.startswith(f"{PUBLIC}:")
         assert contact == source != f"{PUBLIC}:5060"
         await asyncio.sleep(IDLE_S + 15)
-        if transport == "tcp":  # the connection was lost with the translator's memory
-            assert (await registrar.registered("tones"))[1] != contact
         run = await sipp(
             "uac",
             to=(OUTSIDE, 5060),
