@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from tests.interop.baresip import Baresip
 from tests.interop.cells import Cell
-from tests.interop.kamailio import Kamailio
 from tests.interop.linphone import Linphone
 from tests.interop.offhook_server import OffhookServer, literal
 from tests.interop.rtp_phone import RtpPhone
@@ -128,26 +127,6 @@ async def test_a_refusal_that_kamailio_relays_is_explained(kamailio: Start, cell
     (refused,) = [event for event in report["events"] if event["type"] == "CallRefused"]
     assert (refused["status"], report["end"]["sip_code"]) == (404, 404)
     assert refused["fix"]
-
-
-async def test_kamailio_that_stops_or_wants_another_password_is_noticed_and_found_again(
-    *, offhook: Start, kamailio: Start
-) -> None:
-    port = free_sip_port()
-    pbx: Kamailio = await kamailio(host="127.0.0.1", port=port, password=PASSWORD)
-    trunk = {"id": "pbx", "kind": "register", "server": "127.0.0.1", "port": port, "transport": "tcp"}
-    trunk |= {"username": "200", "password": PASSWORD, "expires_s": 30}
-    server: OffhookServer = await offhook(agents=[AGENT], trunks=[trunk])
-    await server.program.says("trunk pbx: .*online")
-    await pbx.program.stop()
-    await server.program.says("trunk pbx: .*failed: Connection refused", 2)
-    since = len(server.program.lines)
-    strict: Kamailio = await kamailio(host="127.0.0.1", port=port, password="another")
-    await server.program.says("trunk pbx: .*failed: 401 .*password", 15, since)
-    await strict.program.stop()
-    since = len(server.program.lines)
-    await kamailio(host="127.0.0.1", port=port, password=PASSWORD)
-    await server.program.says("trunk pbx: .*online", 25, since)
 
 
 # ── phones ───────────────────────────────────────────────────────────────────────────────────────────────
