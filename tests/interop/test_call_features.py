@@ -215,8 +215,10 @@ async def test_kamailio_carries_a_callers_cancel_to_us(
     trunk = {"id": "pbx", "kind": "register", "server": HOST, "port": pbx.port, "username": "200"}
     server: OffhookServer = await offhook(agents=[SLOW], trunks=[trunk])
     await server.program.says("trunk pbx: online")
-    run: SippRun = await sipp("uac_cancel", to=(HOST, pbx.port), user="200", stay_ms=500)
-    (await run.result()).assert_all_went_well()
+    run: SippRun = await sipp("uac_cancel_by_proxy", to=(HOST, pbx.port), user="200", stay_ms=500)
+    result = await run.result()
+    result.assert_all_went_well()
+    result.first("SIP/2.0 487", sent=False)
     record = await server.ended_call()
     assert (record["ended_by"], record["cause"], record["trunk_id"]) == ("caller", "cancelled", "pbx")
 
