@@ -239,7 +239,7 @@ class Registration:
     def responded(self, response: Response, flow: Flow, now: float) -> None:
         if response.status < 200:
             return
-        if flow.connection and self._way is not None and flow.transport == self._way[1].transport:
+        if flow.connection and self._way is not None:
             self._way = (flow, self._way[1])
         again = answer_challenge(self._parts, self._asked, response, flow, proof=self._proof, user=self, now=now)
         if again is not None:
