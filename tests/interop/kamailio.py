@@ -73,9 +73,12 @@ class Kamailio:
             await program.listens("tcp", port)
         return cls(program, host, port)
 
-    async def registered(self, user: str, timeout_s: float = 10.0) -> tuple[str, str]:
-        """Wait until ``user`` has registered: the address that its first REGISTER came from, and the last Contact."""
-        pattern = rf"registered {user} from (\S+)"
-        first = await self.program.says(pattern, timeout_s)
-        contact = re.findall(rf"registered {user} from \S+ at <?sip:[^@]+@([^;>\s]+)", self.program.output)[-1]
-        return first[1], contact
+    async def registered(self, user: str, *, contact: str = r"[^;>\s]+", timeout_s: float = 10.0) -> tuple[str, str]:
+        """Wait until ``user`` has registered: the address that its first REGISTER came from, and the Contact.
+
+        ``contact``: a pattern, where a first REGISTER is corrected by a second. The registrar writes down what it
+        did after its answer has left, so that only waiting for the very line is safe.
+        """
+        first = await self.program.says(rf"registered {user} from (\S+)", timeout_s)
+        bound = await self.program.says(rf"registered {user} from \S+ at <?sip:[^@\s]+@({contact})(?=[;>\s])", timeout_s)
+        return first[1], bound[1]
