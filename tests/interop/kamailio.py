@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tests.interop.program import Program
@@ -80,5 +79,6 @@ class Kamailio:
         did after its answer has left, so that only waiting for the very line is safe.
         """
         first = await self.program.says(rf"registered {user} from (\S+)", timeout_s)
-        bound = await self.program.says(rf"registered {user} from \S+ at <?sip:[^@\s]+@({contact})(?=[;>\s])", timeout_s)
+        at = rf"registered {user} from \S+ at <?sip:[^@\s]+@({contact})(?=[;>\s])"
+        bound = await self.program.says(at, timeout_s)
         return first[1], bound[1]
