@@ -17,6 +17,8 @@ class Encoding(Enum):
 
     PCMU = "PCMU"
     PCMA = "PCMA"
+    G722 = "G722"  # 16 kHz, though its RTP clock says 8000 (RFC 3551 §4.5.2); on the wire only
+    OPUS = "opus"  # RFC 7587; on the wire only
     L16 = "L16"  # signed 16-bit little-endian inside offhook; RFC 3551 puts it big-endian on the wire
 
 

@@ -5,14 +5,58 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from offhook.model.audio import Encoding
+
 TrunkPhase = Literal["registering", "online", "failed", "stopped"]
 """``registering``: no answer yet. ``failed``: refused or unreachable; tried again after a while."""
 
 DigestAlgorithm = Literal["SHA-256", "MD5"]
 TransportName = Literal["udp", "tcp", "tls"]
 
+SrtpPolicy = Literal["off", "optional", "required"]
+"""``optional``: offered on top, and taken where it is offered. ``required``: no call without it, ever."""
+
+DtmfMethod = Literal["auto", "rfc4733", "info", "inband"]
+"""How digits are sent. ``auto``: as RFC 4733 where it was agreed, else INFO where the peer allows that, else in-band.
+Digits are understood by all three, whatever is set."""
+
+ReferPolicy = Literal["refuse", "accept"]
+ReliableProvisional = Literal["off", "supported", "required"]
+
+SESSION_EXPIRES_S = 1800
+"""RFC 4028 §4.2: "1800 seconds (30 minutes) is RECOMMENDED"."""
+MIN_SE_S = 90
+"""RFC 4028 §5: nobody may ask for less."""
+
+DEFAULT_CODECS = (Encoding.G722, Encoding.PCMU, Encoding.PCMA)
+
 REGISTRATION_S = 300
 """Short enough that a PBX which restarted is found again soon; most PBXs take anything from 60 s to an hour."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallRules:
+    """What the calls of a trunk may and must do.
+
+    ``codecs``: best first; only these are offered and taken. ``refer``: whether its peers may transfer us to others.
+    ``session_expires_s``: after which a session without refresh is over (RFC 4028); 0: we ask for none. ``min_se_s``:
+    the least we take. ``reliable_provisional``: whether our 18x are repeated until a PRACK comes (RFC 3262):
+    where the peer supports it, or only with it. ``early_media``: callers hear our ringing tone by a 183.
+    ``headers``: sent with every INVITE of ours by this trunk.
+    """
+
+    codecs: tuple[Encoding, ...] = DEFAULT_CODECS
+    srtp: SrtpPolicy = "off"
+    dtmf: DtmfMethod = "auto"
+    refer: ReferPolicy = "refuse"
+    session_expires_s: int = SESSION_EXPIRES_S
+    min_se_s: int = MIN_SE_S
+    reliable_provisional: ReliableProvisional = "supported"
+    early_media: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+DEFAULT_RULES = CallRules()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +78,7 @@ class RegisterTrunk:
     auth_id: str = ""
     outbound_proxy: str = ""
     expires_s: int = REGISTRATION_S
+    rules: CallRules = DEFAULT_RULES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +98,7 @@ class GatewayTrunk:
     password: str = field(default="", repr=False)
     require_digest: bool = False
     digest_algorithms: tuple[DigestAlgorithm, ...] = ("SHA-256", "MD5")
+    rules: CallRules = DEFAULT_RULES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +107,7 @@ class OpenTrunk:
 
     trunk_id: str
     calls_per_s: float = 10.0
+    rules: CallRules = DEFAULT_RULES
 
 
 Trunk = RegisterTrunk | GatewayTrunk | OpenTrunk
