@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, numbers_of, trunks_of
+from offhook.model.audio import Encoding
 from offhook.model.errors import ConfigError
 from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk
 
@@ -80,7 +81,7 @@ def test_agents_become_records(tmp_path: Path) -> None:
     [
         ('{"sip": {"prot": 1}}', "sip.prot", "use one of: advertised_address, host,"),
         ('{"foo": 1}', "foo", "use one of: agents"),
-        ('{"agents": [{"id": "a", "x": 1}]}', "agents[0].x", "use one of: greeting"),
+        ('{"agents": [{"id": "a", "x": 1}]}', "agents[0].x", "use one of: destinations"),
         ('{"sip": {"port": "5060"}}', "sip.port", "expected `int`"),
         ('{"sip": {"port": 70000}}', "sip.port", "<= 65535"),
         ('{"sip": {"transports": []}}', "sip.transports", "Name at least one"),
@@ -114,6 +115,34 @@ def test_agents_become_records(tmp_path: Path) -> None:
             '{"trunks": [{"id": "a", "kind": "gateway", "require_digest": true}]}',
             "trunks[0].password",
             "username and password",
+        ),
+        (
+            '{"agents": [{"id": "a", "destinations": [{"name": "x", "target": "http://x"}]}]}',
+            "agents[0].destinations[0].target",
+            "tel:+4930123456",
+        ),
+        (
+            '{"agents": [{"id": "a", "destinations": [{"name": "x", "target": "1", "trunk": "t"}]}]}',
+            "agents[0].destinations[0].trunk",
+            "none is configured",
+        ),
+        (
+            '{"agents": [{"id": "a", "destinations": [{"name": "x", "target": "1", "briefing_agent": "b"}]}]}',
+            "agents[0].destinations[0].briefing_agent",
+            "Use one of: a",
+        ),
+        (
+            '{"agents": [{"id": "a", "destinations": [{"name": "x", "target": "1", "headers": {"Via": "x"}}]}]}',
+            "agents[0].destinations[0].headers.Via",
+            "X-Ticket",
+        ),
+        ('{"trunks": [{"id": "a", "kind": "open", "srtp": "yes"}]}', "trunks[0].srtp", "enum"),
+        ('{"trunks": [{"id": "a", "kind": "open", "codecs": ["G729"]}]}', "trunks[0].codecs[0]", "enum"),
+        ('{"trunks": [{"id": "a", "kind": "open", "min_se_s": 60}]}', "trunks[0].min_se_s", "90"),
+        (
+            '{"trunks": [{"id": "a", "kind": "open", "session_expires_s": 120, "min_se_s": 200}]}',
+            "trunks[0].session_expires_s",
+            "200 or more",
         ),
         ('{"trunks": [{"id": "a", "kind": "open"}, {"id": "a", "kind": "open"}]}', "trunks[1].id", "twice"),
         ('{"numbers": [{"user": "1", "agent": "b"}]}', "numbers[0].agent", "Use one of: demo"),
@@ -163,3 +192,23 @@ def test_a_bad_variable_is_named(tmp_path: Path) -> None:
 def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_settings(tmp_path / "absent.json", {})
+
+
+def test_destinations_and_rules_become_records(tmp_path: Path) -> None:
+    text = """{
+        "agents": [
+            {"id": "a", "destinations": [
+                {"name": "sales", "target": "tel:+49-30", "mode": "warm", "briefing_agent": "b",
+                 "headers": {"X-A": "7"}},
+            ]},
+            {"id": "b", "destinations": [{"name": "back", "target": "200", "briefing_agent": "a"}]},
+        ],
+        "trunks": [{"id": "pbx", "kind": "open", "codecs": ["PCMA", "G722"], "srtp": "required"}],
+    }"""
+    settings = load(tmp_path, text)
+    (destination,) = agents_of(settings)[0].destinations
+    assert (destination.mode, destination.headers) == ("warm", (("X-A", "7"),))
+    assert destination.briefing_agent is not None
+    assert (destination.briefing_agent.agent_id, destination.briefing_agent.destinations) == ("b", ())
+    rules = trunks_of(settings)[0].rules
+    assert (rules.codecs, rules.srtp) == ((Encoding.PCMA, Encoding.G722), "required")

@@ -17,9 +17,27 @@ from typing import Annotated, Any, Literal
 import json5
 import msgspec
 
+from offhook.model.audio import Encoding
+from offhook.model.call_events import TransferMode
 from offhook.model.errors import ConfigError, SipParseError
-from offhook.model.records import Agent, Number
-from offhook.model.trunks import REGISTRATION_S, DigestAlgorithm, GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
+from offhook.model.records import NO_ANSWER_S, AfterBriefing, Agent, Destination, Number
+from offhook.model.trunks import (
+    MIN_SE_S,
+    REGISTRATION_S,
+    SESSION_EXPIRES_S,
+    CallRules,
+    DigestAlgorithm,
+    DtmfMethod,
+    GatewayTrunk,
+    OpenTrunk,
+    ReferPolicy,
+    RegisterTrunk,
+    ReliableProvisional,
+    SrtpPolicy,
+    Trunk,
+)
+from offhook.sip.custom_headers import is_custom_header
+from offhook.sip.targets import parse_target
 from offhook.sip.uri import SipUri
 
 CONFIG_FILE_VARIABLE = "CONFIG_FILE"
@@ -80,8 +98,23 @@ class LogSettings(_Section, frozen=True):
     speech: bool = False
 
 
+class DestinationSettings(_Section, frozen=True):
+    """Whom an agent may transfer to; see ``Destination``. ``briefing_agent`` is another agent's id."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    target: Annotated[str, msgspec.Meta(min_length=1)]
+    mode: TransferMode = "blind"
+    fallback: bool = True
+    trunk: str = ""
+    headers: dict[str, str] = {}
+    no_answer_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = NO_ANSWER_S
+    briefing: str = ""
+    briefing_agent: str = ""
+    after_briefing: AfterBriefing = "hand_over"
+
+
 class AgentSettings(_Section, frozen=True):
-    """One agent; ``options`` go to its provider as they are."""
+    """One agent; ``options`` go to its provider as they are, ``destinations`` are whom it may transfer callers to."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
     provider: str = "local"
@@ -92,6 +125,9 @@ class AgentSettings(_Section, frozen=True):
     record: bool = True
     interruptible: bool = True
     max_call_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 3600
+    destinations: tuple[DestinationSettings, ...] = ()
+    transfers_anywhere: bool = False
+    hold_audio: str = ""
     options: dict[str, str] = {}
 
 
@@ -102,11 +138,26 @@ class NumberSettings(_Section, frozen=True):
     agent: str
 
 
+CodecName = Literal["G722", "PCMU", "PCMA", "opus"]
+"""As SDP writes them (RFC 3551 §6, RFC 7587)."""
+
+
 class _TrunkSettings(_Section, frozen=True, tag_field="kind"):
+    """What every kind of trunk has; see ``CallRules``."""
+
     id: Annotated[str, msgspec.Meta(min_length=1)]
+    codecs: Annotated[tuple[CodecName, ...], msgspec.Meta(min_length=1)] = ("G722", "PCMU", "PCMA")
+    srtp: SrtpPolicy = "off"
+    dtmf: DtmfMethod = "auto"
+    refer: ReferPolicy = "refuse"
+    session_expires_s: Annotated[int, msgspec.Meta(ge=0, le=86400)] = SESSION_EXPIRES_S
+    min_se_s: Annotated[int, msgspec.Meta(ge=MIN_SE_S, le=86400)] = MIN_SE_S
+    reliable_provisional: ReliableProvisional = "supported"
+    early_media: bool = False
+    headers: dict[str, str] = {}
 
 
-class RegisterSettings(_TrunkSettings, frozen=True, tag="register"):
+class RegisterSettings(_TrunkSettings, frozen=True, kw_only=True, tag="register"):
     """We are an extension of ``server``; see ``RegisterTrunk``."""
 
     server: Annotated[str, msgspec.Meta(min_length=1)]
@@ -187,7 +238,7 @@ def agents_of(settings: Settings) -> tuple[Agent, ...]:
     """The configured agents as records; the demo agent where none is configured."""
     if not settings.agents:
         return (Agent(agent_id=DEMO_AGENT_ID, provider="local", name="Demo"),)
-    return tuple(_agent_record(agent) for agent in settings.agents)
+    return tuple(_agent_record(agent, settings.agents) for agent in settings.agents)
 
 
 def numbers_of(settings: Settings) -> tuple[Number, ...]:
@@ -206,14 +257,33 @@ def trunks_of(settings: Settings) -> tuple[Trunk, ...]:
 def _trunk_record(trunk: TrunkSettings) -> Trunk:
     values = msgspec.structs.asdict(trunk)
     values["trunk_id"] = values.pop("id")
+    rules = {name: values.pop(name) for name in CallRules.__slots__}
+    rules["codecs"] = tuple(Encoding(name) for name in trunk.codecs)
+    rules["headers"] = tuple(trunk.headers.items())
+    values["rules"] = CallRules(**rules)
     kinds = {RegisterSettings: RegisterTrunk, GatewaySettings: GatewayTrunk, OpenSettings: OpenTrunk}
     record: Trunk = kinds[type(trunk)](**values)
     return record
 
 
-def _agent_record(agent: AgentSettings) -> Agent:
+def _agent_record(agent: AgentSettings, others: tuple[AgentSettings, ...]) -> Agent:
     values = msgspec.structs.asdict(agent)
+    values["destinations"] = tuple(_destination_record(one, others) for one in agent.destinations)
     return Agent(agent_id=values.pop("id"), **values)
+
+
+def _destination_record(destination: DestinationSettings, agents: tuple[AgentSettings, ...]) -> Destination:
+    values = msgspec.structs.asdict(destination)
+    values["trunk_id"] = values.pop("trunk")
+    values["headers"] = tuple(destination.headers.items())
+    briefer = next((agent for agent in agents if agent.id == destination.briefing_agent), None)
+    # Who briefs an operator transfers nobody: so agents may name each other without end.
+    values["briefing_agent"] = None if briefer is None else _agent_record(_without_destinations(briefer), ())
+    return Destination(**values)
+
+
+def _without_destinations(agent: AgentSettings) -> AgentSettings:
+    return msgspec.structs.replace(agent, destinations=())
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -338,6 +408,36 @@ def _check(settings: Settings) -> None:
             raise ConfigError(f"numbers[{index}].user", f"{number.user!r} is used twice", "Keep one of them")
     _check_addresses(settings)
     _check_trunks(settings.trunks)
+    for index, agent in enumerate(settings.agents):
+        _check_destinations(f"agents[{index}].destinations", agent, settings)
+
+
+def _check_destinations(key: str, agent: AgentSettings, settings: Settings) -> None:
+    names = [destination.name.lower() for destination in agent.destinations]
+    agents, trunks = [one.id for one in settings.agents], [trunk.id for trunk in settings.trunks]
+    for index, destination in enumerate(agent.destinations):
+        here = f"{key}[{index}]"
+        if destination.name.lower() in names[:index]:
+            raise ConfigError(f"{here}.name", f"{destination.name!r} is used twice", "Give each its own name")
+        if destination.trunk and destination.trunk not in trunks:
+            fix = f"Use one of: {', '.join(trunks) or 'none is configured'}"
+            raise ConfigError(f"{here}.trunk", f"there is no trunk {destination.trunk!r}", fix)
+        if destination.briefing_agent and destination.briefing_agent not in agents:
+            fix = f"Use one of: {', '.join(agents)}"
+            raise ConfigError(f"{here}.briefing_agent", f"there is no agent {destination.briefing_agent!r}", fix)
+        try:
+            parse_target(destination.target)
+        except SipParseError as error:
+            fix = "Write it as sip:user@host, tel:+4930123456 or +4930123456"
+            raise ConfigError(f"{here}.target", error.problem, fix) from None
+        _check_headers(f"{here}.headers", destination.headers)
+
+
+def _check_headers(key: str, headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not is_custom_header(name, value):
+            fix = "Use a name like X-Ticket, of letters, digits and hyphens, and a value on one line"
+            raise ConfigError(f"{key}.{name}", "cannot be sent", fix)
 
 
 def _check_addresses(settings: Settings) -> None:
@@ -386,6 +486,10 @@ def _check_trunks(trunks: tuple[TrunkSettings, ...]) -> None:
     for index, trunk in enumerate(trunks):
         if trunk.id in ids[:index]:
             raise ConfigError(f"trunks[{index}].id", f"{trunk.id!r} is used twice", "Give each trunk its own id")
+        _check_headers(f"trunks[{index}].headers", trunk.headers)
+        if trunk.session_expires_s and trunk.session_expires_s < trunk.min_se_s:
+            fix = f"Set it to {trunk.min_se_s} or more, or to 0 for none"
+            raise ConfigError(f"trunks[{index}].session_expires_s", "is less than min_se_s", fix)
         if isinstance(trunk, GatewaySettings):
             _check_gateway(f"trunks[{index}]", trunk)
         elif isinstance(trunk, RegisterSettings):

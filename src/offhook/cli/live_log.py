@@ -20,12 +20,20 @@ from offhook.model.call_events import (
     CallRefused,
     CallRinging,
     DigitReceived,
+    HoldChanged,
     InterruptionResumed,
+    LegAnswered,
+    LegDialled,
+    LegEnded,
     MediaPathChanged,
     MediaReported,
+    PartyReplaced,
     ProviderFailed,
     RecordingWritten,
+    SipMessageReceived,
     ToolCalled,
+    TransferEnded,
+    TransferStarted,
     TurnSpoken,
     WayTaken,
 )
@@ -111,6 +119,25 @@ def _resumed(fact: InterruptionResumed) -> str:
     return f" agent: went on after a pause of {fact.paused_ms} ms (no interruption)"
 
 
+def _hold(fact: HoldChanged) -> str:
+    return "put on hold" if fact.held else "taken back from hold"
+
+
+def _transfer(fact: TransferStarted) -> str:
+    return f"transfer to {fact.destination or fact.target} ({fact.mode})"
+
+
+def _transferred(fact: TransferEnded) -> str:
+    status = f" {fact.sip_code}" if fact.sip_code is not None else ""
+    reason = f" ({fact.reason})" if fact.reason else ""
+    colour = "green" if fact.outcome == "connected" else "red"
+    return click.style(f"transfer to {fact.target} ({fact.mode}): {fact.outcome}{status}{reason}", fg=colour)
+
+
+def _replaced(fact: PartyReplaced) -> str:
+    return f"goes on with {fact.remote_uri} ({fact.by})"
+
+
 def _failed(fact: ProviderFailed) -> str:
     return click.style(f"{fact.provider} failed ({fact.verdict}): {fact.problem}", fg="red")
 
@@ -140,12 +167,20 @@ LINES: Mapping[type[CallFact], Callable[[Any], str | None]] = {
     CallEnded: _ended,
     CallRefused: _refused,
     CallRinging: _silent,
+    HoldChanged: _hold,
     InterruptionResumed: _resumed,
+    LegAnswered: _silent,
+    LegDialled: _silent,
+    LegEnded: _silent,
     MediaPathChanged: _silent,
     MediaReported: _media,
+    PartyReplaced: _replaced,
     ProviderFailed: _failed,
     RecordingWritten: _recorded,
+    SipMessageReceived: _silent,
     ToolCalled: _silent,
+    TransferEnded: _transferred,
+    TransferStarted: _transfer,
     WayTaken: _way,
 }
 """A line for every fact that is the same with and without privacy; a test holds it against the union."""

@@ -18,6 +18,8 @@ CallPhase = Literal["arrived", "resolving", "ringing", "up", "ending", "ended"]
 
 EndCause = Literal[
     "hangup",  # a BYE, or our own BYE after a goodbye
+    "transferred",  # the caller was connected to somebody else by REFER, and speaks with him without us
+    "session_expired",  # nobody refreshed the session in time (RFC 4028 §10)
     "cancelled",  # CANCEL while resolving or ringing, or hung up by us before an answer
     "refused",  # we refused, or were refused: sip_code says with what
     "no_answer",  # nobody picked up in time
@@ -31,9 +33,24 @@ EndCause = Literal[
 ]
 
 
+TransferMode = Literal["blind", "attended", "bridge", "warm"]
+"""How a caller gets to somebody else.
+
+``blind``: his own side is asked to call there (REFER). ``attended``: we call there, and his side takes that call over
+(REFER with Replaces). ``bridge``: we call there, and stay between the two. ``warm``: the same, after an agent told the
+operator what it is about.
+"""
+
+TransferOutcome = Literal["connected", "busy", "no_answer", "refused", "failed", "abandoned"]
+"""How every transfer ends. ``refused``: somebody said no. ``failed``: nobody could be reached, or asked.
+``abandoned``: the caller hung up meanwhile."""
+
+ReplacedBy = Literal["refer", "replaces"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallArrived:
-    """The first fact of every call: who, whom, how."""
+    """The first fact of every call: who, whom, how. ``headers``: those of the INVITE that no standard knows (X-…)."""
 
     direction: Direction
     from_uri: str
@@ -42,6 +59,7 @@ class CallArrived:
     transport: str
     remote_address: str
     trunk_id: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +148,75 @@ class ToolCalled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HoldChanged:
+    """The remote party put us on hold, or took us back; meanwhile the agent is silent and hears nothing."""
+
+    held: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SipMessageReceived:
+    """An INFO or MESSAGE came in the call (RFC 6086, RFC 3428) that is no digit."""
+
+    method: str
+    content_type: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferStarted:
+    """``destination``: its name among the agent's; "" where the target was given itself."""
+
+    mode: TransferMode
+    target: str
+    destination: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferEnded:
+    """What became of a transfer, exactly once for each ``TransferStarted``. Unless ``connected``, the agent goes on.
+
+    ``mode``: the way it ended by; a ``blind`` one may have gone on as ``bridge``.
+    """
+
+    mode: TransferMode
+    target: str
+    outcome: TransferOutcome
+    sip_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegDialled:
+    """A second party is called for this call; the event's leg_id names its leg from here on."""
+
+    to_uri: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegAnswered:
+    """The second party picked up."""
+
+    codec: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegEnded:
+    """The second party is gone: ``sip_code`` and ``reason`` where it never answered."""
+
+    sip_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartyReplaced:
+    """The remote party is another from here on: it was sent to us (Replaces), or we to it (REFER)."""
+
+    by: ReplacedBy
+    remote_uri: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderFailed:
     provider: str
     problem: str
@@ -189,6 +276,14 @@ CallFact = (
     | InterruptionResumed
     | DigitReceived
     | ToolCalled
+    | HoldChanged
+    | SipMessageReceived
+    | TransferStarted
+    | TransferEnded
+    | LegDialled
+    | LegAnswered
+    | LegEnded
+    | PartyReplaced
     | ProviderFailed
     | MediaPathChanged
     | MediaReported

@@ -5,16 +5,57 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
-from offhook.model.call_events import CallPhase, Direction, EndCause, EndedBy, TurnSpoken
+from offhook.model.call_events import (
+    CallPhase,
+    Direction,
+    EndCause,
+    EndedBy,
+    TransferEnded,
+    TransferMode,
+    TurnSpoken,
+)
 
 DEFAULT_ACCOUNT = "default"
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
+AfterBriefing = Literal["hand_over", "three_way"]
+
+NO_ANSWER_S = 30.0
+"""About six rings: who has not answered by then will not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """Somebody an agent may hand its caller to; ``target`` is a ``sip:`` or ``tel:`` URI, or a number.
+
+    ``fallback``: where the caller's side takes no REFER, or breaks off, we call there ourselves and stay between.
+    ``trunk_id``: by which our own call to it goes; "": by the one the caller came by. ``headers`` go with that call, or
+    with the REFER. ``briefing``: what the operator is told in a ``warm`` transfer, by ``briefing_agent`` where there is
+    one, else by the agent itself. ``after_briefing``: whether the agent leaves, or stays in the talk.
+    """
+
+    name: str
+    target: str
+    mode: TransferMode = "blind"
+    fallback: bool = True
+    trunk_id: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    no_answer_s: float = NO_ANSWER_S
+    briefing: str = ""
+    briefing_agent: Agent | None = None
+    after_briefing: AfterBriefing = "hand_over"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agent:
-    """An AI persona. ``provider`` names a bridge of the registry; ``options`` is for that provider alone."""
+    """An AI persona. ``provider`` names a bridge of the registry; ``options`` is for that provider alone.
+
+    ``destinations``: whom it may transfer callers to, and nobody else unless ``transfers_anywhere``. ``hold_audio``: a
+    WAV file for callers who wait meanwhile; "" is a quiet melody of ours.
+    """
 
     agent_id: str
     provider: str
@@ -25,6 +66,9 @@ class Agent:
     record: bool = True
     interruptible: bool = True
     max_call_s: int = 3600
+    destinations: tuple[Destination, ...] = ()
+    transfers_anywhere: bool = False
+    hold_audio: str = ""
     options: Mapping[str, str] = field(default_factory=lambda: _NO_OPTIONS)
 
 
@@ -64,4 +108,5 @@ class CallRecord:
     provider_fault: str | None = None
     transcript: tuple[TurnSpoken, ...] = ()
     digits: str = ""
+    transfers: tuple[TransferEnded, ...] = ()
     recording: str | None = None

@@ -15,12 +15,20 @@ from offhook.model.call_events import (
     CallRefused,
     CallRinging,
     DigitReceived,
+    HoldChanged,
     InterruptionResumed,
+    LegAnswered,
+    LegDialled,
+    LegEnded,
     MediaPathChanged,
     MediaReported,
+    PartyReplaced,
     ProviderFailed,
     RecordingWritten,
+    SipMessageReceived,
     ToolCalled,
+    TransferEnded,
+    TransferStarted,
     TurnSpoken,
     WayTaken,
 )
@@ -55,12 +63,8 @@ def project(record: CallRecord, event: CallEvent) -> CallRecord:
             return replace(record, phase="up", codec=codec, answered_at=event.at)
         case AgentJoined(agent_id=agent_id, provider=provider):
             return replace(record, agent_id=agent_id, provider=provider)
-        case TurnSpoken() as turn:
-            return replace(record, transcript=(*record.transcript, turn))
-        case DigitReceived(digit=digit):
-            return replace(record, digits=record.digits + digit)
-        case RecordingWritten(path=path):
-            return replace(record, recording=path)
+        case TurnSpoken() | DigitReceived() | TransferEnded() | RecordingWritten():
+            return _add(record, event.fact)
         case CallEnded() as ended:
             return _end(record, ended, event.at)
         case (
@@ -69,6 +73,13 @@ def project(record: CallRecord, event: CallEvent) -> CallRecord:
             | AgentLeft()
             | InterruptionResumed()
             | ToolCalled()
+            | HoldChanged()
+            | SipMessageReceived()
+            | TransferStarted()
+            | LegDialled()
+            | LegAnswered()
+            | LegEnded()
+            | PartyReplaced()
             | ProviderFailed()
             | MediaPathChanged()
             | MediaReported()
@@ -76,6 +87,20 @@ def project(record: CallRecord, event: CallEvent) -> CallRecord:
             return record  # kept among the record's events, projected into no field
         case _:
             assert_never(event.fact)
+
+
+def _add(record: CallRecord, fact: TurnSpoken | DigitReceived | TransferEnded | RecordingWritten) -> CallRecord:
+    match fact:
+        case TurnSpoken():
+            return replace(record, transcript=(*record.transcript, fact))
+        case DigitReceived(digit=digit):
+            return replace(record, digits=record.digits + digit)
+        case TransferEnded():
+            return replace(record, transfers=(*record.transfers, fact))
+        case RecordingWritten(path=path):
+            return replace(record, recording=path)
+        case _:
+            assert_never(fact)
 
 
 def _end(record: CallRecord, ended: CallEnded, at: float) -> CallRecord:
