@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Literal, assert_never
 
 FRAME_MS = 20
 """One audio frame, everywhere in offhook (RFC 3551 §4.2: the default packetization interval)."""
@@ -48,3 +48,16 @@ PCMU_8K = AudioFormat(encoding=Encoding.PCMU)
 PCMA_8K = AudioFormat(encoding=Encoding.PCMA)
 L16_8K = AudioFormat(encoding=Encoding.L16)
 L16_16K = AudioFormat(encoding=Encoding.L16, sample_rate_hz=16000)
+
+
+def leg_format(encoding: Encoding) -> AudioFormat:
+    """What a leg with this codec on the wire gives and takes: G.711 as it is, else what the codec carries."""
+    match encoding:
+        case Encoding.PCMU:
+            return PCMU_8K
+        case Encoding.PCMA:
+            return PCMA_8K
+        case Encoding.G722 | Encoding.OPUS | Encoding.L16:
+            return L16_16K
+        case _:
+            assert_never(encoding)
