@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from offhook.sip.authentication import Proof, answer_challenge
+from collections.abc import Mapping
+from functools import partial
+
+from offhook.sip.authentication import Proof
 from offhook.sip.dialog import Dialog, DialogInput
 from offhook.sip.events import ByeReceived, Flow, UsageEndCause, UsageEnded
-from offhook.sip.message import Request, Response
+from offhook.sip.in_dialog import Outcome, Tell, ask
+from offhook.sip.message import Request
 from offhook.sip.parts import HeaderLines, Parts
-from offhook.sip.transaction_layer import ClientTransaction, ClientUser, FailureCause
+from offhook.sip.transaction_layer import FailureCause
 from offhook.sip.usage import Usage, UsageInput, UsageState
+
+_END_CAUSES: Mapping[FailureCause | None, UsageEndCause] = {
+    None: "bye_answered",
+    "timeout": "bye_timeout",
+    "transport": "transport",
+}
 
 
 def hang_up(parts: Parts, usage: Usage, now: float, headers: HeaderLines = ()) -> None:
@@ -31,62 +41,31 @@ def send_awaited(parts: Parts, usage: Usage, now: float) -> None:
     """The BYE of a usage that is ENDING: its answer ends the usage. What was being changed is dropped."""
     parts.cancel_repetition(usage)
     parts.cancel_retry(usage)
-    farewell = _Farewell(parts, usage)
-    farewell.asked = _send(parts, usage.settled, farewell, now, usage.bye_headers)
+    _send(parts, usage, usage.settled, now, tell=partial(_end, parts, usage), headers=usage.bye_headers)
     refuse_pending(parts, usage, now)
 
 
 def send_unattended(parts: Parts, usage: Usage, dialog: Dialog, now: float) -> None:
     """The BYE of a dialog, come from ``usage``, that nobody follows any more; a challenge is still answered."""
-    parting = _Parting(parts, usage, dialog)
-    parting.asked = _send(parts, dialog, parting, now)
+    _send(parts, usage, dialog, now, tell=_forget)
 
 
-def _send(parts: Parts, dialog: Dialog, user: ClientUser, now: float, headers: HeaderLines = ()) -> ClientTransaction:
+def _send(parts: Parts, usage: Usage, dialog: Dialog, now: float, *, tell: Tell, headers: HeaderLines = ()) -> None:
     dialog.advance(DialogInput.BYE)
     request = dialog.request("BYE")
     parts.finish(request, headers=headers)
-    return parts.send_in_dialog(dialog, request, user, now)
+    ask(parts, dialog, request, proof=Proof.of(usage.credentials, usage.known_hosts), tell=tell, now=now)
 
 
-class _Parting:
-    """Sees our BYE through: a challenge is answered, and with any other answer it is over (§15.1.1)."""
-
-    def __init__(self, parts: Parts, usage: Usage, dialog: Dialog) -> None:
-        self._parts = parts
-        self._dialog = dialog
-        self._proof = Proof.of(usage.credentials, usage.known_hosts)
-        self.asked: ClientTransaction | None = None
-
-    def responded(self, response: Response, flow: Flow, now: float) -> None:
-        if response.status < 200:
-            return
-        again = answer_challenge(
-            self._parts, self.asked, response, flow, proof=self._proof, user=self, now=now, dialog=self._dialog
-        )
-        if again is not None:
-            self.asked = again
-        else:
-            self._end("bye_answered", now)
-
-    def failed(self, cause: FailureCause, now: float) -> None:
-        self._end("bye_timeout" if cause == "timeout" else "transport", now)
-
-    def _end(self, cause: UsageEndCause, now: float) -> None:
-        pass
+def _end(parts: Parts, usage: Usage, outcome: Outcome, now: float) -> None:
+    """§15.1.1: with any answer it is over."""
+    usage.advance(UsageInput.BYE_DONE)
+    parts.drop_usage(usage, now)
+    parts.emit(UsageEnded(usage_id=usage.usage_id, cause=_END_CAUSES[outcome.cause]))
 
 
-class _Farewell(_Parting):
-    """The BYE of a usage that waits for it."""
-
-    def __init__(self, parts: Parts, usage: Usage) -> None:
-        super().__init__(parts, usage, usage.settled)
-        self._usage = usage
-
-    def _end(self, cause: UsageEndCause, now: float) -> None:
-        self._usage.advance(UsageInput.BYE_DONE)
-        self._parts.drop_usage(self._usage, now)
-        self._parts.emit(UsageEnded(usage_id=self._usage.usage_id, cause=cause))
+def _forget(outcome: Outcome, now: float) -> None:
+    pass
 
 
 def receive(parts: Parts, usage: Usage, request: Request, flow: Flow, now: float) -> None:
