@@ -149,6 +149,13 @@ NO_SUCH_DIALOG = Refusal(
     evidence="",
     fix="the call is over here, or the tags or the Call-ID are not those of our answer: copy To and From as they came",
 )
+NOTHING_TO_CANCEL = Refusal(
+    status=481,
+    rule="nothing to cancel",
+    evidence="",
+    fix="cancel an INVITE with its own branch, before its final response",
+)
+"""§9.2."""
 OUT_OF_ORDER = Refusal(
     status=500, rule="CSeq out of order", evidence="", fix="raise the CSeq number with each request of a dialog"
 )

@@ -14,6 +14,7 @@ from offhook.sip.parts import Parts
 from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
 from offhook.sip.transaction_layer import ClientTransaction, FailureCause
 from offhook.sip.uri import SipUri
+from offhook.sip.usage import Usage
 
 _CAPABILITIES = (ALLOW, ACCEPT, ("Accept-Encoding", "identity"), ("Accept-Language", "en"), SUPPORTED)
 """§11.2."""
@@ -23,6 +24,11 @@ def receive(parts: Parts, request: Request, flow: Flow) -> None:
     """200 with our capabilities. Nothing changes by it, so nothing of it is kept (§8.2.7)."""
     contact = ("Contact", f"<{contact_uri(flow, request.sip_uri.user)}>")
     parts.respond_statelessly(request, flow, 200, (contact, *_CAPABILITIES))
+
+
+def receive_in_dialog(parts: Parts, usage: Usage, request: Request, flow: Flow, now: float) -> None:
+    """The same: §11 makes no difference."""
+    receive(parts, request, flow)
 
 
 def options(

@@ -11,27 +11,35 @@ from collections.abc import Callable, Mapping
 from itertools import count
 
 from offhook.model.errors import LocalProtocolError, SipParseError
-from offhook.sip import acknowledge, bye, invite, options, reinvite, snapshot
+from offhook.sip import acknowledge, bye, invite, options, reinvite
 from offhook.sip.admission import Admission, Admitted, Ignored
+from offhook.sip.call_commands import CallCommands
+from offhook.sip.dialog import Dialog
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import Address, Flow, Hop, Inbound, Outbound, RegistrationChanged, SipEvent
 from offhook.sip.headers import NameAddr
-from offhook.sip.inspection import NO_SUCH_DIALOG, OUT_OF_ORDER, SDP, Refusal, inspect
+from offhook.sip.inspection import NO_SUCH_DIALOG, NOTHING_TO_CANCEL, OUT_OF_ORDER, Refusal, inspect
 from offhook.sip.message import Request, Response, SipMessage
 from offhook.sip.parser import MalformedRequest, is_keep_alive, parse_message
-from offhook.sip.parts import HeaderLines, Parts, UserAgentLimits, writable
+from offhook.sip.parts import Parts, UserAgentLimits
 from offhook.sip.registration import Account, Registration, Ways
 from offhook.sip.routing import note_source
-from offhook.sip.snapshot import Json
 from offhook.sip.uri import SipUri
-from offhook.sip.usage import Usage, UsageInput, UsageState
+from offhook.sip.usage import Usage
 
 __all__ = ["UserAgent", "UserAgentLimits"]
 
 _DEFAULT_LIMITS = UserAgentLimits()
 
+_IN_DIALOG: Mapping[str, Callable[[Parts, Usage, Request, Flow, float], None]] = {
+    "BYE": bye.receive,
+    "INVITE": reinvite.receive,
+    "OPTIONS": options.receive_in_dialog,
+}
+"""Who takes a request in a dialog, once it is trusted, in order and of a method that ``inspect`` lets pass."""
 
-class UserAgent:
+
+class UserAgent(CallCommands):
     """Both roles of RFC 3261 on any number of flows.
 
     ``new_token`` gives text of at least 64 random bits, of token characters: tags, branches, Call-IDs. ``product``
@@ -47,7 +55,7 @@ class UserAgent:
         admission: Admission | None = None,
     ) -> None:
         self.admission = admission or Admission()
-        self._parts = Parts(product=product, new_token=new_token, limits=limits)
+        super().__init__(Parts(product=product, new_token=new_token, limits=limits))
         self._registrations: dict[int, Registration] = {}
         self._registration_ids = count(1)
 
@@ -154,96 +162,12 @@ class UserAgent:
 
     # ── the application's side ───────────────────────────────────────────────────────────────────────────
 
-    def invite(
-        self,
-        *,
-        target: SipUri,
-        from_: NameAddr,
-        to: NameAddr | None = None,
-        flow: Flow,
-        next_hop: Hop,
-        offer: bytes = b"",
-        content_type: str = SDP,
-        headers: HeaderLines = (),
-        credentials: DigestClient | None = None,
-        now: float,
-    ) -> int:
-        """Call ``target``; returns the usage. Without ``offer`` the callee makes one.
-
-        ``credentials`` answer the challenges to this INVITE and to what follows in its dialog.
-
-        Raises ``ResourceExhaustedError`` where there is no room for one more usage.
-        """
-        wanted = invite.Invitation(
-            target=target,
-            from_=from_,
-            to=to,
-            flow=flow,
-            next_hop=next_hop,
-            offer=offer,
-            content_type=content_type,
-            headers=writable(headers),
-            credentials=credentials,
-        )
-        return invite.invite(self._parts, wanted, now)
-
     def take_calls(self, wanted: bool) -> None:
         """Whether new calls are offered to the application; otherwise they get 503 and leave no trace (§8.2.7).
 
         A flood of calls that nobody has room for costs a response each, and neither memory nor repetition.
         """
         self._parts.takes_calls = wanted
-
-    def ring(
-        self, usage_id: int, now: float, *, status: int = 180, body: bytes = b"", headers: HeaderLines = ()
-    ) -> None:
-        """Send a provisional response, 101-199; with ``body``, early media."""
-        invite.ring(self._parts, self._parts.usage(usage_id), now, status=status, body=body, headers=writable(headers))
-
-    def answer(self, usage_id: int, now: float, *, body: bytes, headers: HeaderLines = ()) -> None:
-        """200 to the INVITE or to the pending re-INVITE."""
-        usage = self._parts.usage(usage_id)
-        procedure = invite.answer if usage.state is UsageState.INVITED else reinvite.answer
-        procedure(self._parts, usage, now, body=body, headers=writable(headers))
-
-    def reject(
-        self, usage_id: int, now: float, *, status: int, reason: str | None = None, headers: HeaderLines = ()
-    ) -> None:
-        """A final 3xx-6xx to the INVITE (usage gone), or to the pending re-INVITE (the call goes on as it was)."""
-        usage = self._parts.usage(usage_id)
-        writable([("reason", reason or "")])
-        procedure = invite.reject if usage.state is UsageState.INVITED else invite.refuse_pending
-        procedure(self._parts, usage, now, status=status, reason=reason, headers=writable(headers))
-
-    def ack(self, usage_id: int, now: float, *, body: bytes = b"") -> None:
-        """Acknowledge the 2xx that brought the callee's offer; ``body`` is the answer."""
-        usage = self._parts.usage(usage_id)
-        usage.advance(UsageInput.SEND_ACK)
-        acknowledge.acknowledge(self._parts, usage, usage.settled.local_cseq, body)
-
-    def cancel(self, usage_id: int, now: float) -> None:
-        """Give our INVITE up: ``InviteFailed`` follows. CANCEL waits for a provisional response (RFC 3261 §9.1)."""
-        invite.cancel(self._parts, self._parts.usage(usage_id), now)
-
-    def sip_call_id(self, usage_id: int) -> str:
-        """Its Call-ID."""
-        return self._parts.usage(usage_id).sip_call_id
-
-    def heard(self, usage_id: int) -> bool:
-        """Whether anything came back to our INVITE yet, a 100 at least."""
-        return self._parts.usage(usage_id).state not in (UsageState.CALLING, UsageState.CANCEL_WANTED)
-
-    def bye(self, usage_id: int, now: float, *, headers: HeaderLines = ()) -> None:
-        """Hang up: ``UsageEnded`` follows. As callee before the ACK, the BYE waits for that (§15)."""
-        bye.hang_up(self._parts, self._parts.usage(usage_id), now, writable(headers))
-
-    def reinvite(self, usage_id: int, now: float, *, offer: bytes, headers: HeaderLines = ()) -> None:
-        """Offer to change the session: ``ReinviteAnswered`` or ``ReinviteFailed`` follows."""
-        reinvite.reinvite(self._parts, self._parts.usage(usage_id), now, offer=offer, headers=writable(headers))
-
-    def authenticate(self, usage_id: int, credentials: DigestClient) -> None:
-        """Answer challenges to our requests in the dialog of an inbound call: only for a peer that is known."""
-        self._parts.usage(usage_id).credentials = credentials
 
     def options(
         self,
@@ -299,17 +223,6 @@ class UserAgent:
             raise LocalProtocolError(f"there is no registration {registration_id}")
         return registration
 
-    def snapshot(self, usage_id: int) -> dict[str, Json]:
-        """An answered usage as plain data for JSON. Raises ``LocalProtocolError`` for one that is not answered."""
-        return snapshot.snapshot(self._parts.usage(usage_id))
-
-    def restore(self, saved: Mapping[str, Json], flow: Flow, now: float) -> int:
-        """Go on with a usage that was saved; ``flow`` is how we reach its peer now. Returns its new id here.
-
-        Raises ``LocalProtocolError`` for what is no snapshot.
-        """
-        return snapshot.restore(self._parts, saved, flow, now)
-
     # ── who gets what ────────────────────────────────────────────────────────────────────────────────────
 
     def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
@@ -349,23 +262,31 @@ class UserAgent:
 
     def _receive_in_dialog(self, usage: Usage, request: Request, flow: Flow, now: float) -> None:
         parts = self._parts
-        if usage.dialog is not None and usage.dialog.flow.remote.host != flow.remote.host:
-            host = flow.remote.host
-            verdict = self.admission.judge_in_dialog(request, host, usage.trunk_id, now, parts.new_token())
-            if not isinstance(verdict, Admitted):
-                self._turn_away(verdict, request, flow)
-                return
-        refusal = inspect(request, flow) if request.method != "INVITE" else None
+        if usage.dialog is not None and not self._trusts(usage.dialog, usage.trunk_id, request, flow, now):
+            return
+        refusal = NOTHING_TO_CANCEL if request.method == "CANCEL" else None
+        if request.method not in ("INVITE", "CANCEL"):
+            refusal = inspect(request, flow)
         if refusal is None and usage.dialog is not None and not usage.dialog.in_order(request):
             refusal = OUT_OF_ORDER
         if refusal is not None:
             parts.refuse(request, flow, refusal, now)
-        elif request.method == "BYE":
-            bye.receive(parts, usage, request, flow, now)
-        elif request.method == "INVITE":
-            reinvite.receive(parts, usage, request, flow, now)
         else:
-            options.receive(parts, request, flow)
+            _IN_DIALOG[request.method](parts, usage, request, flow, now)
+
+    def _trusts(self, dialog: Dialog, trunk_id: str, request: Request, flow: Flow, now: float) -> bool:
+        """Whether the sender may speak in that dialog, come from the host it was made with or from another.
+
+        False: it is turned away.
+        """
+        host = flow.remote.host
+        if host == dialog.flow.remote.host:
+            return True
+        verdict = self.admission.judge_in_dialog(request, host, trunk_id, now, self._parts.new_token())
+        if isinstance(verdict, Admitted):
+            return True
+        self._turn_away(verdict, request, flow)
+        return False
 
     def _turn_away(self, verdict: Ignored | Refusal, request: Request, flow: Flow) -> None:
         """Without a transaction: whoever is not let in must not cost memory."""

@@ -1,0 +1,117 @@
+"""The application's side of the user agent: what it may do with a call. One that the state does not allow raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from offhook.sip import acknowledge, bye, invite, reinvite, snapshot
+from offhook.sip.digest import DigestClient
+from offhook.sip.events import Flow, Hop
+from offhook.sip.headers import NameAddr
+from offhook.sip.inspection import SDP
+from offhook.sip.parts import HeaderLines, Parts, writable
+from offhook.sip.snapshot import Json
+from offhook.sip.uri import SipUri
+from offhook.sip.usage import UsageInput, UsageState
+
+
+class CallCommands:
+    """Commands on one INVITE usage, ``usage_id``; each raises ``LocalProtocolError`` where it comes too late."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def invite(
+        self,
+        *,
+        target: SipUri,
+        from_: NameAddr,
+        to: NameAddr | None = None,
+        flow: Flow,
+        next_hop: Hop,
+        offer: bytes = b"",
+        content_type: str = SDP,
+        headers: HeaderLines = (),
+        credentials: DigestClient | None = None,
+        now: float,
+    ) -> int:
+        """Call ``target``; returns the usage. Without ``offer`` the callee makes one.
+
+        ``credentials`` answer the challenges to this INVITE and to what follows in its dialog.
+
+        Raises ``ResourceExhaustedError`` where there is no room for one more usage.
+        """
+        wanted = invite.Invitation(
+            target=target,
+            from_=from_,
+            to=to,
+            flow=flow,
+            next_hop=next_hop,
+            offer=offer,
+            content_type=content_type,
+            headers=writable(headers),
+            credentials=credentials,
+        )
+        return invite.invite(self._parts, wanted, now)
+
+    def ring(
+        self, usage_id: int, now: float, *, status: int = 180, body: bytes = b"", headers: HeaderLines = ()
+    ) -> None:
+        """Send a provisional response, 101-199; with ``body``, early media."""
+        invite.ring(self._parts, self._parts.usage(usage_id), now, status=status, body=body, headers=writable(headers))
+
+    def answer(self, usage_id: int, now: float, *, body: bytes, headers: HeaderLines = ()) -> None:
+        """200 to the INVITE or to the pending re-INVITE."""
+        usage = self._parts.usage(usage_id)
+        procedure = invite.answer if usage.state is UsageState.INVITED else reinvite.answer
+        procedure(self._parts, usage, now, body=body, headers=writable(headers))
+
+    def reject(
+        self, usage_id: int, now: float, *, status: int, reason: str | None = None, headers: HeaderLines = ()
+    ) -> None:
+        """A final 3xx-6xx to the INVITE (usage gone), or to the pending re-INVITE (the call goes on as it was)."""
+        usage = self._parts.usage(usage_id)
+        writable([("reason", reason or "")])
+        procedure = invite.reject if usage.state is UsageState.INVITED else invite.refuse_pending
+        procedure(self._parts, usage, now, status=status, reason=reason, headers=writable(headers))
+
+    def ack(self, usage_id: int, now: float, *, body: bytes = b"") -> None:
+        """Acknowledge the 2xx that brought the callee's offer; ``body`` is the answer."""
+        usage = self._parts.usage(usage_id)
+        usage.advance(UsageInput.SEND_ACK)
+        acknowledge.acknowledge(self._parts, usage, usage.settled.local_cseq, body)
+
+    def cancel(self, usage_id: int, now: float) -> None:
+        """Give our INVITE up: ``InviteFailed`` follows. CANCEL waits for a provisional response (RFC 3261 §9.1)."""
+        invite.cancel(self._parts, self._parts.usage(usage_id), now)
+
+    def sip_call_id(self, usage_id: int) -> str:
+        """Its Call-ID."""
+        return self._parts.usage(usage_id).sip_call_id
+
+    def heard(self, usage_id: int) -> bool:
+        """Whether anything came back to our INVITE yet, a 100 at least."""
+        return self._parts.usage(usage_id).state not in (UsageState.CALLING, UsageState.CANCEL_WANTED)
+
+    def bye(self, usage_id: int, now: float, *, headers: HeaderLines = ()) -> None:
+        """Hang up: ``UsageEnded`` follows. As callee before the ACK, the BYE waits for that (§15)."""
+        bye.hang_up(self._parts, self._parts.usage(usage_id), now, writable(headers))
+
+    def reinvite(self, usage_id: int, now: float, *, offer: bytes, headers: HeaderLines = ()) -> None:
+        """Offer to change the session: ``ReinviteAnswered`` or ``ReinviteFailed`` follows."""
+        reinvite.reinvite(self._parts, self._parts.usage(usage_id), now, offer=offer, headers=writable(headers))
+
+    def authenticate(self, usage_id: int, credentials: DigestClient) -> None:
+        """Answer challenges to our requests in the dialog of an inbound call: only for a peer that is known."""
+        self._parts.usage(usage_id).credentials = credentials
+
+    def snapshot(self, usage_id: int) -> dict[str, Json]:
+        """An answered usage as plain data for JSON. Raises ``LocalProtocolError`` for one that is not answered."""
+        return snapshot.snapshot(self._parts.usage(usage_id))
+
+    def restore(self, saved: Mapping[str, Json], flow: Flow, now: float) -> int:
+        """Go on with a usage that was saved; ``flow`` is how we reach its peer now. Returns its new id here.
+
+        Raises ``LocalProtocolError`` for what is no snapshot.
+        """
+        return snapshot.restore(self._parts, saved, flow, now)
