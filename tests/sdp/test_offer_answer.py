@@ -33,7 +33,7 @@ from offhook.sdp.offer_answer import (
     negotiate,
     offer,
 )
-from offhook.sdp.rtp_formats import direction_of, payload_formats
+from offhook.sdp.rtp_formats import CODEC_FORMATS, direction_of, payload_formats
 
 OURS = Capabilities(address="192.0.2.1", port=4000, session_id=7, version=1)
 OURS_IPV6 = replace(OURS, address="2001:db8::1")
@@ -516,8 +516,8 @@ def test_an_answer_has_the_streams_of_its_offer_and_no_codec_that_was_not_offere
     live = [index for index, media in enumerate(answer.media) if media.port]
     assert len(live) == 1
     offered, answered = payload_formats(remote.media[live[0]]), payload_formats(answer.media[live[0]])
-    assert all(offered[number].same(form.name, form.clock_hz) for number, form in answered.items())
-    assert offered[agreement.payload_type].same(agreement.encoding.value, 8000)
+    assert all(offered[number].same(form) for number, form in answered.items())
+    assert offered[agreement.payload_type].same(CODEC_FORMATS[agreement.encoding])
     assert parse(serialize(answer)) == answer
 
 

@@ -49,8 +49,13 @@ def test_numbers_that_are_no_payload_types_are_left_out() -> None:
 
 
 def test_encoding_names_are_compared_without_case() -> None:
-    assert PayloadFormat("pcmu", 8000).same("PCMU", 8000)
-    assert not PayloadFormat("PCMU", 16000).same("PCMU", 8000)
+    assert PayloadFormat("pcmu", 8000).same(PayloadFormat("PCMU", 8000))
+    assert not PayloadFormat("PCMU", 16000).same(PayloadFormat("PCMU", 8000))
+    assert not PayloadFormat("opus", 48000).same(PayloadFormat("opus", 48000, 2))
+
+
+def test_opus_has_two_channels_by_name() -> None:
+    assert formats("m=audio 4000 RTP/AVP 96\na=rtpmap:96 opus/48000/2") == {96: "opus/48000/2"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from offhook.model.audio import FRAME_MS, Encoding
 from offhook.sdp.description import Attribute, Connection, MediaDescription, Origin, SessionDescription
 from offhook.sdp.rtp_formats import (
+    CODEC_FORMATS,
     TELEPHONE_CLOCK_HZ,
     TELEPHONE_EVENT,
     Direction,
@@ -30,12 +31,22 @@ __all__ = ["Agreement", "Capabilities", "Direction", "NoCommonCodec", "accept_an
 _PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
 """AVPF differs in the timing of RTCP alone, and both may be mixed in one session (RFC 4585 §4)."""
 
-_OFFERED_TYPES = {
-    Encoding.PCMU.value: 0,  # RFC 3551 table 4
-    Encoding.PCMA.value: 8,
-    TELEPHONE_EVENT: 101,  # dynamic; the number nearly everybody uses
+_USUAL_TYPES = {
+    CODEC_FORMATS[Encoding.PCMU]: 0,  # RFC 3551 table 4
+    CODEC_FORMATS[Encoding.PCMA]: 8,
+    CODEC_FORMATS[Encoding.G722]: 9,
+    CODEC_FORMATS[Encoding.OPUS]: 96,  # dynamic, as those that follow
+    PayloadFormat(TELEPHONE_EVENT, 8000): 101,  # the number nearly everybody uses
+    PayloadFormat(TELEPHONE_EVENT, 48_000): 110,
 }
-_TELEPHONE_EVENTS = "0-15"  # the sixteen digits (RFC 4733 §3.2)
+_DYNAMIC_TYPES = range(96, 128)  # RFC 3551 §6
+
+_PARAMETERS = {
+    TELEPHONE_EVENT: "0-15",  # the sixteen digits (RFC 4733 §3.2)
+    # RFC 7587 §6.1: what we can make use of: one channel, up to 8 kHz of sound, repairs, our frame and longer
+    CODEC_FORMATS[Encoding.OPUS].name: "minptime=20;useinbandfec=1;stereo=0;maxplaybackrate=16000",
+}
+"""``a=fmtp`` by encoding name."""
 
 # RFC 3261 §20.43
 _WARN_ADDRESS = 301
@@ -53,7 +64,7 @@ class Capabilities:
     """What a leg can do, and where it takes its media; per leg, so that a trunk may differ."""
 
     codecs: tuple[Encoding, ...] = (Encoding.PCMU, Encoding.PCMA)
-    """Best first; PCMU and PCMA."""
+    """Best first; any of ``CODEC_FORMATS``."""
     telephone_event: bool = True
     ptime_ms: int = FRAME_MS
     address: str
@@ -86,6 +97,10 @@ class Agreement:
     remote_rtcp: tuple[str, int]
     direction: Direction
     """Ours: what we may do."""
+    clock_hz: int = 8000
+    """Of the RTP timestamps: 8000, for G.722 as well; 48,000 for Opus."""
+    dtmf_clock_hz: int = 8000
+    """Of the durations of telephone-events: the codec's, or 8000 where the remote side has no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +120,7 @@ class _Choice:
     encoding: Encoding
     payload_type: int
     dtmf_payload_type: int | None
+    dtmf_clock_hz: int
     remote: tuple[str, int]
 
 
@@ -117,8 +133,7 @@ def offer(capabilities: Capabilities, *, previous: SessionDescription | None = N
     A later offer keeps every stream in its place and every payload type's meaning (RFC 3264 §8); streams
     other than our audio stay refused.
     """
-    numbers = _numbers_to_offer(capabilities, previous)
-    audio = _audio(capabilities, _formats_to_offer(capabilities, numbers), direction=capabilities.direction)
+    audio = _audio(capabilities, _formats_to_offer(capabilities, previous), direction=capabilities.direction)
     if previous is None:
         return _session(capabilities, (audio,))
     ours = _live_index(previous)
@@ -187,9 +202,15 @@ def _choice(
     formats = payload_formats(media)
     for number, form in formats.items():
         for encoding in capabilities.codecs:
-            if form.same(encoding.value, TELEPHONE_CLOCK_HZ):
-                dtmf = _telephone_event(formats) if capabilities.telephone_event else None
-                return _Choice(encoding=encoding, payload_type=number, dtmf_payload_type=dtmf, remote=remote)
+            if form.same(CODEC_FORMATS[encoding]):
+                dtmf = _telephone_event(formats, form.clock_hz) if capabilities.telephone_event else None
+                return _Choice(
+                    encoding=encoding,
+                    payload_type=number,
+                    dtmf_payload_type=dtmf,
+                    dtmf_clock_hz=form.clock_hz if dtmf is None else formats[dtmf].clock_hz,
+                    remote=remote,
+                )
     ours = ", ".join(encoding.value for encoding in capabilities.codecs)
     return NoCommonCodec(f"no common codec: offered {_listed(formats.values(), media)}; we take {ours}")
 
@@ -238,11 +259,13 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _telephone_event(formats: Mapping[int, PayloadFormat]) -> int | None:
-    """Its number at the clock rate of the codec (RFC 4733 §2.1): others may be there for wideband codecs."""
-    for number, form in formats.items():
-        if form.same(TELEPHONE_EVENT, TELEPHONE_CLOCK_HZ):
-            return number
+def _telephone_event(formats: Mapping[int, PayloadFormat], clock_hz: int) -> int | None:
+    """Its number at the clock rate of the codec (RFC 4733 §2.1), else at 8000: baresip has no other beside Opus."""
+    for clock in dict.fromkeys((clock_hz, TELEPHONE_CLOCK_HZ)):
+        wanted = PayloadFormat(TELEPHONE_EVENT, clock)
+        for number, form in formats.items():
+            if form.same(wanted):
+                return number
     return None
 
 
@@ -267,18 +290,20 @@ def _agreement(
     direction: Direction,
 ) -> Agreement:
     """``receive`` are the formats of our own description: what arrives bears its numbers."""
-    wanted = choice.encoding.value
-    matching = (number for number, form in receive.items() if form.same(wanted, TELEPHONE_CLOCK_HZ))
+    wanted = CODEC_FORMATS[choice.encoding]
+    matching = (number for number, form in receive.items() if form.same(wanted))
     return Agreement(
         encoding=choice.encoding,
         payload_type=choice.payload_type,
         receive_payload_type=next(matching, choice.payload_type),
         ptime_ms=packet_time_ms(remote, media),
         dtmf_payload_type=choice.dtmf_payload_type,
-        dtmf_receive_payload_type=_telephone_event(receive),
+        dtmf_receive_payload_type=_telephone_event(receive, choice.dtmf_clock_hz),
         remote=choice.remote,
         remote_rtcp=control_address(media, choice.remote),
         direction=direction,
+        clock_hz=wanted.clock_hz,
+        dtmf_clock_hz=choice.dtmf_clock_hz,
     )
 
 
@@ -310,9 +335,9 @@ def _audio(
         attributes=(
             *(Attribute("rtpmap", f"{number} {form}") for number, form in formats.items()),
             *(
-                Attribute("fmtp", f"{number} {_TELEPHONE_EVENTS}")
+                Attribute("fmtp", f"{number} {_PARAMETERS[form.name]}")
                 for number, form in formats.items()
-                if form.name == TELEPHONE_EVENT
+                if form.name in _PARAMETERS
             ),
             Attribute("ptime", str(capabilities.ptime_ms)),
             Attribute(direction),
@@ -327,27 +352,32 @@ def _refused(media: MediaDescription) -> MediaDescription:
 
 def _formats_of_answer(choice: _Choice) -> dict[int, PayloadFormat]:
     """The offer's own numbers (RFC 3264 §6.1)."""
-    formats = {choice.payload_type: PayloadFormat(choice.encoding.value, TELEPHONE_CLOCK_HZ)}
+    formats = {choice.payload_type: CODEC_FORMATS[choice.encoding]}
     if choice.dtmf_payload_type is not None:
-        formats[choice.dtmf_payload_type] = PayloadFormat(TELEPHONE_EVENT, TELEPHONE_CLOCK_HZ)
+        formats[choice.dtmf_payload_type] = PayloadFormat(TELEPHONE_EVENT, choice.dtmf_clock_hz)
     return formats
 
 
-def _formats_to_offer(capabilities: Capabilities, numbers: Mapping[str, int]) -> dict[int, PayloadFormat]:
-    names = [encoding.value for encoding in capabilities.codecs]
-    if capabilities.telephone_event:
-        names.append(TELEPHONE_EVENT)
-    return {numbers[name]: PayloadFormat(name, TELEPHONE_CLOCK_HZ) for name in names}
-
-
-def _numbers_to_offer(capabilities: Capabilities, previous: SessionDescription | None) -> dict[str, int]:
-    """Payload types by name: the static ones, overridden by what this session already uses."""
-    numbers = dict(_OFFERED_TYPES)
+def _formats_to_offer(capabilities: Capabilities, previous: SessionDescription | None) -> dict[int, PayloadFormat]:
+    """RFC 3264 §8.3.2: a number keeps its meaning for the session; what is new gets a number that has none."""
     index = _live_index(previous) if previous else None
-    if previous is not None and index is not None:
-        used = payload_formats(previous.media[index])
-        numbers.update({form.name: number for number, form in used.items()})
-    return numbers
+    used = payload_formats(previous.media[index]) if previous is not None and index is not None else {}
+    numbers = {form: number for number, form in used.items()}
+    for form in _wanted_formats(capabilities):
+        if form not in numbers:
+            taken = set(numbers.values())
+            candidates = (_USUAL_TYPES[form], *_DYNAMIC_TYPES)
+            numbers[form] = next(number for number in candidates if number not in taken)
+    return {numbers[form]: form for form in _wanted_formats(capabilities)}
+
+
+def _wanted_formats(capabilities: Capabilities) -> list[PayloadFormat]:
+    """Codecs in their order, then telephone-events once for each of their clock rates (RFC 4733 §2.1)."""
+    codecs = [CODEC_FORMATS[encoding] for encoding in capabilities.codecs]
+    if not capabilities.telephone_event:
+        return codecs
+    clocks = dict.fromkeys(codec.clock_hz for codec in codecs)
+    return codecs + [PayloadFormat(TELEPHONE_EVENT, clock) for clock in clocks]
 
 
 def _live_index(session: SessionDescription) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
-from offhook.model.audio import FRAME_MS
+from offhook.model.audio import FRAME_MS, Encoding
 from offhook.sdp.description import MediaDescription, SessionDescription, numeral
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
@@ -26,18 +26,27 @@ _ABSURD_PTIME_MS = 10_000  # a=ptime above this is a mistake, not a wish
 
 
 class PayloadFormat(NamedTuple):
-    """What a payload type carries: encoding name as it was written, and clock rate in Hz."""
+    """What a payload type carries: encoding name as it was written, clock rate in Hz, channels."""
 
     name: str
     clock_hz: int
+    channels: int = 1
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.clock_hz}"
+        return f"{self.name}/{self.clock_hz}" + (f"/{self.channels}" if self.channels > 1 else "")
 
-    def same(self, name: str, clock_hz: int) -> bool:
+    def same(self, other: PayloadFormat) -> bool:
         """RFC 4855 §3: encoding names are compared without regard to case."""
-        return self.clock_hz == clock_hz and self.name.lower() == name.lower()
+        return self[1:] == other[1:] and self.name.lower() == other.name.lower()
 
+
+CODEC_FORMATS = {
+    Encoding.PCMU: PayloadFormat("PCMU", 8000),
+    Encoding.PCMA: PayloadFormat("PCMA", 8000),
+    Encoding.G722: PayloadFormat("G722", 8000),  # RFC 3551 §4.5.2: an error of RFC 1890, kept for compatibility
+    Encoding.OPUS: PayloadFormat("opus", 48_000, 2),  # RFC 7587 §4.1, §7: always, whatever is sent
+}
+"""The codecs of a leg, as an ``a=rtpmap`` names them."""
 
 STATIC_PAYLOAD_TYPES = {
     0: PayloadFormat("PCMU", 8000),
@@ -62,7 +71,10 @@ STATIC_PAYLOAD_TYPES = {
 
 
 def payload_formats(media: MediaDescription) -> dict[int, PayloadFormat]:
-    """The payload types of the ``m=`` line in their order; those with no meaning, or of several channels, left out."""
+    """The payload types of the ``m=`` line in their order.
+
+    Left out are those with no meaning, and of several channels all but Opus, whose two are but a name.
+    """
     mapped = _rtpmaps(media)
     offered = dict.fromkeys(numeral(text, _MAX_PAYLOAD_TYPE) for text in media.formats)
     known = {number: mapped.get(number, STATIC_PAYLOAD_TYPES.get(number)) for number in offered if number is not None}
@@ -84,7 +96,11 @@ def _payload_format(mapping: str) -> PayloadFormat | None:
     name, _, rest = mapping.partition("/")
     clock_text, _, channels = rest.partition("/")
     clock_hz = numeral(clock_text, 1_000_000)
-    return PayloadFormat(name, clock_hz) if name and clock_hz and channels in ("", "1") else None
+    if not name or not clock_hz:
+        return None
+    if channels == "2" and name.lower() == "opus":
+        return PayloadFormat(name, clock_hz, 2)
+    return PayloadFormat(name, clock_hz) if channels in ("", "1") else None
 
 
 def packet_time_ms(session: SessionDescription, media: MediaDescription) -> int:
