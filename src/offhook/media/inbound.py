@@ -58,6 +58,7 @@ class InboundStream:
         self.unexpected = 0
         self._concealed_before = 0  # under another codec, as the next
         self._spoke_before = 0.0
+        self._digits = DtmfReceiver()  # one for all agreements: a key may be held while one follows another
         self._agree(agreement)
 
     def update(self, agreement: Agreement) -> None:
@@ -149,7 +150,6 @@ class InboundStream:
         self._quiet_below = loudness_of(QUIET_DBM0) * self._frame_bytes
         self._concealer = Concealer(agreement.encoding)
         self._speech = SpeechLevel(agreement.encoding)
-        self._digits = DtmfReceiver()
         self.jitter_buffer = JitterBuffer(quiet=self._is_quiet, frame_samples=self._frame_bytes)
         self._take_types(agreement)
 
@@ -175,12 +175,13 @@ class InboundStream:
 
     def _restart(self) -> None:
         self.jitter_buffer.reset()
+        self._digits.restart()
 
     def _receive_other(self, second: int, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
         payload_type = second & 0x7F
         if payload_type == self._event_type:
             self.jitter_buffer.interlude(sequence)
-            self._tell_digits(self._digits.receive(timestamp, payload, now))
+            self._tell_digits(self._digits.receive(sequence, timestamp, payload, now))
         elif payload_type == COMFORT_NOISE:
             self.jitter_buffer.interlude(sequence)
         elif table := TRANSLATION.get((_STATIC_TYPES.get(payload_type, self._encoding), self._encoding)):

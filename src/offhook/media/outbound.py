@@ -74,6 +74,8 @@ class OutboundStream:
         self._packet = bytearray(HEADER_BYTES + self._frame)
         self._audio_type = agreement.payload_type
         self._event_type = agreement.dtmf_payload_type
+        if self._event_type is None:
+            self._digits.clear()
         self._may_send = agreement.direction in ("sendrecv", "sendonly")
         self._relayed.clear()
 
