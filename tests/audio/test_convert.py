@@ -3,8 +3,9 @@ from __future__ import annotations
 from itertools import product
 from typing import get_args
 
+import numpy as np
 import pytest
-from tests.audio.signals import decibels, level_at
+from tests.audio.signals import decibels, frames_of, level_at, samples_of
 
 from offhook.audio.convert import converter
 from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, decode, encode
@@ -13,8 +14,10 @@ from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, 
 
 EVERY_CODE = bytes(range(256))
 FORMATS = [
-    AudioFormat(encoding=encoding, sample_rate_hz=rate) for encoding, rate in product(Encoding, get_args(SampleRate))
+    AudioFormat(encoding=encoding, sample_rate_hz=rate)
+    for encoding, rate in product((Encoding.PCMU, Encoding.PCMA, Encoding.L16), get_args(SampleRate))
 ]
+LEG_FORMATS = [PCMU_8K, PCMA_8K, L16_16K]
 
 
 def convert(audio: bytes, source: AudioFormat, target: AudioFormat) -> bytes:
@@ -48,7 +51,7 @@ def test_half_a_sample_waits_for_the_next_piece() -> None:
 
 
 @pytest.mark.parametrize("source", FORMATS)
-@pytest.mark.parametrize("target", [PCMU_8K, PCMA_8K, L16_16K])
+@pytest.mark.parametrize("target", LEG_FORMATS)
 def test_a_tone_arrives_in_every_format(source: AudioFormat, target: AudioFormat) -> None:
     audio = tone(1000, 500, -10, source.encoding, sample_rate_hz=source.sample_rate_hz)
     run = converter(source, target)
@@ -67,3 +70,21 @@ def test_each_conversion_has_its_own_state() -> None:
     first(loud)
     assert second(b"\xff" * 160) == bytes(640)
     assert first(b"\xff" * 160) != bytes(640)
+
+
+@pytest.mark.parametrize("source", LEG_FORMATS)
+@pytest.mark.parametrize("target", LEG_FORMATS)
+def test_between_legs_a_frame_makes_a_frame_and_is_late_by_no_more_than_5_ms(
+    source: AudioFormat, target: AudioFormat
+) -> None:
+    """The delay is read from the phase of a sine that was there from the start."""
+    run = converter(source, target) or bytes
+    audio = tone(100, 200, -10, source.encoding, sample_rate_hz=source.sample_rate_hz)
+    frames = [run(frame) for frame in frames_of(audio, source.frame_bytes)]
+    assert {len(frame) for frame in frames} == {target.frame_bytes}
+    steady = samples_of(decode(target.encoding, b"".join(frames[2:])))  # whole periods were left out
+    times = np.arange(steady.size) / target.sample_rate_hz
+    phase = np.angle((steady * np.exp(-2j * np.pi * 100 * times)).sum()) + np.pi / 2
+    assert -phase / (2 * np.pi * 100) * 1000 == pytest.approx(
+        0 if source.sample_rate_hz == target.sample_rate_hz else 1.25, abs=0.07
+    )
