@@ -8,7 +8,7 @@ import pytest
 from tests.sip.network import OFFER, Network
 
 from offhook.sip.events import Address, Flow, Transport
-from offhook.sip.inspection import inspect
+from offhook.sip.inspection import ALLOW, inspect
 from offhook.sip.message import Request
 
 UDP = Flow(transport="UDP", local=Address("10.0.0.2", 5060), remote=Address("10.0.0.1", 5060))
@@ -22,11 +22,11 @@ def invite(*headers: tuple[str, str], method: str = "INVITE", uri: str | None = 
 @pytest.mark.parametrize(
     ("request_", "status", "headers"),
     [
-        (invite(method="SUBSCRIBE"), 405, {"Allow": "INVITE, ACK, CANCEL, BYE, OPTIONS"}),
+        (invite(method="SUBSCRIBE"), 405, {"Allow": ALLOW[1]}),
         (invite(uri="tel:+4930123"), 416, {}),
         (invite(uri="sips:a@b"), 416, {}),
         (invite(uri="nobodyKnowsThisScheme:x"), 416, {}),
-        (invite(("Require", "100rel, x"), ("Require", "timer")), 420, {"Unsupported": "100rel, x, timer"}),
+        (invite(("Require", "gruu, x, 100rel"), ("Require", "path")), 420, {"Unsupported": "gruu, x, path"}),
         (invite(("Content-Encoding", "gzip")), 415, {"Accept-Encoding": "identity", "Accept": "application/sdp"}),
         (invite(("Accept", "text/plain, message/sip")), 406, {"Accept": "application/sdp"}),
         (invite(("Accept", "")), 406, {"Accept": "application/sdp"}),

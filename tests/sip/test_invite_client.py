@@ -11,6 +11,7 @@ from offhook.sip.events import (
     InviteFailed,
     ProvisionalReceived,
 )
+from offhook.sip.inspection import ALLOW
 from offhook.sip.parts import UserAgentLimits
 
 # ── the UAC ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -37,7 +38,7 @@ def test_the_invite_is_complete() -> None:
     assert invite.to.tag is None
     assert str(invite.cseq) == "1 INVITE"
     assert invite.headers.get("Contact") == "<sip:alice@10.0.0.1:5060>"
-    assert invite.headers.get("Allow") == "INVITE, ACK, CANCEL, BYE, OPTIONS"
+    assert invite.headers.get("Allow") == ALLOW[1]
     assert "Supported" in invite.headers
     assert invite.headers.get("User-Agent") == "offhook-test"
     assert invite.headers.get("X-Campaign") == "7"

@@ -11,6 +11,7 @@ from offhook.sip.events import (
     InviteReceived,
     MessageRejected,
 )
+from offhook.sip.inspection import ALLOW
 from offhook.sip.parts import UserAgentLimits
 
 # ── the UAS ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,7 +73,7 @@ def test_the_200_carries_what_makes_a_dialog() -> None:
             "<sip:p0;lr>",
         ]
         assert response.headers.get("Contact") == "<sip:demo@10.0.0.2:5060>"
-        assert response.headers.get("Allow") == "INVITE, ACK, CANCEL, BYE, OPTIONS"
+        assert response.headers.get("Allow") == ALLOW[1]
         assert "Supported" in response.headers
         assert response.headers.get("Server") == "offhook-test"
     assert answer.headers.get("Content-Type") == "application/sdp"

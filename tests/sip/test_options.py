@@ -6,6 +6,7 @@ import pytest
 from tests.sip.network import OFFER, Network, Peer, Phone, dial, nothing_left
 
 from offhook.sip.events import Hop, MessageRejected, OptionsAnswered
+from offhook.sip.inspection import ALLOW
 from offhook.sip.uri import SipUri
 
 
@@ -17,7 +18,7 @@ def test_options_tells_what_we_can_do_and_leaves_nothing() -> None:
     net.advance(0.05)
     first, second = peer.responses("OPTIONS")
     assert first.status == 200
-    assert first.headers.get("Allow") == "INVITE, ACK, CANCEL, BYE, OPTIONS"
+    assert first.headers.get("Allow") == ALLOW[1]
     assert first.headers.get("Accept") == "application/sdp"
     assert first.headers.get("Contact") == "<sip:demo@10.0.0.2:5060>"
     assert "Supported" in first.headers

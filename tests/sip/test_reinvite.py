@@ -159,10 +159,10 @@ def test_in_a_dialog_that_is_not_there_an_invite_gets_481() -> None:
 
 def test_what_we_cannot_read_is_refused_in_a_dialog_too() -> None:
     net, peer, bob, tag = called()
-    peer.request("INVITE", bob, cseq=2, to_tag=tag, headers=[("Require", "100rel")])
+    peer.request("INVITE", bob, cseq=2, to_tag=tag, headers=[("Require", "gruu")])
     net.advance(0.05)
     assert peer.statuses()[-1] == 420
-    assert peer.responses()[-1].headers.get("Unsupported") == "100rel"
+    assert peer.responses()[-1].headers.get("Unsupported") == "gruu"
     assert bob.agent.counts()["usages"] == 1
 
 

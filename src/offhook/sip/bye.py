@@ -27,14 +27,27 @@ def hang_up(parts: Parts, usage: Usage, now: float, headers: HeaderLines = ()) -
     §15: "the callee's UA MUST NOT send a BYE on a confirmed dialog until it has received an ACK for its 2xx response
     or until the server transaction times out."
     """
+    if usage.state is UsageState.ANSWER_WANTED:
+        _refuse(parts, usage, now)
+        return
     owes_ack = usage.state is UsageState.OFFERED
     usage.advance(UsageInput.BYE)
     usage.bye_headers = tuple(headers)
     if owes_ack:
         dialog = usage.settled
-        parts.outbox.append(parts.ack_packet(usage, dialog, dialog.local_cseq, b""))
+        parts.outbox.append(parts.ack_packet(usage, dialog, usage.offer_number, b""))
     if usage.state is UsageState.ENDING:
         send_awaited(parts, usage, now)
+
+
+def _refuse(parts: Parts, usage: Usage, now: float) -> None:
+    """The 2xx that waited for a PRACK (RFC 3262 §3) is wanted no more."""
+    parts.respond(usage.pending, 480, now)
+    usage.served = None
+    usage.advance(UsageInput.BYE)
+    usage.settled.advance(DialogInput.FAILURE)
+    parts.drop_usage(usage, now)
+    parts.emit(UsageEnded(usage_id=usage.usage_id, cause="unanswered"))
 
 
 def send_awaited(parts: Parts, usage: Usage, now: float) -> None:
@@ -83,6 +96,7 @@ def receive(parts: Parts, usage: Usage, request: Request, flow: Flow, now: float
 
 def refuse_pending(parts: Parts, usage: Usage, now: float) -> None:
     """§15.1.2: "The UAS MUST still respond to any pending requests received for that dialog", with a 487."""
-    if usage.served is not None:
-        parts.respond(usage.served, 487, now)
-        usage.served = None
+    for transaction in (usage.served, usage.pracked, usage.updated):
+        if transaction is not None:
+            parts.respond(transaction, 487, now)
+    usage.served = usage.pracked = usage.updated = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from offhook.sip import acknowledge, bye, invite, reinvite, snapshot
+from offhook.sip import acknowledge, bye, invite, prack, reinvite, snapshot
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import Flow, Hop
 from offhook.sip.headers import NameAddr
@@ -55,15 +55,49 @@ class CallCommands:
         return invite.invite(self._parts, wanted, now)
 
     def ring(
-        self, usage_id: int, now: float, *, status: int = 180, body: bytes = b"", headers: HeaderLines = ()
+        self,
+        usage_id: int,
+        now: float,
+        *,
+        status: int = 180,
+        body: bytes = b"",
+        headers: HeaderLines = (),
+        reliable: bool = False,
     ) -> None:
-        """Send a provisional response, 101-199; with ``body``, early media."""
-        invite.ring(self._parts, self._parts.usage(usage_id), now, status=status, body=body, headers=writable(headers))
+        """Send a provisional response, 101-199; with ``body``, early media.
+
+        ``reliable``: repeated until the caller acknowledges it (RFC 3262), where ``peer_supports`` 100rel; with
+        ``body`` it is the answer (or the offer, where the INVITE had none), and what ``answer`` carries is not sent.
+        One that comes before the last one's PRACK is sent after it. An INVITE that requires 100rel makes all reliable.
+        """
+        usage, lines = self._parts.usage(usage_id), writable(headers)
+        invite.ring(self._parts, usage, now, status=status, body=body, headers=lines, reliable=reliable)
+
+    def answer_prack(self, usage_id: int, now: float, *, body: bytes, headers: HeaderLines = ()) -> None:
+        """200 to the PRACK that brought an offer, with the answer."""
+        prack.answer(self._parts, self._parts.usage(usage_id), now, body=body, headers=writable(headers))
+
+    def reject_prack(self, usage_id: int, now: float, *, status: int = 488, headers: HeaderLines = ()) -> None:
+        """A final 4xx-6xx to the PRACK that brought an offer: the session stays as it was."""
+        prack.reject(self._parts, self._parts.usage(usage_id), now, status=status, headers=writable(headers))
+
+    def prack(self, usage_id: int, now: float, *, remote_tag: str, body: bytes, headers: HeaderLines = ()) -> None:
+        """Answer the offer that a reliable provisional response brought in the early dialog ``remote_tag``."""
+        usage, lines = self._parts.usage(usage_id), writable(headers)
+        prack.prack(self._parts, usage, now, remote_tag=remote_tag, body=body, headers=lines)
+
+    def peer_supports(self, usage_id: int, option: str) -> bool:
+        """Whether the peer named an option tag of ours in Supported or Require, as ``100rel`` or ``timer``."""
+        return option.lower() in self._parts.usage(usage_id).peer_supports
+
+    def peer_allows(self, usage_id: int, method: str) -> bool:
+        """Whether the peer's Allow named a method of ours, as ``INFO`` or ``UPDATE``."""
+        return method in self._parts.usage(usage_id).peer_allows
 
     def answer(self, usage_id: int, now: float, *, body: bytes, headers: HeaderLines = ()) -> None:
-        """200 to the INVITE or to the pending re-INVITE."""
+        """200 to the INVITE or to the pending re-INVITE. It waits for the PRACK of a session description."""
         usage = self._parts.usage(usage_id)
-        procedure = invite.answer if usage.state is UsageState.INVITED else reinvite.answer
+        procedure = invite.answer if usage.unanswered else reinvite.answer
         procedure(self._parts, usage, now, body=body, headers=writable(headers))
 
     def reject(
@@ -72,14 +106,15 @@ class CallCommands:
         """A final 3xx-6xx to the INVITE (usage gone), or to the pending re-INVITE (the call goes on as it was)."""
         usage = self._parts.usage(usage_id)
         writable([("reason", reason or "")])
-        procedure = invite.reject if usage.state is UsageState.INVITED else invite.refuse_pending
+        procedure = invite.reject if usage.unanswered else invite.refuse_pending
         procedure(self._parts, usage, now, status=status, reason=reason, headers=writable(headers))
 
     def ack(self, usage_id: int, now: float, *, body: bytes = b"") -> None:
         """Acknowledge the 2xx that brought the callee's offer; ``body`` is the answer."""
         usage = self._parts.usage(usage_id)
         usage.advance(UsageInput.SEND_ACK)
-        acknowledge.acknowledge(self._parts, usage, usage.settled.local_cseq, body)
+        usage.local_session = body or usage.local_session
+        acknowledge.acknowledge(self._parts, usage, usage.offer_number, body)
 
     def cancel(self, usage_id: int, now: float) -> None:
         """Give our INVITE up: ``InviteFailed`` follows. CANCEL waits for a provisional response (RFC 3261 §9.1)."""

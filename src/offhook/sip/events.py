@@ -15,7 +15,9 @@ from offhook.sip.message import Request, Response
 Transport = Literal["UDP", "TCP", "TLS"]
 InviteFailureCause = Literal["refused", "timeout", "transport", "cancelled"]
 RegistrationPhase = Literal["registering", "online", "failed", "stopped"]
-UsageEndCause = Literal["bye_answered", "bye_timeout", "ack_missing", "transport"]
+UsageEndCause = Literal[
+    "bye_answered", "bye_timeout", "ack_missing", "prack_missing", "unanswered", "session_expired", "transport"
+]
 
 
 class Address(NamedTuple):
@@ -124,22 +126,32 @@ class AckReceived:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProvisionalReceived:
-    """A 101-199 to our INVITE. Each ``remote_tag`` is an early dialog of its own; "" where the peer gave none."""
+    """A 101-199 to our INVITE. Each ``remote_tag`` is an early dialog of its own; "" where the peer gave none.
+
+    ``reliable``: it is acknowledged by PRACK already, and comes but once (RFC 3262 §4); only where our INVITE had no
+    offer and this response brings one, ``UserAgent.prack`` must answer it.
+    """
 
     usage_id: int
     status: int
     reason: str
     remote_tag: str
     response: Response
+    reliable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerReceived:
-    """A 2xx to our INVITE; the ACK is sent if our INVITE carried an offer, otherwise call ``UserAgent.ack``."""
+    """A 2xx to our INVITE; the ACK is sent if our INVITE carried an offer, otherwise call ``UserAgent.ack``.
+
+    ``session``: the callee's session description. It is not the 2xx's where offer and answer were exchanged before, by
+    reliable provisional responses: whatever the 2xx carries then is none (RFC 3261 §13.2.1).
+    """
 
     usage_id: int
     remote_tag: str
     response: Response
+    session: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +166,19 @@ class InviteFailed:
     reason: str
     response: Response | None
     cause: InviteFailureCause
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrackReceived:
+    """A PRACK that carries a session description (RFC 3262 §5).
+
+    ``is_offer``: answer it by ``UserAgent.answer_prack`` or ``reject_prack``. Otherwise it is the answer to the offer
+    in our provisional response; 200 is already sent.
+    """
+
+    usage_id: int
+    request: Request
+    is_offer: bool
 
 
 # ── a call's events: both roles ──────────────────────────────────────────────────────────────────────────
@@ -203,7 +228,10 @@ class ByeReceived:
 class UsageEnded:
     """Our BYE is complete, or the core gave the call up by itself; usage gone.
 
-    ``ack_missing``: our 2xx was never acknowledged, the core sent a BYE (RFC 3261 §13.3.1.4).
+    ``ack_missing``: our 2xx was never acknowledged, the core sent a BYE (RFC 3261 §13.3.1.4). ``prack_missing``: our
+    reliable provisional response never was, the core refused the INVITE (RFC 3262 §3). ``unanswered``: we hung up
+    while our 2xx still waited for a PRACK. ``session_expired``: nobody refreshed the session, or the refresh failed,
+    and the core sent a BYE (RFC 4028 §10).
     """
 
     usage_id: int
@@ -267,6 +295,7 @@ SipEvent = (
     InviteReceived
     | CancelReceived
     | AckReceived
+    | PrackReceived
     | ProvisionalReceived
     | AnswerReceived
     | InviteFailed

@@ -9,11 +9,11 @@ from offhook.sip.events import Flow
 from offhook.sip.message import Request
 from offhook.sip.uri import scheme_of
 
-METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK")
 ALLOW = ("Allow", ", ".join(METHODS))
 
-EXTENSIONS: tuple[str, ...] = ()
-"""Option tags we understand. An empty Supported says just that (RFC 3261 §20.37)."""
+EXTENSIONS: tuple[str, ...] = ("100rel",)
+"""Option tags we understand."""
 SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
 
 SDP = "application/sdp"

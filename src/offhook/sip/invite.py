@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
-from offhook.sip import acknowledge, bye
+from offhook.sip import acknowledge, bye, prack
 from offhook.sip.authentication import Proof, answer_challenge, proofs_in
 from offhook.sip.dialog import Dialog, DialogInput, dialog_of_client, dialog_of_server
 from offhook.sip.digest import DigestClient
@@ -24,14 +24,14 @@ from offhook.sip.events import (
     ReinviteCancelled,
 )
 from offhook.sip.headers import Headers, NameAddr
-from offhook.sip.inspection import ALLOW, LOOPED, MERGED, SUPPORTED, Refusal, inspect, too_many
+from offhook.sip.inspection import LOOPED, MERGED, Refusal, inspect, too_many
 from offhook.sip.message import Request, Response, serialize
 from offhook.sip.parts import HeaderLines, Parts, Unattended
 from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
 from offhook.sip.transaction import GIVE_UP_S, State
 from offhook.sip.transaction_layer import FailureCause, ServerTransaction, companion
 from offhook.sip.uri import SipUri
-from offhook.sip.usage import Usage, UsageInput, UsageState
+from offhook.sip.usage import EarlyDialog, Ring, Usage, UsageInput, UsageState, forming
 
 RING_AGAIN_S = 60.0
 """§13.3.1.1."""
@@ -57,6 +57,7 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: st
     )
     usage.trunk_id = trunk_id
     usage.known_hosts.add(flow.remote.host)
+    usage.note_peer(request)
     usage.served = parts.transactions.serve(request, flow, local_tag, now)
     parts.respond(usage.served, 100, now)
     expires = request.headers.get("Expires") or ""
@@ -76,7 +77,7 @@ def _circular(parts: Parts, request: Request) -> Refusal | None:
 def _expire(parts: Parts, usage: Usage, now: float) -> None:
     """§13.3.1: "If the invitation expires before the UAS has generated a final response, a 487 (Request Terminated)
     response SHOULD be generated"."""
-    transaction = pending(usage)
+    transaction = usage.pending
     request = transaction.request
     parts.respond(transaction, 487, now)
     _withdraw(parts, usage, request, now)
@@ -90,42 +91,67 @@ def _withdraw(parts: Parts, usage: Usage, request: Request, now: float) -> None:
     parts.emit(CancelReceived(usage_id=usage.usage_id, request=request))
 
 
-def ring(parts: Parts, usage: Usage, now: float, *, status: int, body: bytes, headers: HeaderLines) -> None:
-    """A provisional response that makes an early dialog (§13.3.1.1)."""
+def ring(
+    parts: Parts, usage: Usage, now: float, *, status: int, body: bytes, headers: HeaderLines, reliable: bool
+) -> None:
+    """A provisional response that makes an early dialog (§13.3.1.1).
+
+    ``reliable``, or asked for by the INVITE: repeated until its PRACK comes (RFC 3262 §3: where Require says so "the
+    UAS MUST" send all of them so).
+    """
     if not 101 <= status <= 199:
         raise LocalProtocolError(f"{status} is no provisional response that tells anything")
     usage.check(UsageInput.RING)
-    transaction = pending(usage)
-    parts.respond(transaction, status, now, headers=[*forming(usage, transaction.request), *headers], body=body)
+    wanted = Ring(status=status, body=body, headers=tuple(headers))
+    if reliable or prack.is_required(usage.pending.request):
+        prack.ring(parts, usage, wanted, now)
+    else:
+        lines = [*forming(usage, usage.pending.request), *headers]
+        parts.respond(usage.pending, status, now, headers=lines, body=body)
     if usage.ring_timer is not None:
         parts.timers.cancel(usage.ring_timer)
-    usage.ring_timer = parts.timers.start(now + RING_AGAIN_S, partial(_ring_on, parts, usage))
+    usage.ring_timer = parts.timers.start(now + RING_AGAIN_S, partial(_ring_on, parts, usage, wanted))
 
 
-def _ring_on(parts: Parts, usage: Usage, now: float) -> None:
+def _ring_on(parts: Parts, usage: Usage, wanted: Ring, now: float) -> None:
     """§13.3.1.1: "the UAS MUST send a non-100 provisional response at every minute, to handle the possibility of
     lost provisional responses"; without it proxies give the call up."""
-    parts.transactions.repeat(pending(usage))
-    usage.ring_timer = parts.timers.start(now + RING_AGAIN_S, partial(_ring_on, parts, usage))
+    if usage.progress is None:
+        parts.transactions.repeat(usage.pending)
+    elif usage.progress.unpracked is None and usage.pracked is None:
+        prack.ring(parts, usage, wanted, now)
+    usage.ring_timer = parts.timers.start(now + RING_AGAIN_S, partial(_ring_on, parts, usage, wanted))
 
 
 def answer(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: HeaderLines) -> None:
-    """200 to the INVITE (§13.3.1.4)."""
+    """200 to the INVITE (§13.3.1.4); what was agreed on by reliable provisional responses is not told again."""
+    progress = usage.progress
+    send = partial(_accept_call, parts, usage, body=body, headers=tuple(headers))
+    if progress is not None and (progress.delays_answer or usage.pracked is not None):
+        usage.advance(UsageInput.ANSWER_LATER)
+        progress.waiting.clear()
+        progress.answer = send
+        return
     usage.advance(UsageInput.ANSWER)
+    send(now)
+
+
+def _accept_call(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: HeaderLines) -> None:
     usage.settled.advance(DialogInput.SUCCESS)
-    accept(parts, usage, now, body=body, headers=headers)
+    told = usage.progress is not None and usage.progress.settled
+    accept(parts, usage, now, body=b"" if told else body, headers=headers)
 
 
 def accept(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: HeaderLines) -> None:
     """200 to whichever INVITE is pending, and its repetition until the ACK."""
     parts.cancel_timers(usage)
-    transaction, usage.served = pending(usage), None
+    transaction, usage.served = usage.pending, None
     request = transaction.request
     response = parts.respond(transaction, 200, now, headers=[*forming(usage, request), *headers], body=body)
+    usage.local_session = body or usage.local_session
     packet = Outbound(data=transaction.latest, flow=transaction.flow)
-    acknowledge.await_ack(
-        parts, usage, number=response.cseq.number, packet=packet, carries_offer=not request.body, now=now
-    )
+    offers = bool(body) and not request.body
+    acknowledge.await_ack(parts, usage, number=response.cseq.number, packet=packet, carries_offer=offers, now=now)
 
 
 def reject(parts: Parts, usage: Usage, now: float, *, status: int, reason: str | None, headers: HeaderLines) -> None:
@@ -143,20 +169,8 @@ def refuse_pending(
     """A 3xx-6xx to whichever INVITE is pending. Raises ``LocalProtocolError`` for another status."""
     if not 300 <= status <= 699:
         raise LocalProtocolError(f"{status} refuses nothing")
-    transaction, usage.served = pending(usage), None
+    transaction, usage.served = usage.pending, None
     parts.respond(transaction, status, now, reason=reason, headers=headers)
-
-
-def pending(usage: Usage) -> ServerTransaction:
-    if usage.served is None:
-        raise LocalProtocolError(f"usage {usage.usage_id} is {usage.state.name}: no INVITE waits for an answer")
-    return usage.served
-
-
-def forming(usage: Usage, request: Request) -> list[tuple[str, str]]:
-    """What a response carries that makes or changes a dialog (§12.1.1, §13.3.1)."""
-    recorded = [("Record-Route", value) for value in request.headers.get_all("Record-Route")]
-    return [*recorded, ("Contact", usage.settled.contact), ALLOW, SUPPORTED]
 
 
 def receive_cancel(parts: Parts, cancel: Request, transaction: ServerTransaction, flow: Flow, now: float) -> None:
@@ -198,6 +212,7 @@ def invite(parts: Parts, wanted: Invitation, now: float) -> int:
     request = _request(parts, wanted)
     usage = parts.add_usage(UsageState.CALLING, request.sip_call_id, request.from_.tag or "")
     usage.credentials = wanted.credentials
+    usage.local_session = wanted.offer
     usage.known_hosts.update({wanted.next_hop.host, wanted.next_hop.server_name} - {""})
     caller = _Caller(parts, usage, request, wanted.from_.sip_uri().user)
     usage.asked = parts.transactions.request(request, flow=wanted.flow, next_hop=wanted.next_hop, user=caller, now=now)
@@ -291,7 +306,7 @@ class _Caller:
 
     def responded(self, response: Response, flow: Flow, now: float) -> None:
         if response.status < 200:
-            self._provisional(response, now)
+            self._provisional(response, flow, now)
         elif response.status < 300:
             self._success(response, flow, now)
         elif self._usage.can(UsageInput.REFUSAL_CAME) and not self._proven(response, flow, now):
@@ -313,12 +328,12 @@ class _Caller:
         if again is None:
             return False
         usage.advance(UsageInput.CHALLENGED)
-        usage.early_tags.clear()  # §12.3: the early dialogs of the INVITE ended with its final response
+        usage.early.clear()  # §12.3: the early dialogs of the INVITE ended with its final response
         usage.asked, self._request = again, again.request
         usage.proofs = proofs_in(again.request)
         return True
 
-    def _provisional(self, response: Response, now: float) -> None:
+    def _provisional(self, response: Response, flow: Flow, now: float) -> None:
         usage = self._usage
         if not usage.can(UsageInput.PROVISIONAL_CAME):
             return
@@ -326,7 +341,8 @@ class _Caller:
         usage.advance(UsageInput.PROVISIONAL_CAME)
         if waited:
             _send_cancel(self._parts, usage, now)
-        if response.status == 100 or not self._know(response.to.tag or ""):
+        early = None if response.status == 100 else self._branch(response, flow)
+        if early is None or not prack.observe(self._parts, usage, early, response, now):
             return
         self._parts.emit(
             ProvisionalReceived(
@@ -335,15 +351,18 @@ class _Caller:
                 reason=response.reason,
                 remote_tag=response.to.tag or "",
                 response=response,
+                reliable=prack.is_reliable(response),
             )
         )
 
-    def _know(self, remote_tag: str) -> bool:
-        """Whether the early dialog is known now; a bounded number of them is."""
-        tags = self._usage.early_tags
-        if len(tags) < self._parts.limits.forks:
-            tags.add(remote_tag)
-        return remote_tag in tags
+    def _branch(self, response: Response, flow: Flow) -> EarlyDialog | None:
+        """The early dialog of a provisional response, made where it is new; a bounded number of them is."""
+        branches, remote_tag = self._usage.early, response.to.tag or ""
+        if remote_tag not in branches and len(branches) < self._parts.limits.forks:
+            self._usage.known_hosts.add(flow.remote.host)
+            dialog = dialog_of_client(self._request, response, flow, self._contact_user)
+            branches[remote_tag] = EarlyDialog(dialog=dialog)
+        return branches.get(remote_tag)
 
     def _success(self, response: Response, flow: Flow, now: float) -> None:
         usage = self._usage
@@ -360,13 +379,19 @@ class _Caller:
         usage = self._usage
         usage.asked = None
         usage.known_hosts.add(flow.remote.host)
+        usage.note_peer(response)
         dialog = usage.dialog = self._dialog_of(response, flow)
-        if self._request.body:
+        early = usage.early.get(dialog.remote_tag)
+        session = response.body if early is None else early.session or response.body
+        if self._request.body or (early is not None and early.session and early.owed is None):
             usage.advance(UsageInput.ANSWER_CAME)
             acknowledge.acknowledge(self._parts, usage, self._request.cseq.number, b"")
         else:
             usage.advance(UsageInput.OFFER_CAME)
-        self._parts.emit(AnswerReceived(usage_id=usage.usage_id, remote_tag=dialog.remote_tag, response=response))
+            usage.offer_number = self._request.cseq.number
+        self._parts.emit(
+            AnswerReceived(usage_id=usage.usage_id, remote_tag=dialog.remote_tag, response=response, session=session)
+        )
 
     def _turn_away(self, response: Response, flow: Flow, now: float) -> None:
         """§13.2.2.4: another fork's 2xx, or one that crossed our CANCEL: acknowledged, then ended with BYE."""
@@ -387,6 +412,12 @@ class _Caller:
             _fail(self._parts, self._usage, now, status=status, reason=reason, response=response, cause="cancelled")
 
     def _dialog_of(self, response: Response, flow: Flow) -> Dialog:
+        """§13.2.2.4: an early dialog is confirmed, its route set "MUST be recomputed based on the 2xx response"."""
         dialog = dialog_of_client(self._request, response, flow, self._contact_user)
+        early = self._usage.early.get(dialog.remote_tag)
+        if early is not None:
+            dialog.local_cseq = max(dialog.local_cseq, early.dialog.local_cseq)
+            dialog.remote_cseq = early.dialog.remote_cseq
+            dialog.remote_target = early.dialog.remote_target if response.contact is None else dialog.remote_target
         dialog.advance(DialogInput.SUCCESS)
         return dialog

@@ -118,7 +118,7 @@ class Parts:
         if usage.asked is not None and usage.asked.state in (State.CALLING, State.PROCEEDING):
             # No timer of RFC 3261 ends an INVITE that is answered 100 and no more; its dialog's end must.
             self.timers.start(now + GIVE_UP_S, partial(self._abandon, usage.asked))
-        usage.served = usage.asked = None
+        usage.served = usage.asked = usage.pracked = usage.updated = usage.updating = None
 
     def _abandon(self, transaction: ClientTransaction, now: float) -> None:
         self.transactions.abandon(transaction)
@@ -139,6 +139,9 @@ class Parts:
             if timer is not None:
                 self.timers.cancel(timer)
         usage.ring_timer = usage.give_up_timer = None
+        if usage.progress is not None and usage.progress.unpracked is not None:
+            # RFC 3262 §3: after a final response it "SHOULD NOT continue to retransmit", but still take the PRACK
+            self.timers.cancel(usage.progress.unpracked.timer)
 
     # ── outward ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -72,7 +72,7 @@ def _hindrance(parts: Parts, usage: Usage) -> Refusal | None:
 
 def answer(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: HeaderLines) -> None:
     """200 to the pending re-INVITE; its Contact is where the peer now is (§12.2.2)."""
-    transaction = invite.pending(usage)
+    transaction = usage.pending
     usage.settled.refresh_target(transaction.request, transaction.flow)
     invite.accept(parts, usage, now, body=body, headers=headers)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -10,12 +11,15 @@ from offhook.model.errors import LocalProtocolError
 from offhook.sip.dialog import Dialog
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import Outbound
+from offhook.sip.inspection import ALLOW, EXTENSIONS, METHODS, SUPPORTED
+from offhook.sip.message import Request, Response
 from offhook.sip.timers import Timer
 from offhook.sip.transaction_layer import ClientTransaction, ServerTransaction
 
 
 class UsageState(Enum):
     INVITED = auto()  # UAS: an INVITE waits for its final response
+    ANSWER_WANTED = auto()  # UAS: the 2xx waits for the PRACK of a session description (RFC 3262 §3)
     ANSWERED = auto()  # UAS: the 2xx waits for its ACK
     BYE_WANTED = auto()  # UAS: the same, and then BYE (§15: no BYE before the ACK)
     CALLING = auto()  # UAC: nothing heard yet
@@ -33,6 +37,7 @@ class UsageInput(Enum):
 
     RING = auto()
     ANSWER = auto()
+    ANSWER_LATER = auto()  # the same, while a PRACK is owed
     REJECT = auto()
     CANCEL = auto()
     SEND_ACK = auto()
@@ -44,6 +49,8 @@ class UsageInput(Enum):
     REFUSAL_CAME = auto()  # 3xx-6xx, time-out, transport failure, or whatever follows our CANCEL
     ACK_CAME = auto()
     CANCEL_CAME = auto()
+    PRACK_CAME = auto()  # the one that the 2xx waited for
+    PRACK_MISSING = auto()
     BYE_CAME = auto()
     BYE_DONE = auto()
     ACK_MISSING = auto()
@@ -58,6 +65,14 @@ USAGE: Mapping[tuple[UsageState, UsageInput], UsageState] = {
     (_S.INVITED, _I.REJECT): _S.GONE,
     (_S.INVITED, _I.CANCEL_CAME): _S.GONE,
     (_S.INVITED, _I.BYE_CAME): _S.GONE,
+    (_S.INVITED, _I.PRACK_MISSING): _S.GONE,
+    (_S.INVITED, _I.ANSWER_LATER): _S.ANSWER_WANTED,
+    (_S.ANSWER_WANTED, _I.PRACK_CAME): _S.ANSWERED,
+    (_S.ANSWER_WANTED, _I.REJECT): _S.GONE,
+    (_S.ANSWER_WANTED, _I.BYE): _S.GONE,  # there is no session to end yet: the INVITE is refused
+    (_S.ANSWER_WANTED, _I.CANCEL_CAME): _S.GONE,
+    (_S.ANSWER_WANTED, _I.BYE_CAME): _S.GONE,
+    (_S.ANSWER_WANTED, _I.PRACK_MISSING): _S.GONE,
     (_S.ANSWERED, _I.ACK_CAME): _S.CONFIRMED,
     (_S.ANSWERED, _I.BYE): _S.BYE_WANTED,
     (_S.ANSWERED, _I.BYE_CAME): _S.GONE,
@@ -119,6 +134,81 @@ class Unacknowledged:
     timer: Timer
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ring:
+    """A provisional response that the application wants sent."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class Unpracked:
+    """A reliable provisional response of ours that is repeated until its PRACK comes (RFC 3262 §3).
+
+    ``number``: the INVITE's CSeq.
+    """
+
+    rseq: int
+    number: int
+    packet: Outbound
+    carries_session: bool
+    give_up_at: float
+    interval_s: float
+    timer: Timer
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """What a callee of ours told reliably before its final response (RFC 3262 §3).
+
+    ``waiting``: what is sent after the PRACK, one at a time. ``offered``: our offer went out, and a PRACK must bring
+    the answer; ``settled``: offer and answer have both been told. ``answer``: sends the 2xx that waits for the PRACK.
+    """
+
+    rseq: int
+    unpracked: Unpracked | None = None
+    waiting: deque[Ring] = field(default_factory=deque)
+    offered: bool = False
+    settled: bool = False
+    answer: Callable[[float], None] | None = None
+
+    @property
+    def delays_answer(self) -> bool:
+        """§3: no 2xx before the PRACK of a response that carried a session description."""
+        return self.unpracked is not None and self.unpracked.carries_session
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class EarlyDialog:
+    """One branch of our INVITE that rings (RFC 3261 §12.1.2); over with the first 2xx.
+
+    ``rseq``: that of its latest reliable response. ``owed``: that response, where it brought an offer to which the
+    application owes the answer. ``session``: the peer's session description as reliable messages brought it.
+    ``pracks``: how many of ours are under way.
+    """
+
+    dialog: Dialog
+    rseq: int | None = None
+    owed: Response | None = None
+    session: bytes = b""
+    pracks: int = 0
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Update:
+    """An UPDATE of ours, from its first attempt to its end (RFC 3311 §5.1)."""
+
+    dialog: Dialog
+    offer: bytes
+    headers: tuple[tuple[str, str], ...]
+
+    @property
+    def offers(self) -> bool:
+        return bool(self.offer)
+
+
 @dataclass(kw_only=True, slots=True)
 class Retry:
     """Our re-INVITE that met the peer's (491): sent once more when ``timer`` fires (§14.1)."""
@@ -133,10 +223,15 @@ class Usage:
     """One INVITE usage. What is None is not there now.
 
     ``dialog``: a UAC has none before the 2xx. ``served``: the peer's INVITE or re-INVITE that waits for a final
-    response. ``asked``: our INVITE or re-INVITE that does. ``early_tags``: the remote tags of provisional responses.
+    response. ``asked``: our INVITE or re-INVITE that does. ``offer_number``: the CSeq of that INVITE whose 2xx brought
+    an offer. ``early``: the branches of our INVITE by remote tag. ``progress``: what our callee told reliably.
+    ``pracked``: the peer's PRACK whose offer waits for our answer. ``updating``: our UPDATE that waits for its final
+    response; ``updated``: the peer's whose offer waits for our answer. ``local_session``: our session description
+    that holds now.
     ``credentials``: with which its peer's challenges are answered; ``known_hosts``: the names and addresses of that
     peer, for nobody else shall see them. ``proofs``: the credential headers of our latest INVITE, for its ACK.
-    ``trunk_id``: by which trunk it came.
+    ``trunk_id``: by which trunk it came. ``peer_supports`` and ``peer_allows``: of our own option tags and methods,
+    those that the peer named last.
     """
 
     usage_id: int
@@ -151,7 +246,15 @@ class Usage:
     retry: Retry | None = None
     ring_timer: Timer | None = None
     give_up_timer: Timer | None = None
-    early_tags: set[str] = field(default_factory=set)
+    offer_number: int = 0
+    early: dict[str, EarlyDialog] = field(default_factory=dict)
+    progress: Progress | None = None
+    pracked: ServerTransaction | None = None
+    updating: Update | None = None
+    updated: ServerTransaction | None = None
+    local_session: bytes = b""
+    peer_supports: frozenset[str] = frozenset()
+    peer_allows: frozenset[str] = frozenset()
     bye_headers: tuple[tuple[str, str], ...] = ()
     credentials: DigestClient | None = None
     known_hosts: set[str] = field(default_factory=set)
@@ -177,3 +280,37 @@ class Usage:
         if self.dialog is None:
             raise LocalProtocolError(f"usage {self.usage_id} is {self.state.name}: it has no dialog yet")
         return self.dialog
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the peer's first INVITE still waits for its final response."""
+        return self.state in (UsageState.INVITED, UsageState.ANSWER_WANTED)
+
+    @property
+    def pending(self) -> ServerTransaction:
+        """The peer's INVITE that waits for a final response. Raises ``LocalProtocolError``."""
+        if self.served is None:
+            raise LocalProtocolError(f"usage {self.usage_id} is {self.state.name}: no INVITE waits for an answer")
+        return self.served
+
+    def dialog_with(self, remote_tag: str) -> Dialog | None:
+        """The dialog with that remote tag, an early one only as long as no 2xx came."""
+        if self.dialog is not None:
+            return self.dialog if self.dialog.remote_tag == remote_tag else None
+        early = self.early.get(remote_tag)
+        return None if early is None else early.dialog
+
+    def note_peer(self, message: Request | Response) -> None:
+        """Remember what the peer says that it can do, as far as it means anything to us."""
+        headers = message.headers
+        if "Allow" in headers:
+            self.peer_allows = frozenset(headers.values("Allow")).intersection(METHODS)
+        tags = {tag.lower() for name in ("Supported", "Require") for tag in headers.values(name)}
+        if isinstance(message, Request) or "Supported" in headers:
+            self.peer_supports = frozenset(tags.intersection(EXTENSIONS))
+
+
+def forming(usage: Usage, request: Request) -> list[tuple[str, str]]:
+    """What a response carries that makes or changes a dialog (RFC 3261 §12.1.1, §13.3.1)."""
+    recorded = [("Record-Route", value) for value in request.headers.get_all("Record-Route")]
+    return [*recorded, ("Contact", usage.settled.contact), ALLOW, SUPPORTED]

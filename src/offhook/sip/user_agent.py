@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 
 from offhook.model.errors import LocalProtocolError, SipParseError
-from offhook.sip import acknowledge, bye, invite, options, reinvite
+from offhook.sip import acknowledge, bye, invite, options, prack, reinvite
 from offhook.sip.admission import Admission, Admitted, Ignored
 from offhook.sip.call_commands import CallCommands
 from offhook.sip.dialog import Dialog
@@ -35,6 +35,7 @@ _IN_DIALOG: Mapping[str, Callable[[Parts, Usage, Request, Flow, float], None]] =
     "BYE": bye.receive,
     "INVITE": reinvite.receive,
     "OPTIONS": options.receive_in_dialog,
+    "PRACK": prack.receive,
 }
 """Who takes a request in a dialog, once it is trusted, in order and of a method that ``inspect`` lets pass."""
 
@@ -262,12 +263,13 @@ class UserAgent(CallCommands):
 
     def _receive_in_dialog(self, usage: Usage, request: Request, flow: Flow, now: float) -> None:
         parts = self._parts
-        if usage.dialog is not None and not self._trusts(usage.dialog, usage.trunk_id, request, flow, now):
+        dialog = usage.dialog_with(request.from_.tag or "")
+        if dialog is None or not self._trusts(dialog, usage.trunk_id, request, flow, now):
             return
         refusal = NOTHING_TO_CANCEL if request.method == "CANCEL" else None
         if request.method not in ("INVITE", "CANCEL"):
             refusal = inspect(request, flow)
-        if refusal is None and usage.dialog is not None and not usage.dialog.in_order(request):
+        if refusal is None and not dialog.in_order(request):
             refusal = OUT_OF_ORDER
         if refusal is not None:
             parts.refuse(request, flow, refusal, now)
@@ -306,9 +308,7 @@ class UserAgent(CallCommands):
         usage = self._parts.usage_of(request.sip_call_id, request.to.tag)
         if usage is None:
             return None
-        remote_tag = request.from_.tag or ""
-        known = usage.early_tags if usage.dialog is None else (usage.dialog.remote_tag,)
-        return usage if remote_tag in known else None
+        return None if usage.dialog_with(request.from_.tag or "") is None else usage
 
     def _receive_response(self, response: Response, flow: Flow, now: float) -> None:
         parts = self._parts
