@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from typing import Generic, Protocol, Self, TypeVar
 
 from offhook.rtp.packet import timestamp_distance
 from offhook.rtp.transit import TransitWindow
@@ -64,13 +65,29 @@ class Gap(Enum):
     SILENT = "silent"  # nothing has come for ``RUNNING_MS``, or nothing was sent
 
 
-class JitterBuffer:
-    """One inbound audio stream. ``quiet`` says whether a frame may be left out or repeated unheard.
+class Stretch(Protocol):
+    """Some coded audio: as long as it takes in timestamp units, to be cut and joined.
 
-    ``frame_samples`` is also its bytes: one byte a sample (G.711). Times are monotonic seconds.
+    Plain bytes are one where a byte takes one unit: G.711, and G.722 as well.
     """
 
-    def __init__(self, *, quiet: Callable[[bytes], bool], frame_samples: int = 160, clock_hz: int = 8000) -> None:
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Self: ...
+
+    def __add__(self, following: Self, /) -> Self: ...
+
+
+Piece = TypeVar("Piece", bound=Stretch)
+
+
+class JitterBuffer(Generic[Piece]):
+    """One inbound audio stream. ``quiet`` says whether a frame may be left out or repeated unheard.
+
+    ``frame_samples`` is a frame's length in timestamp units. Times are monotonic seconds.
+    """
+
+    def __init__(self, *, quiet: Callable[[Piece], bool], frame_samples: int = 160, clock_hz: int = 8000) -> None:
         self._quiet = quiet
         self._frame = frame_samples
         self._half = frame_samples // 2
@@ -85,15 +102,17 @@ class JitterBuffer:
         self.breaks = 0
         self.left_out = 0
         self.inserted = 0
-        self.spliced: bytes | None = None
+        self.spliced: Piece | None = None
         """The frame left out before the one just returned, for a cross-fade; None on every other tick."""
+        self.following: Piece | None = None
+        """After ``Gap.LOST``: what comes right after the missing frame, where that is here; it may repair it."""
         self._end = 0  # where the newest packet ends, unwrapped
         self._expected = 0  # the same as a timestamp on the wire
         self._suspect: tuple[float, float] | None = None  # transit, arrival
         self._forget()
 
     def _forget(self) -> None:
-        self._pieces: dict[int, bytes] = {}
+        self._pieces: dict[int, Piece] = {}
         self._onsets: set[int] = set()  # timestamps before which nothing was sent
         self._transit = TransitWindow()
         self._ideal = 0.0
@@ -136,7 +155,7 @@ class JitterBuffer:
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def push(self, sequence: int, timestamp: int, marker: bool, payload: bytes, arrival_s: float) -> None:
+    def push(self, sequence: int, timestamp: int, marker: bool, payload: Piece, arrival_s: float) -> None:
         """Take one packet that is not a duplicate (``Reception`` has judged it)."""
         extended = self._end
         if timestamp != self._expected:
@@ -188,7 +207,7 @@ class JitterBuffer:
         bounded = min(max(wanted, LEAST_DELAY_MS * self._per_ms), MOST_DELAY_MS * self._per_ms)
         self._ideal = window.floor + bounded
 
-    def _store(self, at: int, payload: bytes) -> None:
+    def _store(self, at: int, payload: Piece) -> None:
         cursor, pieces = self._cursor, self._pieces
         if cursor is not None and at < cursor:
             payload = payload[cursor - at :]
@@ -208,7 +227,7 @@ class JitterBuffer:
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def pull(self, due_s: float) -> bytes | Gap:
+    def pull(self, due_s: float) -> Piece | Gap:
         """What to play at the tick that was due at ``due_s``.
 
         A result shorter than a frame is its beginning; the rest is lost.
@@ -221,8 +240,8 @@ class JitterBuffer:
         excess = due_s * self._clock_hz - cursor - self._ideal
         piece = self._pieces.pop(cursor, None)
         if piece is None or len(piece) != self._frame:
-            piece = self._join(cursor, piece or b"")
-            if len(piece) != self._frame:
+            piece = self._join(cursor, piece)
+            if piece is None or len(piece) != self._frame:
                 return self._mend(cursor, piece, excess, due_s)
         self._absent_ticks = self._waited_ticks = 0
         if self._least_excess <= excess < self._most_excess:
@@ -236,7 +255,7 @@ class JitterBuffer:
             self._cursor += frames * self._frame
             self._purge(self._cursor)
 
-    def _fill(self, due_s: float) -> bytes | Gap:
+    def _fill(self, due_s: float) -> Piece | Gap:
         if self._pieces:
             first = min(self._pieces)
             if due_s * self._clock_hz - first >= self._ideal - self._half:
@@ -250,7 +269,7 @@ class JitterBuffer:
         self._absent_ticks += 1
         return Gap.STALLED if self._absent_ticks <= self._running_ticks else Gap.SILENT
 
-    def _adapt(self, cursor: int, piece: bytes, excess: float) -> bytes | Gap:
+    def _adapt(self, cursor: int, piece: Piece, excess: float) -> Piece | Gap:
         """The lag strays from the ideal: leave this frame out, or insert one before it, when that is due."""
         quiet = self._quiet(piece)
         spacing = self._spacing(excess) if excess > 0 else _INSERT_SPACING_TICKS
@@ -262,13 +281,14 @@ class JitterBuffer:
         self._pieces[cursor] = piece
         self._note_change()
         self.inserted += 1
+        self.following = None
         return piece if quiet else Gap.LOST
 
-    def _leave_out(self, cursor: int, piece: bytes, quiet: bool) -> bytes:
+    def _leave_out(self, cursor: int, piece: Piece, quiet: bool) -> Piece:
         following_at = self._cursor = cursor + self._frame
-        following = self._join(following_at, self._pieces.pop(following_at, b""))
-        if len(following) != self._frame:
-            if following:
+        following = self._join(following_at, self._pieces.pop(following_at, None))
+        if following is None or len(following) != self._frame:
+            if following is not None:
                 self._pieces[following_at] = following
             return piece
         self._cursor = following_at + self._frame
@@ -285,7 +305,7 @@ class JitterBuffer:
         excess_ms = excess / self._per_ms
         return next(ticks for above, ticks in _SPACING_TICKS if excess_ms >= above)
 
-    def _mend(self, cursor: int, frame: bytes, excess: float, due_s: float) -> bytes | Gap:
+    def _mend(self, cursor: int, frame: Piece | None, excess: float, due_s: float) -> Piece | Gap:
         """No whole frame lies at the cursor, only its beginning or nothing: wait, or go over the hole."""
         self._purge(cursor)
         if not self._pieces:
@@ -293,7 +313,7 @@ class JitterBuffer:
         following = min(self._pieces)
         silent = following in self._onsets
         self._onsets = {onset for onset in self._onsets if onset >= following}
-        if frame:
+        if frame is not None:
             # A hole begins inside this frame: the beginning is played, the rest is left to the concealment.
             self._absent_ticks = self._waited_ticks = 0
             self._cursor = min(cursor + self._frame, following)
@@ -304,14 +324,18 @@ class JitterBuffer:
             # It may yet come: the delay is to grow anyway.
             self._note_change()
             self.inserted += 1
+            self.following = None
             return Gap.LOST
         return self._cross(cursor, following, max(0, int(excess)) if silent else 0, silent, due_s)
 
-    def _join(self, cursor: int, head: bytes) -> bytes:
+    def _join(self, cursor: int, head: Piece | None) -> Piece | None:
         frame = head
-        while 0 < len(frame) < self._frame and (piece := self._pieces.pop(cursor + len(frame), None)):
-            frame += piece
-        if len(frame) > self._frame:
+        while frame is not None and len(frame) < self._frame:
+            piece = self._pieces.pop(cursor + len(frame), None)
+            if piece is None:
+                break
+            frame = frame + piece
+        if frame is not None and len(frame) > self._frame:
             self._pieces[cursor + self._frame] = frame[self._frame :]
             frame = frame[: self._frame]
         return frame
@@ -323,23 +347,23 @@ class JitterBuffer:
             if rest and cursor not in self._pieces:
                 self._pieces[cursor] = rest
 
-    def _wait(self, cursor: int, frame: bytes) -> Gap:
+    def _wait(self, cursor: int, frame: Piece | None) -> Gap:
         """Nothing is left: the network stalls or the sender pauses. The cursor stays, so the lag grows."""
-        if frame:
+        if frame is not None:
             self._pieces[cursor] = frame
         self._waited_ticks += 1
         if self._waited_ticks > self._running_ticks:
             self._cursor = None
         return self._absent()
 
-    def _catch_up(self, cursor: int, following: int, due_s: float) -> bytes | Gap:
+    def _catch_up(self, cursor: int, following: int, due_s: float) -> Piece | Gap:
         """Packets are back after empty ticks: what was lost meanwhile has been concealed already."""
         waited = min(self._waited_ticks * self._frame, following - cursor)
         self._waited_ticks = 0
         self._cursor = cursor + waited
         return self.pull(due_s)
 
-    def _cross(self, cursor: int, following: int, surplus: int, silent: bool, due_s: float) -> bytes | Gap:
+    def _cross(self, cursor: int, following: int, surplus: int, silent: bool, due_s: float) -> Piece | Gap:
         """Go over a hole frame by frame, over the last part of one so that the cursor meets the next piece.
 
         In a pause of the sender the surplus delay is worked off at once.
@@ -348,4 +372,5 @@ class JitterBuffer:
             self._cursor = following
             return self.pull(due_s)
         self._cursor = min(cursor + self._frame + surplus, following)
+        self.following = self._pieces.get(self._cursor)
         return self._absent() if silent else Gap.LOST
