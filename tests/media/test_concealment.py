@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from offhook.audio.g711 import decode, encode
 from offhook.audio.level import frame_level_db
 from offhook.media.concealment import COMFORT_DBM0, Concealer
-from offhook.model.audio import Encoding
+from offhook.model.audio import PCMU_8K, AudioFormat, Encoding
 
 FRAME = 160
 ENCODINGS = [Encoding.PCMU, Encoding.PCMA]
@@ -24,7 +24,7 @@ def samples(frames: list[bytes], encoding: Encoding = Encoding.PCMU) -> NDArray[
 
 
 def play(frames: list[bytes], lost: set[int], encoding: Encoding = Encoding.PCMU) -> list[bytes]:
-    concealer = Concealer(encoding)
+    concealer = Concealer(AudioFormat(encoding=encoding))
     return [concealer.lost() if index in lost else concealer.good(frame) for index, frame in enumerate(frames)]
 
 
@@ -65,7 +65,7 @@ def test_a_long_loss_fades_within_60_ms_to_noise_and_never_to_digital_silence(en
 
 
 def test_a_stream_that_ends_is_not_drawn_out() -> None:
-    concealer = Concealer(Encoding.PCMU)
+    concealer = Concealer(PCMU_8K)
     for frame in tone(1000, 10):
         concealer.good(frame)
     ended = samples([concealer.lost(ending=True), concealer.lost(ending=True)])
@@ -75,7 +75,7 @@ def test_a_stream_that_ends_is_not_drawn_out() -> None:
 
 def test_the_beginning_of_a_frame_is_completed() -> None:
     frames = tone(1000, 10)
-    concealer = Concealer(Encoding.PCMU)
+    concealer = Concealer(PCMU_8K)
     for frame in frames[:5]:
         concealer.good(frame)
     completed = concealer.complete(frames[5][:80])
@@ -86,7 +86,7 @@ def test_the_beginning_of_a_frame_is_completed() -> None:
 
 def test_a_frame_left_out_is_bridged() -> None:
     frames = tone(437, 10)
-    concealer = Concealer(Encoding.PCMU)
+    concealer = Concealer(PCMU_8K)
     for frame in frames[:5]:
         concealer.good(frame)
     joined = samples([frames[4], concealer.splice(frames[5], frames[6])])
@@ -96,13 +96,13 @@ def test_a_frame_left_out_is_bridged() -> None:
 
 
 def test_a_loss_before_anything_came_is_faint() -> None:
-    frame = Concealer(Encoding.PCMU).lost()
+    frame = Concealer(PCMU_8K).lost()
     assert len(frame) == FRAME
     assert frame_level_db(Encoding.PCMU, frame) < COMFORT_DBM0 + 5
 
 
 def test_after_a_pause_nothing_of_before_is_repeated() -> None:
-    concealer = Concealer(Encoding.PCMU)
+    concealer = Concealer(PCMU_8K)
     for frame in tone(440, 5):
         concealer.good(frame)
     concealer.forget()

@@ -148,7 +148,7 @@ class InboundStream:
         self.silence = silence(audio_format)
         self._loudness = LOUDNESS[agreement.encoding]
         self._quiet_below = loudness_of(QUIET_DBM0) * self._frame_bytes
-        self._concealer = Concealer(agreement.encoding)
+        self._concealer = Concealer(audio_format)
         self._speech = SpeechLevel(agreement.encoding)
         self.jitter_buffer = JitterBuffer(quiet=self._is_quiet, frame_samples=self._frame_bytes)
         self._take_types(agreement)
