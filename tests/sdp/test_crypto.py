@@ -179,8 +179,13 @@ def test_no_key_is_shown() -> None:
         ("required", "RTP/SAVP", (line(),), "secure"),
         ("required", "RTP/SAVPF", ("1 F8 inline:x", line(2)), "secure"),
         ("required", "RTP/SAVP", ("1 F8 inline:x",), "RTP/SAVP without a key we can use: suite F8; we take"),
-        ("required", "RTP/AVP", (), "audio over RTP/AVP in clear; we require RTP/SAVP with a=crypto"),
-        ("required", "RTP/AVP", (line(),), "audio over RTP/AVP in clear; we require RTP/SAVP with a=crypto"),
+        ("required", "RTP/AVP", (), "audio over RTP/AVP is not encrypted for certain; we take RTP/SAVP with a=crypto"),
+        (
+            "required",
+            "RTP/AVP",
+            (line(),),
+            "audio over RTP/AVP is not encrypted for certain; we take RTP/SAVP with a=crypto",
+        ),
     ],
 )
 def test_what_an_offer_comes_to(policy: SrtpPolicy, protocol: str, lines: tuple[str, ...], fate: str) -> None:

@@ -211,6 +211,21 @@ def test_an_error_shows_only_the_beginning_of_a_long_line() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:SECRET\0",
+        "k=clear:SECRET\nk=clear:SECRET",
+        "A=CRYPTO:SECRET",
+        "k SECRET",
+    ],
+)
+def test_an_error_never_shows_a_key(line: str) -> None:
+    error = refusal(f"{SMALLEST}\n{line}")
+    assert "SECRET" not in str(error)
+    assert error.line.endswith("...")
+
+
+@pytest.mark.parametrize(
     ("text", "number"),
     [
         ("0", 0),

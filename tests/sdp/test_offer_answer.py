@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,8 @@ from tests.sdp.offers import (
 )
 
 from offhook.model.audio import Encoding
+from offhook.model.srtp import Crypto
+from offhook.sdp.crypto import SrtpTerms
 from offhook.sdp.description import Attribute, MediaDescription, SessionDescription, parse, serialize
 from offhook.sdp.offer_answer import (
     Agreement,
@@ -542,3 +545,60 @@ def test_an_address_of_our_family_stays_whoever_signals() -> None:
     remote = audio_offer(PLAIN, connection="IN IP4 192.0.2.9")
     _, agreement = agreed(remote, replace(OURS, peer_address="192.0.2.77"))
     assert agreement.remote == ("192.0.2.9", 5000)
+
+
+# ── SRTP ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+KEY = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw"
+ENCRYPTED = f"m=audio 5000 RTP/SAVP 0 8\na=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:{KEY}|2^20"
+WITH_KEYS = replace(OURS, srtp=SrtpTerms(policy="required", seed=bytes(32)))
+
+
+def test_an_encrypted_offer_is_answered_in_its_protocol_with_its_line_and_a_key_of_ours() -> None:
+    answer, agreement = agreed(audio_offer(ENCRYPTED), WITH_KEYS)
+    crypto = agreement.crypto
+    assert crypto is not None
+    assert (crypto.suite.value, crypto.receive.secret) == ("AES_CM_128_HMAC_SHA1_32", b64decode(KEY))
+    assert m_lines(answer) == ["audio 4000 RTP/SAVP 0"]
+    ours = b64encode(crypto.send.secret).decode()
+    assert list(answer.media[0].attributes_named("crypto")) == [f"2 AES_CM_128_HMAC_SHA1_32 inline:{ours}"]
+
+
+@pytest.mark.parametrize("key", ["", f"\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"])
+def test_a_clear_offer_to_who_requires_srtp_is_refused_by_name(key: str) -> None:
+    problem = refused(audio_offer(f"m=audio 5000 RTP/AVP 0{key}"), WITH_KEYS)
+    assert problem.warning == 302
+    assert problem.why == "audio over RTP/AVP is not encrypted for certain; we take RTP/SAVP with a=crypto"
+
+
+def test_the_encrypted_one_of_two_streams_is_taken() -> None:
+    two = audio_offer(f"m=audio 5002 RTP/AVP 0\n{ENCRYPTED}")
+    answer, agreement = agreed(two, WITH_KEYS)
+    assert m_lines(answer) == ["audio 0 RTP/AVP 0", "audio 4000 RTP/SAVP 0"]
+    assert agreement.crypto is not None
+    answer, agreement = agreed(two)
+    assert m_lines(answer) == ["audio 4000 RTP/AVP 0", "audio 0 RTP/SAVP 0 8"]
+    assert agreement.crypto is None
+
+
+def test_keys_outlive_a_hold_on_both_sides() -> None:
+    """Two of us: offer, answer, hold by one, resume by the other: the keys are those of the beginning."""
+    callee = replace(WITH_KEYS, srtp=SrtpTerms(policy="required", seed=bytes(31) + b"x"), session_id=8)
+    first = offer(WITH_KEYS)
+    answer, theirs = agreed(first, callee)
+    ours = accepted(first, answer, WITH_KEYS)
+    assert ours.crypto is not None
+    assert theirs.crypto == Crypto(suite=ours.crypto.suite, send=ours.crypto.receive, receive=ours.crypto.send)
+    hold = offer(replace(WITH_KEYS, version=2, direction="sendonly"), previous=first, standing=ours.crypto)
+    held = negotiate(hold, replace(callee, version=2), standing=theirs.crypto)
+    assert not isinstance(held, NoCommonCodec)
+    assert held[1].crypto == theirs.crypto
+    back = offer(replace(callee, version=3), previous=held[0], standing=theirs.crypto)
+    resumed = negotiate(back, replace(WITH_KEYS, version=3), standing=ours.crypto)
+    assert not isinstance(resumed, NoCommonCodec)
+    assert resumed[1].crypto == ours.crypto
+
+
+def test_an_answer_in_clear_is_none_to_who_requires_srtp() -> None:
+    result = accept_answer(offer(WITH_KEYS), audio_offer("m=audio 5000 RTP/AVP 0"), WITH_KEYS)
+    assert result == NoCommonCodec("the answer is in clear: RTP/AVP without a=crypto", 302)

@@ -67,8 +67,19 @@ class SrtpTerms:
             return f"SRTP is required, {_EXPOSED}"
         return ""
 
+    @property
+    def takes(self) -> str:
+        """The protocols a peer may offer, in words."""
+        return _TAKES["off" if self.exposed and self.policy == "optional" else self.policy]
+
 
 CLEAR_ONLY = SrtpTerms()
+
+_TAKES: Mapping[SrtpPolicy, str] = {
+    "off": "RTP/AVP",
+    "optional": "RTP/AVP or RTP/SAVP",
+    "required": "RTP/SAVP with a=crypto",
+}
 
 _EXPOSED = "and its keys would be readable on the way here: the signalling is not TLS"
 
@@ -297,11 +308,11 @@ def is_secure(media: MediaDescription) -> bool:
 def _why_not(media: MediaDescription, terms: SrtpTerms, lines: CryptoLines) -> str:
     protocol = media.protocol.upper()
     if terms.policy == "off":
-        return f"audio over {protocol}; we take RTP/AVP"
+        return f"audio over {protocol}; we take {terms.takes}"
     if terms.exposed:
-        return f"audio over {protocol}, {_EXPOSED}; we take RTP/AVP"
+        return f"audio over {protocol}, {_EXPOSED}; we take {terms.takes}"
     if not is_secure(media):
-        return f"audio over {protocol} in clear; we require RTP/SAVP with a=crypto"
+        return f"audio over {protocol} is not encrypted for certain; we take {terms.takes}"
     ours = ", ".join(suite.value for suite in CryptoSuite)
     return f"{protocol} without a key we can use: {_faults(lines)}; we take {ours}"
 

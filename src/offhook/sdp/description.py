@@ -7,6 +7,7 @@ and answer do not need (times, bandwidths, keys) is kept as it came.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,6 +27,7 @@ MAX_FORMATS = 128
 """Of one ``m=`` line: RTP has as many payload types."""
 
 _MAX_PORT = 65_535
+_KEY_LINE = re.compile(r"k|.*(crypto|inline|ice-pwd|key-mgmt)", re.IGNORECASE | re.DOTALL)
 _SHOWN = 120  # characters of an offending line that an error carries
 
 
@@ -120,7 +122,12 @@ class _Line(NamedTuple):
     value: str
 
     def error(self, problem: str) -> SdpError:
-        return SdpError(f"{self.letter}={self.value}"[:_SHOWN], problem)
+        return SdpError(_shown(f"{self.letter}={self.value}"), problem)
+
+
+def _shown(raw: str) -> str:
+    """The beginning of an offending line, and of one that may hold a key (``k=``, ``a=crypto``) its name alone."""
+    return raw[:2] + "..." if _KEY_LINE.match(raw) else raw[:_SHOWN]
 
 
 def parse(data: bytes) -> SessionDescription:
@@ -148,15 +155,15 @@ def _lines(text: str) -> list[_Line]:
 def _line(raw: str) -> _Line:
     letter, equals, value = raw[:1], raw[1:2], raw[2:]
     if equals != "=":
-        raise SdpError(raw[:_SHOWN], "not of the form <letter>=<value>")
+        raise SdpError(_shown(raw), "not of the form <letter>=<value>")
     if "\0" in value or "\r" in value:  # RFC 8866 §9: byte-string
-        raise SdpError(raw[:_SHOWN], "NUL or CR inside a line")
+        raise SdpError(_shown(raw), "NUL or CR inside a line")
     return _Line(letter, value)
 
 
 def _check_limits(lines: list[_Line]) -> None:
     if not lines or lines[0] != _Line("v", "0"):
-        raise SdpError("=".join(lines[0])[:_SHOWN] if lines else "", "does not begin with v=0")
+        raise SdpError(_shown("=".join(lines[0])) if lines else "", "does not begin with v=0")
     if sum(line.letter == "m" for line in lines) > MAX_MEDIA:
         raise SdpError("m=", f"more than {MAX_MEDIA} media descriptions")
     if sum(line.letter == "a" for line in lines) > MAX_ATTRIBUTES:

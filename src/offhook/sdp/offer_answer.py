@@ -1,16 +1,29 @@
 """Offer and answer (RFC 3264) for one audio stream, as pure functions of values.
 
 We settle on one codec, so that neither side changes it without a new offer. Every other stream is refused
-in its place with port 0 (RFC 3264 §6): video, a second audio stream, SRTP.
+in its place with port 0 (RFC 3264 §6): video, a second audio stream, DTLS-SRTP.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from offhook.model.audio import FRAME_MS, Encoding
+from offhook.model.srtp import Crypto
+from offhook.sdp.crypto import (
+    CLEAR_ONLY,
+    CLEAR_PROTOCOLS,
+    SECURE_PROTOCOLS,
+    CryptoLine,
+    Insecure,
+    Secured,
+    SrtpTerms,
+    judge_answer,
+    judge_offer,
+    offer_security,
+)
 from offhook.sdp.description import Attribute, Connection, MediaDescription, Origin, SessionDescription
 from offhook.sdp.rtp_formats import (
     CODEC_FORMATS,
@@ -27,9 +40,6 @@ from offhook.sdp.rtp_formats import (
 )
 
 __all__ = ["Agreement", "Capabilities", "Direction", "NoCommonCodec", "accept_answer", "negotiate", "offer"]
-
-_PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
-"""AVPF differs in the timing of RTCP alone, and both may be mixed in one session (RFC 4585 §4)."""
 
 _USUAL_TYPES = {
     CODEC_FORMATS[Encoding.PCMU]: 0,  # RFC 3551 table 4
@@ -70,6 +80,8 @@ class Capabilities:
     address: str
     """An IPv4 or IPv6 address, without brackets."""
     port: int
+    srtp: SrtpTerms = CLEAR_ONLY
+    """Whether media is encrypted, and what our keys are made of."""
     session_id: int
     version: int
     """Raised by the caller with every description that differs from the last (RFC 3264 §8)."""
@@ -97,6 +109,8 @@ class Agreement:
     remote_rtcp: tuple[str, int]
     direction: Direction
     """Ours: what we may do."""
+    crypto: Crypto | None = None
+    """What RTP and RTCP are protected by; None: they go in clear."""
     clock_hz: int = 8000
     """Of the RTP timestamps: 8000, for G.722 as well; 48,000 for Opus."""
     dtmf_clock_hz: int = 8000
@@ -122,18 +136,39 @@ class _Choice:
     dtmf_payload_type: int | None
     dtmf_clock_hz: int
     remote: tuple[str, int]
+    secured: Secured | None = None
+
+
+_Security = Callable[[MediaDescription], Secured | Insecure | None]
+"""Whether a stream is encrypted, refused, or (None) goes in clear."""
 
 
 # ── the three procedures ─────────────────────────────────────────────────────────────────────────────────
 
 
-def offer(capabilities: Capabilities, *, previous: SessionDescription | None = None) -> SessionDescription:
+def offer(
+    capabilities: Capabilities, *, previous: SessionDescription | None = None, standing: Crypto | None = None
+) -> SessionDescription:
     """A first offer, or the next one after ``previous``, the last description we sent in this session.
 
     A later offer keeps every stream in its place and every payload type's meaning (RFC 3264 §8); streams
-    other than our audio stay refused.
+    other than our audio stay refused. The ``standing`` keys, those in use, stay as well. Raises
+    ``LocalProtocolError`` where SRTP is required and impossible.
     """
-    audio = _audio(capabilities, _formats_to_offer(capabilities, previous), direction=capabilities.direction)
+    index = _live_index(previous) if previous else None
+    security = offer_security(
+        capabilities.srtp,
+        version=capabilities.version,
+        standing=standing,
+        previous=None if previous is None or index is None else previous.media[index],
+    )
+    audio = _audio(
+        capabilities,
+        _formats_to_offer(capabilities, previous),
+        direction=capabilities.direction,
+        protocol=security.protocol,
+        keys=security.attributes,
+    )
     if previous is None:
         return _session(capabilities, (audio,))
     ours = _live_index(previous)
@@ -142,20 +177,25 @@ def offer(capabilities: Capabilities, *, previous: SessionDescription | None = N
 
 
 def negotiate(
-    offer: SessionDescription, capabilities: Capabilities
+    offer: SessionDescription, capabilities: Capabilities, *, standing: Crypto | None = None
 ) -> tuple[SessionDescription, Agreement] | NoCommonCodec:
     """The answer to a remote offer, and what it settles; or why there is none.
 
-    The offer's order of codecs decides (RFC 3264 §6.1). The first audio stream that works is taken.
+    The offer's order of codecs decides (RFC 3264 §6.1). The first audio stream that works is taken. Our key stays
+    the ``standing`` one where the remote side kept its own.
     """
-    found = _first_choice(offer, capabilities)
+
+    def security(media: MediaDescription) -> Secured | Insecure | None:
+        return judge_offer(media, capabilities.srtp, version=capabilities.version, standing=standing)
+
+    found = _first_choice(offer, capabilities, security)
     if isinstance(found, NoCommonCodec):
         return found
     index, choice = found
     taken = offer.media[index]
     direction = answering_direction(direction_of(offer, taken), capabilities.direction)
     formats = _formats_of_answer(choice)
-    audio = replace(_audio(capabilities, formats, direction=direction), protocol=taken.protocol)
+    audio = _audio(capabilities, formats, direction=direction, protocol=taken.protocol, keys=_key_lines(choice.secured))
     media = tuple(audio if place == index else _refused(each) for place, each in enumerate(offer.media))
     answer = replace(_session(capabilities, media), timing=offer.timing)  # RFC 3264 §6: the same t=
     return answer, _agreement(offer, taken, choice, receive=formats, direction=direction)
@@ -169,7 +209,7 @@ def accept_answer(
     if index is None or index >= len(answer.media):
         return NoCommonCodec("the answer holds no audio stream in the place of the offered one", _WARN_MEDIA)
     taken = answer.media[index]
-    choice = _choice(answer, taken, capabilities)
+    choice = _choice(answer, taken, capabilities, lambda media: judge_answer(offer.media[index], media))
     if isinstance(choice, NoCommonCodec):
         return choice
     direction = answering_direction(direction_of(answer, taken), capabilities.direction)
@@ -179,11 +219,13 @@ def accept_answer(
 # ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _first_choice(offer: SessionDescription, capabilities: Capabilities) -> tuple[int, _Choice] | NoCommonCodec:
+def _first_choice(
+    offer: SessionDescription, capabilities: Capabilities, security: _Security
+) -> tuple[int, _Choice] | NoCommonCodec:
     """The first stream that works, by its place; otherwise what is wrong with the most promising one."""
     problems = []
     for index, media in enumerate(offer.media):
-        choice = _choice(offer, media, capabilities)
+        choice = _choice(offer, media, capabilities, security)
         if isinstance(choice, _Choice):
             return index, choice
         problems.append(choice)
@@ -193,12 +235,15 @@ def _first_choice(offer: SessionDescription, capabilities: Capabilities) -> tupl
 
 
 def _choice(
-    session: SessionDescription, media: MediaDescription, capabilities: Capabilities
+    session: SessionDescription, media: MediaDescription, capabilities: Capabilities, security: _Security
 ) -> _Choice | NoCommonCodec:
     remote = _in_our_family(media_address(session, media), capabilities)
-    problem = _stream_problem(media) or _address_problem(remote, capabilities)
+    problem = _stream_problem(media, capabilities) or _address_problem(remote, capabilities)
     if problem or remote is None:
         return problem or NoCommonCodec("no c= line", _WARN_ADDRESS)
+    secured = security(media)
+    if isinstance(secured, Insecure):
+        return NoCommonCodec(secured.why, _WARN_PROTOCOL)
     formats = payload_formats(media)
     for number, form in formats.items():
         for encoding in capabilities.codecs:
@@ -210,16 +255,17 @@ def _choice(
                     dtmf_payload_type=dtmf,
                     dtmf_clock_hz=form.clock_hz if dtmf is None else formats[dtmf].clock_hz,
                     remote=remote,
+                    secured=secured,
                 )
     ours = ", ".join(encoding.value for encoding in capabilities.codecs)
     return NoCommonCodec(f"no common codec: offered {_listed(formats.values(), media)}; we take {ours}")
 
 
-def _stream_problem(media: MediaDescription) -> NoCommonCodec | None:
+def _stream_problem(media: MediaDescription, capabilities: Capabilities) -> NoCommonCodec | None:
     if media.kind != "audio":
         return NoCommonCodec(f"no audio stream: {_plain(media.kind)}; we take audio", _WARN_MEDIA)
-    if media.protocol.upper() not in _PROTOCOLS:
-        return NoCommonCodec(f"audio over {_plain(media.protocol)}; we take RTP/AVP", _WARN_PROTOCOL)
+    if media.protocol.upper() not in (*CLEAR_PROTOCOLS, *SECURE_PROTOCOLS):
+        return NoCommonCodec(f"audio over {_plain(media.protocol)}; we take {capabilities.srtp.takes}", _WARN_PROTOCOL)
     if media.port == 0:
         return NoCommonCodec("the audio stream has port 0", _WARN_MEDIA)
     return None
@@ -302,6 +348,7 @@ def _agreement(
         remote=choice.remote,
         remote_rtcp=control_address(media, choice.remote),
         direction=direction,
+        crypto=None if choice.secured is None else choice.secured.crypto,
         clock_hz=wanted.clock_hz,
         dtmf_clock_hz=choice.dtmf_clock_hz,
     )
@@ -325,14 +372,20 @@ def _session(capabilities: Capabilities, media: tuple[MediaDescription, ...]) ->
 
 
 def _audio(
-    capabilities: Capabilities, formats: Mapping[int, PayloadFormat], *, direction: Direction
+    capabilities: Capabilities,
+    formats: Mapping[int, PayloadFormat],
+    *,
+    direction: Direction,
+    protocol: str,
+    keys: tuple[Attribute, ...],
 ) -> MediaDescription:
     return MediaDescription(
         kind="audio",
         port=capabilities.port,
-        protocol="RTP/AVP",
+        protocol=protocol,
         formats=tuple(str(number) for number in formats),
         attributes=(
+            *keys,
             *(Attribute("rtpmap", f"{number} {form}") for number, form in formats.items()),
             *(
                 Attribute("fmtp", f"{number} {_PARAMETERS[form.name]}")
@@ -343,6 +396,13 @@ def _audio(
             Attribute(direction),
         ),
     )
+
+
+def _key_lines(secured: Secured | None) -> tuple[Attribute, ...]:
+    """RFC 4568 §5.1.2: the one line that was taken, with our key."""
+    if secured is None:
+        return ()
+    return (CryptoLine(secured.tag, secured.crypto.suite, secured.crypto.send).attribute(),)
 
 
 def _refused(media: MediaDescription) -> MediaDescription:
