@@ -33,7 +33,7 @@ def test_options_in_a_dialog_is_answered_and_counts_as_its_request() -> None:
     alice, bob = net.phone("alice"), net.phone("bob")
     call = dial(alice, bob)
     dialog = alice.agent._parts.usages[call.caller].settled
-    for method, status in (("OPTIONS", 200), ("INFO", 405)):
+    for method, status in (("OPTIONS", 200), ("SUBSCRIBE", 405)):
         request = dialog.request(method)
         request.headers.prepend("Via", f"SIP/2.0/UDP 10.0.0.1:5060;rport;branch=z9hG4bK{method}")
         peer_sends(net, alice, bob, request)

@@ -500,7 +500,7 @@ def test_rfc_4475(name: str) -> None:
             assert isinstance(answer, Response)
             assert (answer.status, answer.body) == (200, ANSWER)
         case "allow":
-            assert f"\r\nAllow: {ALLOW[1]}\r\n" in head
+            assert "\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS" in head
         case "unsupported":
             assert "\r\nUnsupported: nothingSupportsThis, nothingSupportsThisEither\r\n" in head
         case "accept":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from offhook.sip import acknowledge, bye, invite, prack, reinvite, snapshot
+from offhook.sip import acknowledge, bye, info_message, invite, prack, refer, referred, reinvite, replaces, snapshot
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import Flow, Hop
 from offhook.sip.headers import NameAddr
 from offhook.sip.inspection import SDP
 from offhook.sip.parts import HeaderLines, Parts, writable
+from offhook.sip.replaces import ReplacingUri
 from offhook.sip.snapshot import Json
 from offhook.sip.uri import SipUri
 from offhook.sip.usage import UsageInput, UsageState
@@ -33,11 +34,13 @@ class CallCommands:
         content_type: str = SDP,
         headers: HeaderLines = (),
         credentials: DigestClient | None = None,
+        trunk_id: str = "",
         now: float,
     ) -> int:
         """Call ``target``; returns the usage. Without ``offer`` the callee makes one.
 
-        ``credentials`` answer the challenges to this INVITE and to what follows in its dialog.
+        ``credentials`` answer the challenges to this INVITE and to what follows in its dialog. ``trunk_id``: by which
+        trunk it goes, which is the one that an INVITE must come by to replace it (RFC 3891).
 
         Raises ``ResourceExhaustedError`` where there is no room for one more usage.
         """
@@ -51,6 +54,7 @@ class CallCommands:
             content_type=content_type,
             headers=writable(headers),
             credentials=credentials,
+            trunk_id=trunk_id,
         )
         return invite.invite(self._parts, wanted, now)
 
@@ -90,9 +94,13 @@ class CallCommands:
         """Whether the peer named an option tag of ours in Supported or Require, as ``100rel`` or ``timer``."""
         return option.lower() in self._parts.usage(usage_id).peer_supports
 
-    def peer_allows(self, usage_id: int, method: str) -> bool:
-        """Whether the peer's Allow named a method of ours, as ``INFO`` or ``UPDATE``."""
-        return method in self._parts.usage(usage_id).peer_allows
+    def peer_allows(self, usage_id: int, method: str) -> bool | None:
+        """Whether the peer's latest Allow named a method of ours, as ``INFO``, ``REFER`` or ``UPDATE``.
+
+        None: it never sent one, and only a try can tell.
+        """
+        allowed = self._parts.usage(usage_id).peer_allows
+        return method in allowed if allowed else None
 
     def answer(self, usage_id: int, now: float, *, body: bytes, headers: HeaderLines = ()) -> None:
         """200 to the INVITE or to the pending re-INVITE. It waits for the PRACK of a session description."""
@@ -135,6 +143,67 @@ class CallCommands:
     def reinvite(self, usage_id: int, now: float, *, offer: bytes, headers: HeaderLines = ()) -> None:
         """Offer to change the session: ``ReinviteAnswered`` or ``ReinviteFailed`` follows."""
         reinvite.reinvite(self._parts, self._parts.usage(usage_id), now, offer=offer, headers=writable(headers))
+
+    def info(self, usage_id: int, now: float, *, content_type: str, body: bytes, headers: HeaderLines = ()) -> int:
+        """Send an INFO in the call; returns the token of the ``RequestAnswered`` that follows, unless the call ends."""
+        return self._send(usage_id, now, "INFO", content_type=content_type, body=body, headers=headers)
+
+    def message(
+        self, usage_id: int, now: float, *, content_type: str = "text/plain", body: bytes, headers: HeaderLines = ()
+    ) -> int:
+        """Send a MESSAGE in the call; returns the token of the ``RequestAnswered`` that follows, as ``info`` does."""
+        return self._send(usage_id, now, "MESSAGE", content_type=content_type, body=body, headers=headers)
+
+    def _send(
+        self, usage_id: int, now: float, method: str, *, content_type: str, body: bytes, headers: HeaderLines
+    ) -> int:
+        lines = writable([("Content-Type", content_type), *headers])[1:]
+        usage = self._parts.usage(usage_id)
+        return info_message.send(self._parts, usage, now, method, content_type=content_type, body=body, headers=lines)
+
+    def refer(
+        self, usage_id: int, now: float, *, refer_to: str, referred_by: str = "", headers: HeaderLines = ()
+    ) -> int:
+        """Ask the peer to call ``refer_to``, a URI (or name-addr), of any scheme; returns the refer_id.
+
+        ``ReferAnswered`` follows, and where that is ``subscribed``, ``ReferProgress`` up to a last one; even when the
+        call has ended meanwhile. Raises ``LocalProtocolError`` where the call is not up (and acknowledged), or for
+        what is no URI; ``ResourceExhaustedError`` where too many are under way.
+        """
+        usage, lines = self._parts.usage(usage_id), writable([("Refer-To", refer_to), *headers])[1:]
+        return refer.refer(self._parts, usage, now, refer_to=refer_to, referred_by=referred_by, headers=lines)
+
+    def accept_refer(self, usage_id: int, refer_id: int, now: float) -> None:
+        """202 to the peer's REFER, and a NOTIFY of 100 at once; ``notify_refer`` tells the rest."""
+        referred.accept(self._parts, referred.waiting(self._parts, usage_id, refer_id), now)
+
+    def reject_refer(
+        self, usage_id: int, refer_id: int, now: float, *, status: int = referred.DECLINE, headers: HeaderLines = ()
+    ) -> None:
+        """A final 3xx-6xx to the peer's REFER; the call goes on."""
+        one = referred.waiting(self._parts, usage_id, refer_id)
+        referred.reject(self._parts, one, now, status=status, headers=writable(headers))
+
+    def notify_refer(self, usage_id: int, refer_id: int, now: float, *, status: int, reason: str = "") -> None:
+        """Tell the peer how the call goes that it asked for; a final ``status`` is the last word.
+
+        It may come after the usage is gone, and where nobody listens (any more) it says nothing. Raises
+        ``LocalProtocolError`` before ``accept_refer``, or for what is no status.
+        """
+        writable([("reason", reason)])
+        referred.notify(self._parts, usage_id, refer_id, now, status=status, reason=reason)
+
+    def replaces_value(self, usage_id: int) -> str:
+        """The value of a Replaces that its receiver, the peer of this usage, finds this call by (RFC 3891)."""
+        return str(replaces.replaces_value(self._parts.usage(usage_id)))
+
+    def replacing_uri(self, usage_id: int, *, goes_to: ReplacingUri = "contact") -> str:
+        """The ``refer_to`` of an attended transfer to the peer of this usage: its URI with that Replaces.
+
+        ``contact``: the peer's very device. ``address``: the address it was reached by, where its Contact leads
+        nowhere from outside (RFC 5589 §7.3).
+        """
+        return replaces.replacing_uri(self._parts.usage(usage_id), goes_to)
 
     def authenticate(self, usage_id: int, credentials: DigestClient) -> None:
         """Answer challenges to our requests in the dialog of an inbound call: only for a peer that is known."""

@@ -2,7 +2,8 @@
 
 Events are frozen facts in one closed union, ``SipEvent``. Those of a call carry ``usage_id``: one INVITE usage
 (RFC 5057 §2), which is one leg of one call. "Usage gone" means that the id is never mentioned again and that
-every command on it raises ``LocalProtocolError``.
+every command on it raises ``LocalProtocolError``; but what a REFER of ours led to is told even then (``ReferAnswered``,
+``ReferProgress``), for that is a usage of the dialog of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from offhook.sip.message import Request, Response
+from offhook.sip.replaces_value import Replaces
 
 Transport = Literal["UDP", "TCP", "TLS"]
 InviteFailureCause = Literal["refused", "timeout", "transport", "cancelled"]
@@ -93,13 +95,15 @@ class Outbound:
 class InviteReceived:
     """A new call. 100 is already sent; the offer, if any, is ``request.body``.
 
-    ``trunk_id``: by which trunk it came; "" where none are configured.
+    ``trunk_id``: by which trunk it came; "" where none are configured. ``replaces``: the usage whose place it takes
+    (RFC 3891): once this one is answered, end that one, by BYE or, if it is not answered yet, by CANCEL.
     """
 
     usage_id: int
     request: Request
     flow: Flow
     trunk_id: str = ""
+    replaces: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,6 +242,85 @@ class UsageEnded:
     cause: UsageEndCause
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InfoReceived:
+    """An INFO with a body, mostly digits (RFC 6086 §2); 200 is already sent."""
+
+    usage_id: int
+    request: Request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageReceived:
+    """A MESSAGE in the call's dialog (RFC 3428); 200 is already sent."""
+
+    usage_id: int
+    request: Request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestAnswered:
+    """What came back on ``UserAgent.info`` or ``message``.
+
+    ``status`` is the final response's; 408 as well for none in time; None where the transport failed.
+    """
+
+    usage_id: int
+    token: int
+    method: str
+    status: int | None
+    reason: str
+
+
+# ── transfer (RFC 3515): these may come after the usage is gone ──────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferAnswered:
+    """The final response to our REFER: ``status`` 2xx says that the peer will try.
+
+    408 as well for none in time; None where the transport failed. ``subscribed``: ``ReferProgress`` will tell how it
+    ends; False where it was refused, and where the peer tells nothing (RFC 4488).
+    """
+
+    usage_id: int
+    refer_id: int
+    status: int | None
+    reason: str
+    subscribed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferProgress:
+    """A NOTIFY to our REFER: how the call goes that the peer makes for it. It may come before ``ReferAnswered``.
+
+    ``terminated``: the last of this REFER, of which there is exactly one where it was accepted with a subscription.
+    ``status`` None there: the peer told no end, or nothing that can be read; ``reason`` is then what it said instead.
+    """
+
+    usage_id: int
+    refer_id: int
+    status: int | None
+    reason: str
+    terminated: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferReceived:
+    """The peer wants us to call ``refer_to``: ``UserAgent.accept_refer`` or ``reject_refer`` it, within 20 s.
+
+    ``refer_to`` is a sip:, sips: or tel: URI as text; what it said after a ``?`` is left out, but for ``replaces``:
+    the dialog that the new call is to replace. ``referred_by`` is a URI, or "".
+    """
+
+    usage_id: int
+    refer_id: int
+    request: Request
+    refer_to: str
+    replaces: Replaces | None
+    referred_by: str
+
+
 # ── a registration's events ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -305,6 +388,12 @@ SipEvent = (
     | ReinviteFailed
     | ByeReceived
     | UsageEnded
+    | InfoReceived
+    | MessageReceived
+    | RequestAnswered
+    | ReferAnswered
+    | ReferProgress
+    | ReferReceived
     | RegistrationDue
     | RegistrationChanged
     | OptionsAnswered

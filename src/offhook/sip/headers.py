@@ -58,9 +58,9 @@ _COMMON = (
     "Content-Disposition", "Content-Language", "CSeq", "Date", "Diversion", "Expires", "History-Info",
     "In-Reply-To", "Max-Forwards", "MIME-Version", "Min-Expires", "Min-SE", "Organization",
     "P-Asserted-Identity", "P-Preferred-Identity", "Path", "Priority", "Privacy", "Proxy-Authenticate",
-    "Proxy-Authorization", "Proxy-Require", "RAck", "Reason", "Record-Route", "Remote-Party-ID", "Replaces",
-    "Require", "Retry-After", "Route", "RSeq", "Server", "Service-Route", "Timestamp", "Unsupported",
-    "User-Agent", "Warning", "WWW-Authenticate",
+    "Proxy-Authorization", "Proxy-Require", "RAck", "Reason", "Record-Route", "Refer-Sub", "Remote-Party-ID",
+    "Replaces", "Require", "Retry-After", "Route", "RSeq", "Server", "Service-Route", "Subscription-State",
+    "Timestamp", "Unsupported", "User-Agent", "Warning", "WWW-Authenticate",
 )
 # fmt: on
 

@@ -9,10 +9,10 @@ from offhook.sip.events import Flow
 from offhook.sip.message import Request
 from offhook.sip.uri import scheme_of
 
-METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK")
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "INFO", "MESSAGE", "REFER", "NOTIFY")
 ALLOW = ("Allow", ", ".join(METHODS))
 
-EXTENSIONS: tuple[str, ...] = ("100rel",)
+EXTENSIONS: tuple[str, ...] = ("100rel", "norefersub", "replaces")
 """Option tags we understand."""
 SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
 
@@ -97,7 +97,7 @@ def _content(request: Request, _: Flow) -> Refusal | None:
             headers=(identity, ACCEPT),
         )
     content_type = request.headers.get("Content-Type") or ""
-    if _media_range(content_type) == SDP:
+    if media_range(content_type) == SDP:
         return None
     return Refusal(
         status=415,
@@ -112,7 +112,7 @@ def _acceptable(request: Request, _: Flow) -> Refusal | None:
     """§20.1, §21.4.7: 406 where the answer could not be a session description. No Accept means that it may."""
     if request.method != "INVITE" or "Accept" not in request.headers:
         return None
-    if _SDP_RANGES.intersection(map(_media_range, request.headers.values("Accept"))):
+    if _SDP_RANGES.intersection(map(media_range, request.headers.values("Accept"))):
         return None
     accept = ", ".join(request.headers.get_all("Accept"))
     return Refusal(
@@ -124,12 +124,27 @@ def _acceptable(request: Request, _: Flow) -> Refusal | None:
     )
 
 
-def _media_range(value: str) -> str:
+def _replaces(request: Request, _: Flow) -> Refusal | None:
+    """RFC 3891 §3: 400 for Replaces "in a request other than INVITE"."""
+    if request.method == "INVITE" or "Replaces" not in request.headers:
+        return None
+    evidence = f"Replaces in {request.method}"
+    return Refusal(status=400, rule="Replaces", evidence=evidence, fix="send Replaces with a new INVITE alone")
+
+
+def media_range(value: str) -> str:
     """``type/subtype`` in lower case, without parameters and blanks."""
     return "".join(value.partition(";")[0].split()).lower()
 
 
-_RULES: tuple[Callable[[Request, Flow], Refusal | None], ...] = (_method, _scheme, _extensions, _content, _acceptable)
+_RULES: tuple[Callable[[Request, Flow], Refusal | None], ...] = (
+    _method,
+    _scheme,
+    _extensions,
+    _content,
+    _acceptable,
+    _replaces,
+)
 
 
 def too_many(retry_after_s: int) -> Refusal:
@@ -149,6 +164,15 @@ NO_SUCH_DIALOG = Refusal(
     evidence="",
     fix="the call is over here, or the tags or the Call-ID are not those of our answer: copy To and From as they came",
 )
+_OUTSIDE = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
+ONLY_IN_A_CALL = Refusal(
+    status=405,
+    rule="method outside a call",
+    evidence="",
+    fix="send it inside the dialog of a call, with that call's tags; outside one offhook takes INVITE and OPTIONS",
+    headers=(("Allow", ", ".join(_OUTSIDE)),),
+)
+"""§21.4.6: known, and yet "not allowed for the address identified by the Request-URI"."""
 NOTHING_TO_CANCEL = Refusal(
     status=481,
     rule="nothing to cancel",

@@ -27,6 +27,7 @@ from offhook.sip.headers import Headers, NameAddr
 from offhook.sip.inspection import LOOPED, MERGED, Refusal, inspect, too_many
 from offhook.sip.message import Request, Response, serialize
 from offhook.sip.parts import HeaderLines, Parts, Unattended
+from offhook.sip.replaces import replaced_by
 from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
 from offhook.sip.transaction import GIVE_UP_S, State
 from offhook.sip.transaction_layer import FailureCause, ServerTransaction, companion
@@ -47,9 +48,9 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: st
     if parts.full or not parts.takes_calls:
         parts.refuse_statelessly(request, flow, too_many(parts.limits.retry_after_s))
         return
-    refusal_or_none = _circular(parts, request) or inspect(request, flow)
-    if refusal_or_none is not None:
-        parts.refuse(request, flow, refusal_or_none, now)
+    replaced = _circular(parts, request) or inspect(request, flow) or replaced_by(parts, request, trunk_id)
+    if isinstance(replaced, Refusal):
+        parts.refuse(request, flow, replaced, now)
         return
     local_tag = parts.new_token()
     usage = parts.add_usage(
@@ -63,7 +64,15 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: st
     expires = request.headers.get("Expires") or ""
     if _DELTA_SECONDS.fullmatch(expires):
         usage.give_up_timer = parts.timers.start(now + int(expires), partial(_expire, parts, usage))
-    parts.emit(InviteReceived(usage_id=usage.usage_id, request=request, flow=flow, trunk_id=trunk_id))
+    parts.emit(
+        InviteReceived(
+            usage_id=usage.usage_id,
+            request=request,
+            flow=flow,
+            trunk_id=trunk_id,
+            replaces=None if replaced is None else replaced.usage_id,
+        )
+    )
 
 
 def _circular(parts: Parts, request: Request) -> Refusal | None:
@@ -203,6 +212,7 @@ class Invitation:
     content_type: str
     headers: tuple[tuple[str, str], ...]
     credentials: DigestClient | None = None
+    trunk_id: str = ""
 
 
 def invite(parts: Parts, wanted: Invitation, now: float) -> int:
@@ -212,6 +222,7 @@ def invite(parts: Parts, wanted: Invitation, now: float) -> int:
     request = _request(parts, wanted)
     usage = parts.add_usage(UsageState.CALLING, request.sip_call_id, request.from_.tag or "")
     usage.credentials = wanted.credentials
+    usage.trunk_id = wanted.trunk_id
     usage.local_session = wanted.offer
     usage.known_hosts.update({wanted.next_hop.host, wanted.next_hop.server_name} - {""})
     caller = _Caller(parts, usage, request, wanted.from_.sip_uri().user)

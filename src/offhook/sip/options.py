@@ -42,7 +42,7 @@ def options(
     now: float,
 ) -> int:
     """Ask ``target`` what it can do; returns the token that ``OptionsAnswered`` will carry."""
-    token = parts.new_options_token()
+    token = parts.new_request_token()
     uri = as_request_uri(str(target))
     headers = Headers(
         [

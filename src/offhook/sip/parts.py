@@ -11,10 +11,21 @@ from itertools import count
 
 from offhook.model.errors import LocalProtocolError
 from offhook.sip.dialog import Dialog
-from offhook.sip.events import Address, Flow, MessageRejected, Outbound, ProvisionalReceived, SipEvent
+from offhook.sip.events import (
+    Address,
+    Flow,
+    InfoReceived,
+    MessageReceived,
+    MessageRejected,
+    Outbound,
+    ProvisionalReceived,
+    ReferProgress,
+    SipEvent,
+)
 from offhook.sip.grammar import is_token
 from offhook.sip.inspection import ALLOW, SDP, SUPPORTED, Refusal
 from offhook.sip.message import Request, Response, response_to, serialize
+from offhook.sip.refer_usage import ReferUsages
 from offhook.sip.routing import reply_flow
 from offhook.sip.timers import TimerHeap
 from offhook.sip.transaction import GIVE_UP_S, State
@@ -38,8 +49,11 @@ class UserAgentLimits:
     """Far above what the media plane carries on one core; the application refuses long before."""
     forks: int = 16
     """Remote tags one INVITE of ours may bring; a carrier forks to a handful, a 17th is a fault or an attack."""
+    refers: int = 1_000
+    """Transfers that go on, of both roles: one in two calls, where calls are as many as they may be."""
     events: int = 10_000
-    """Reports of refused messages and provisional responses are dropped and counted beyond this; a call's own never."""
+    """Reports of refused messages, provisional responses, progress of transfers, INFO and MESSAGE are dropped and
+    counted beyond this: they come as fast as a peer likes. What a call is never is."""
     retry_after_s: int = 5
     """Short: a caller that waits longer hangs up. RFC 3261 §21.5.4."""
 
@@ -81,9 +95,10 @@ class Parts:
         self.live_connections: set[int] = set()
         self.takes_calls = True
         self.usages: dict[int, Usage] = {}
+        self.refers = ReferUsages(most=limits.refers)
         self._by_tag: dict[tuple[str, str], Usage] = {}
         self._usage_ids = count(1)
-        self._option_tokens = count(1)
+        self._request_tokens = count(1)
         self._secret = new_token().encode()
 
     # ── usages ───────────────────────────────────────────────────────────────────────────────────────────
@@ -119,6 +134,7 @@ class Parts:
             # No timer of RFC 3261 ends an INVITE that is answered 100 and no more; its dialog's end must.
             self.timers.start(now + GIVE_UP_S, partial(self._abandon, usage.asked))
         usage.served = usage.asked = usage.pracked = usage.updated = usage.updating = None
+        self.refers.usage_gone(usage.sip_call_id, usage.local_tag, now)
 
     def _abandon(self, transaction: ClientTransaction, now: float) -> None:
         self.transactions.abandon(transaction)
@@ -146,7 +162,9 @@ class Parts:
     # ── outward ──────────────────────────────────────────────────────────────────────────────────────────
 
     def emit(self, event: SipEvent) -> None:
-        droppable = isinstance(event, MessageRejected | ProvisionalReceived)
+        droppable = isinstance(event, MessageRejected | ProvisionalReceived | InfoReceived | MessageReceived) or (
+            isinstance(event, ReferProgress) and not event.terminated
+        )
         if droppable and len(self.events) >= self.limits.events:
             self.events_dropped += 1
         else:
@@ -156,8 +174,9 @@ class Parts:
         """Report a refusal or a discard; what was sent, if anything, is the caller's doing."""
         self.emit(MessageRejected(source=source, status=status, rule=rule, evidence=evidence, fix=fix))
 
-    def new_options_token(self) -> int:
-        return next(self._option_tokens)
+    def new_request_token(self) -> int:
+        """For what is told of a request of ours later."""
+        return next(self._request_tokens)
 
     def new_fraction(self) -> float:
         """A random number in [0, 1)."""
@@ -205,7 +224,12 @@ class Parts:
     @property
     def full(self) -> bool:
         """Whether a new request must be refused without leaving a trace."""
-        return len(self.transactions) >= self.limits.transactions or len(self.usages) >= self.limits.usages
+        return self.crowded or len(self.usages) >= self.limits.usages
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there is no room for one more transaction, but for those that end a call."""
+        return len(self.transactions) >= self.limits.transactions
 
     def serve(self, request: Request, flow: Flow, now: float) -> ServerTransaction:
         return self.transactions.serve(request, flow, self.stateless_tag(request), now)
@@ -234,7 +258,7 @@ class Parts:
 
     def refuse(self, request: Request, flow: Flow, refusal: Refusal, now: float) -> None:
         """Answer with a failure: an INVITE's is repeated until its ACK, as long as there is room for that."""
-        if request.method == "INVITE" and len(self.transactions) < self.limits.transactions:
+        if request.method == "INVITE" and not self.crowded:
             self.respond(self.serve(request, flow, now), refusal.status, now, headers=refusal.headers)
         else:
             self.respond_statelessly(request, flow, refusal.status, refusal.headers)

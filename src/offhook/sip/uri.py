@@ -51,6 +51,12 @@ def _octet(match: re.Match[bytes]) -> bytes:
     return bytes((int(match[1], 16),))
 
 
+def escape(text: str) -> str:
+    """``text`` for the value of a URI header (§25.1, hvalue): all that is not unreserved as ``%HH``."""
+    octets = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(octet) if chr(octet) in _UNRESERVED else f"%{octet:02X}" for octet in octets)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SipUri:
     """``sip:user:password@host:port;params?headers``. ``==`` compares text; ``same_uri`` as §19.1.4 says."""
@@ -97,6 +103,11 @@ class SipUri:
             if unescape(key).lower() == name:
                 return "" if value is None else unescape(value)
         return None
+
+    def header_values(self, name: str) -> list[str]:
+        """The unescaped values of the URI headers (after the ``?``) called ``name``, in lower case."""
+        pairs = (piece.partition("=") for piece in self.headers.split("&"))
+        return [unescape(value) for key, _, value in pairs if unescape(key).lower() == name]
 
     def __str__(self) -> str:
         password = "" if self.password is None else f":{self.password}"

@@ -11,17 +11,26 @@ from collections.abc import Callable, Mapping
 from itertools import count
 
 from offhook.model.errors import LocalProtocolError, SipParseError
-from offhook.sip import acknowledge, bye, invite, options, prack, reinvite
+from offhook.sip import acknowledge, bye, info_message, invite, options, prack, refer, referred, reinvite
 from offhook.sip.admission import Admission, Admitted, Ignored
 from offhook.sip.call_commands import CallCommands
 from offhook.sip.dialog import Dialog
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import Address, Flow, Hop, Inbound, Outbound, RegistrationChanged, SipEvent
 from offhook.sip.headers import NameAddr
-from offhook.sip.inspection import NO_SUCH_DIALOG, NOTHING_TO_CANCEL, OUT_OF_ORDER, Refusal, inspect
+from offhook.sip.inspection import (
+    NO_SUCH_DIALOG,
+    NOTHING_TO_CANCEL,
+    ONLY_IN_A_CALL,
+    OUT_OF_ORDER,
+    Refusal,
+    inspect,
+    too_many,
+)
 from offhook.sip.message import Request, Response, SipMessage
 from offhook.sip.parser import MalformedRequest, is_keep_alive, parse_message
 from offhook.sip.parts import Parts, UserAgentLimits
+from offhook.sip.refer_usage import AskedRefer
 from offhook.sip.registration import Account, Registration, Ways
 from offhook.sip.routing import note_source
 from offhook.sip.uri import SipUri
@@ -36,8 +45,15 @@ _IN_DIALOG: Mapping[str, Callable[[Parts, Usage, Request, Flow, float], None]] =
     "INVITE": reinvite.receive,
     "OPTIONS": options.receive_in_dialog,
     "PRACK": prack.receive,
+    "INFO": info_message.receive,
+    "MESSAGE": info_message.receive,
+    "REFER": referred.receive,
+    "NOTIFY": refer.receive_notify,
 }
 """Who takes a request in a dialog, once it is trusted, in order and of a method that ``inspect`` lets pass."""
+
+_COME_OFTEN = frozenset({"INFO", "MESSAGE", "REFER", "NOTIFY"})
+"""What one peer may send without end in one call: refused while transactions are at their limit."""
 
 
 class UserAgent(CallCommands):
@@ -147,6 +163,7 @@ class UserAgent(CallCommands):
             "transactions": len(parts.transactions),
             "dialogs": sum(usage.dialog is not None for usage in parts.usages.values()),
             "usages": len(parts.usages),
+            "refers": len(parts.refers),
             "timers": len(parts.timers),
             "pending": len(parts.outbox) + len(parts.events),
         }
@@ -238,6 +255,8 @@ class UserAgent(CallCommands):
             invite.receive_cancel(parts, request, cancelled, flow, now)
         elif usage is not None:
             self._receive_in_dialog(usage, request, flow, now)
+        elif request.method == "NOTIFY" and (asked := refer.followed_by(parts, request)) is not None:
+            self._receive_late_notify(asked, request, flow, now)
         else:
             self._receive_outside(request, flow, now)
 
@@ -259,22 +278,40 @@ class UserAgent(CallCommands):
         if refusal is None and request.method == "OPTIONS":
             options.receive(self._parts, request, flow)
         else:
-            self._parts.refuse(request, flow, refusal or NO_SUCH_DIALOG, now)
+            alone = NO_SUCH_DIALOG if request.method == "BYE" else ONLY_IN_A_CALL
+            self._parts.refuse(request, flow, refusal or alone, now)
 
     def _receive_in_dialog(self, usage: Usage, request: Request, flow: Flow, now: float) -> None:
         parts = self._parts
         dialog = usage.dialog_with(request.from_.tag or "")
         if dialog is None or not self._trusts(dialog, usage.trunk_id, request, flow, now):
             return
-        refusal = NOTHING_TO_CANCEL if request.method == "CANCEL" else None
-        if request.method not in ("INVITE", "CANCEL"):
-            refusal = inspect(request, flow)
-        if refusal is None and not dialog.in_order(request):
-            refusal = OUT_OF_ORDER
+        refusal = self._hindrance(dialog, request, flow)
         if refusal is not None:
             parts.refuse(request, flow, refusal, now)
         else:
             _IN_DIALOG[request.method](parts, usage, request, flow, now)
+
+    def _receive_late_notify(self, asked: AskedRefer, request: Request, flow: Flow, now: float) -> None:
+        """RFC 5057 §3.1: the dialog lives on for the NOTIFYs of a REFER of ours, though its INVITE usage is gone."""
+        if not self._trusts(asked.dialog, asked.trunk_id, request, flow, now):
+            return
+        refusal = self._hindrance(asked.dialog, request, flow)
+        if refusal is not None:
+            self._parts.refuse(request, flow, refusal, now)
+        else:
+            refer.receive_notify(self._parts, None, request, flow, now)
+
+    def _hindrance(self, dialog: Dialog, request: Request, flow: Flow) -> Refusal | None:
+        """What speaks against a request in that dialog, whatever it asks for. The CSeq it brings is noted."""
+        if request.method == "CANCEL":
+            return NOTHING_TO_CANCEL
+        refusal = inspect(request, flow) if request.method != "INVITE" else None
+        if refusal is not None:
+            return refusal
+        if request.method in _COME_OFTEN and self._parts.crowded:
+            return too_many(self._parts.limits.retry_after_s)
+        return None if dialog.in_order(request) else OUT_OF_ORDER
 
     def _trusts(self, dialog: Dialog, trunk_id: str, request: Request, flow: Flow, now: float) -> bool:
         """Whether the sender may speak in that dialog, come from the host it was made with or from another.
