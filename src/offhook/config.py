@@ -20,7 +20,7 @@ import msgspec
 from offhook.model.audio import Encoding
 from offhook.model.call_events import TransferMode
 from offhook.model.errors import ConfigError, SipParseError
-from offhook.model.records import NO_ANSWER_S, AfterBriefing, Agent, Destination, Number
+from offhook.model.records import NO_ANSWER_S, AfterBriefing, Agent, Number, TransferDestination
 from offhook.model.trunks import (
     MIN_SE_S,
     REGISTRATION_S,
@@ -99,7 +99,7 @@ class LogSettings(_Section, frozen=True):
 
 
 class DestinationSettings(_Section, frozen=True):
-    """Whom an agent may transfer to; see ``Destination``. ``briefing_agent`` is another agent's id."""
+    """Whom an agent may transfer to; see ``TransferDestination``. ``briefing_agent`` is another agent's id."""
 
     name: Annotated[str, msgspec.Meta(min_length=1)]
     target: Annotated[str, msgspec.Meta(min_length=1)]
@@ -272,14 +272,14 @@ def _agent_record(agent: AgentSettings, others: tuple[AgentSettings, ...]) -> Ag
     return Agent(agent_id=values.pop("id"), **values)
 
 
-def _destination_record(destination: DestinationSettings, agents: tuple[AgentSettings, ...]) -> Destination:
+def _destination_record(destination: DestinationSettings, agents: tuple[AgentSettings, ...]) -> TransferDestination:
     values = msgspec.structs.asdict(destination)
     values["trunk_id"] = values.pop("trunk")
     values["headers"] = tuple(destination.headers.items())
     briefer = next((agent for agent in agents if agent.id == destination.briefing_agent), None)
     # Who briefs an operator transfers nobody: so agents may name each other without end.
     values["briefing_agent"] = None if briefer is None else _agent_record(_without_destinations(briefer), ())
-    return Destination(**values)
+    return TransferDestination(**values)
 
 
 def _without_destinations(agent: AgentSettings) -> AgentSettings:

@@ -17,6 +17,7 @@ from offhook.call.agent_session import Bridges
 from offhook.call.arrival import dialled_user
 from offhook.call.dialling import PlaceCall
 from offhook.call.equipment import Equipment, MediaOpener
+from offhook.call.hold_audio import HoldAudio
 from offhook.call.manager import CallManager
 from offhook.call.ports import Directory, EventSink
 from offhook.call.session import CallSession
@@ -82,6 +83,7 @@ class Surroundings:
     advertised: AdvertisedAddresses = field(default_factory=AdvertisedAddresses)
     on_trunk: Callable[[TrunkChanged], None] = lambda changed: None
     trace: Trace | None = None
+    hold_audio: HoldAudio = field(default_factory=HoldAudio)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +145,8 @@ def build_phone(
             recordings=recordings,
             recordings_folder=recordings_folder,
             teardown_s=teardown_s,
+            trunks={trunk.trunk_id: trunk for trunk in around.trunks},
+            hold_audio=around.hold_audio,
         ),
         trunks,
     )
@@ -154,13 +158,15 @@ def _recording_lost(path: Path, problem: str) -> None:
 
 
 def _media_opener(clock: MediaClock, ports: PortPool, media_timeout_s: float) -> MediaOpener:
-    def open_media(local_host: str, listener: Callable[[MediaEvent], None]) -> MediaSession:
+    def open_media(
+        local_host: str, listener: Callable[[MediaEvent], None], beside: MediaSession | None
+    ) -> MediaSession:
         return MediaSession(
             clock=clock,
             pool=ports,
             local_host=local_host,
             ssrc=secrets.randbits(32),
-            phase_group=clock.emptiest_group(),
+            phase_group=clock.emptiest_group() if beside is None else beside.phase_group,
             listener=listener,
             media_timeout_s=media_timeout_s,
         )

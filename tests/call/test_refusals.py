@@ -106,7 +106,7 @@ async def rejection(callee: TestPhone, old: str, new: str) -> MessageRejected:
 @pytest.mark.parametrize(
     ("old", "new", "status", "rule", "evidence"),
     [
-        ("Max-Forwards: 70", "Max-Forwards: 70\nRequire: 100rel", 420, "Require", "Require: 100rel"),
+        ("Max-Forwards: 70", "Max-Forwards: 70\nRequire: precondition", 420, "Require", "Require: precondition"),
         ("Content-Type: application/sdp", "Content-Type: text/plain", 415, "Content-Type", "Content-Type: text/plain"),
         ("Max-Forwards: 70", "Content-Encoding: gzip", 415, "Content-Encoding", "gzip"),
         ("Max-Forwards: 70", "Accept: text/plain", 406, "Accept", "Accept: text/plain"),

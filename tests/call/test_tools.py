@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from offhook.bridge.codec import ToolCall
-from offhook.call.tools import HangUpAfterSpeech, ReturnResult, SendDigits, run_tool
+from offhook.call.tools import HangUpAfterSpeech, JudgeTransfer, ReturnResult, SendDigits, StartTransfer, run_tool
+from offhook.model.records import Agent, TransferDestination
+
+SALES = TransferDestination(name="Sales", target="tel:+4930", mode="bridge")
+AGENT = Agent(agent_id="a", provider="scripted", destinations=(SALES,))
 
 
 def called(name: str, arguments: str) -> ToolCall:
@@ -13,12 +17,12 @@ def called(name: str, arguments: str) -> ToolCall:
 
 
 def test_end_call_hangs_up_after_speech() -> None:
-    assert run_tool(called("end_call", '{"reason": "done"}')) == (HangUpAfterSpeech(reason="done"),)
-    assert run_tool(called("end_call", "")) == (HangUpAfterSpeech(reason=""),)
+    assert run_tool(called("end_call", '{"reason": "done"}'), AGENT) == (HangUpAfterSpeech(reason="done"),)
+    assert run_tool(called("end_call", ""), AGENT) == (HangUpAfterSpeech(reason=""),)
 
 
 def test_send_dtmf_sends_and_tells_the_model() -> None:
-    send, told = run_tool(called("send_dtmf", '{"digits": "12#a"}'))
+    send, told = run_tool(called("send_dtmf", '{"digits": "12#a"}'), AGENT)
     assert send == SendDigits(digits="12#A")
     assert isinstance(told, ReturnResult)
     assert (told.result.output, told.result.is_error) == ("sent 12#A", False)
@@ -37,7 +41,32 @@ def test_send_dtmf_sends_and_tells_the_model() -> None:
     ],
 )
 def test_a_bad_call_comes_back_to_the_model_as_an_error(name: str, arguments: str, problem: str) -> None:
-    (told,) = run_tool(called(name, arguments))
+    (told,) = run_tool(called(name, arguments), AGENT)
     assert isinstance(told, ReturnResult)
     assert told.result.is_error
     assert problem in told.result.output
+
+
+def test_a_caller_is_transferred_to_a_destination_by_its_name_or_target() -> None:
+    for arguments in ('{"destination": "sales"}', '{"destination": " SALES "}', '{"target": "tel:+4930"}'):
+        assert run_tool(called("transfer_call", arguments), AGENT) == (StartTransfer(destination=SALES),)
+
+
+def test_nowhere_else_unless_the_agent_may() -> None:
+    elsewhere = called("transfer_call", '{"target": "sip:premium@example.com", "mode": "attended"}')
+    (told,) = run_tool(elsewhere, AGENT)
+    assert isinstance(told, ReturnResult)
+    assert told.result.is_error
+    assert "destinations: Sales" in told.result.output
+    free = Agent(agent_id="a", provider="scripted", transfers_anywhere=True)
+    (started,) = run_tool(elsewhere, free)
+    assert isinstance(started, StartTransfer)
+    assert (started.destination.target, started.destination.mode) == ("sip:premium@example.com", "attended")
+    (told,) = run_tool(called("transfer_call", '{"target": "http://x"}'), free)
+    assert isinstance(told, ReturnResult)
+    assert told.result.output.startswith("target: ")
+
+
+@pytest.mark.parametrize(("name", "accept"), [("accept_transfer", True), ("decline_transfer", False)])
+def test_who_briefs_an_operator_says_what_he_decided(name: str, accept: bool) -> None:
+    assert run_tool(called(name, "{}"), AGENT)[-1] == JudgeTransfer(accept=accept)

@@ -6,7 +6,7 @@ import pytest
 from tests.call.phones import SILENT, phone
 from tests.call.registrar import Registrar
 
-from offhook.call import dialling
+from offhook.call import dial
 from offhook.call.dialling import PlaceCall
 from offhook.call.ways import ANY_TRANSPORT, destinations, hop_of, registrar_of, target_of
 from offhook.model.call_events import CallAnswered, CallEnded, CallRefused, WayTaken
@@ -115,7 +115,7 @@ async def test_a_server_at_fault_hands_over_and_a_busy_one_does_not() -> None:
 
 
 async def test_a_silent_gateway_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialling, "NEXT_WAY_S", 0.2)
+    monkeypatch.setattr(dial, "NEXT_WAY_S", 0.2)
     async with Registrar() as silent, phone(SILENT) as callee, phone(SILENT) as caller:
         silent.silent = True
         targets = (f"sip:127.0.0.1:{silent.address.port}", f"sip:127.0.0.1:{callee.address.port}")

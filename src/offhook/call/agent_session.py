@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from offhook.audio.convert import Converter, converter
 from offhook.bridge.codec import (
@@ -48,8 +48,15 @@ class Bridges(Protocol):
     def open_bridge(self, request: BridgeRequest) -> BridgeConnection: ...
 
 
+class _Output(NamedTuple):
+    """A media session that plays what the agent says, and how it gets its format."""
+
+    media: MediaSession
+    convert: Converter | None
+
+
 class AgentSession:
-    """Implements ``BridgeListener``. ``outputs`` are the media sessions that hear the agent."""
+    """Implements ``BridgeListener``. ``hearing``: the format that ``hear`` takes, which is the provider's."""
 
     def __init__(
         self,
@@ -63,12 +70,9 @@ class AgentSession:
         """Raises ``BridgeError`` when the provider cannot work with the agent's options."""
         self.agent = agent
         profile = bridges.profile(agent.provider)
-        self.outputs: list[MediaSession] = []
-        self._input_format = _preferred(profile.input_formats, leg_format)
+        self.hearing = _preferred(profile.input_formats, leg_format)
         self._output_format = _preferred(profile.output_formats, leg_format)
-        self._to_provider: Converter | None = None
-        self._to_leg: Converter | None = None
-        self.follow(leg_format)
+        self._outputs: list[_Output] = []
         self._report = report
         self._ready = asyncio.Event()
         self._fault: BridgeFault | None = None
@@ -78,7 +82,7 @@ class AgentSession:
             BridgeRequest(
                 call_id=call_id,
                 agent=agent,
-                input_format=self._input_format,
+                input_format=self.hearing,
                 output_format=self._output_format,
                 listener=self,
             )
@@ -102,14 +106,15 @@ class AgentSession:
         if self._fault is not None:
             raise BridgeError(self.profile.provider, self._fault.problem, self._fault.verdict)
 
-    def follow(self, leg_format: AudioFormat) -> None:
-        """The leg's codec was agreed, or changed: convert from and to it where the provider's differs."""
-        self._to_provider = converter(leg_format, self._input_format)
-        self._to_leg = converter(self._output_format, leg_format)
+    def speak_to(self, media: MediaSession, audio_format: AudioFormat) -> Callable[[], None]:
+        """Let ``media`` play what the agent says from now on, in its format; returns what ends that."""
+        output = _Output(media, converter(self._output_format, audio_format))
+        self._outputs.append(output)
+        return lambda: self._outputs.remove(output)
 
     def hear(self, frame: bytes) -> None:
-        """One frame of the leg, 20 ms in its codec."""
-        self._connection.send_audio(self._to_provider(frame) if self._to_provider else frame)
+        """One frame, 20 ms in ``hearing``."""
+        self._connection.send_audio(frame)
 
     def send(self, command: BridgeInput) -> None:
         self._connection.send(command)
@@ -135,9 +140,8 @@ class AgentSession:
         if item in self._cut:
             return
         self.audio_ms[item] = self.audio_ms.get(item, 0) + len(audio) // self._output_format.bytes_per_ms
-        heard = self._to_leg(audio) if self._to_leg else audio
-        for media in self.outputs:
-            media.play(item, heard)
+        for output in self._outputs:
+            output.media.play(item, output.convert(audio) if output.convert is not None else audio)
 
     def bridge_event(self, event: BridgeEvent) -> None:
         match event:
@@ -147,8 +151,8 @@ class AgentSession:
                 self._fault = event
                 self._ready.set()
             case AudioDone(item=item) if item not in self._cut:
-                for media in self.outputs:
-                    media.finish(item)
+                for output in self._outputs:
+                    output.media.finish(item)
             case Interrupted(item=item):
                 self._cut[item] = None
             case ResponseStarted():

@@ -14,6 +14,8 @@ from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
 from offhook.model.errors import BridgeError, ResourceExhaustedError, SipParseError
 from offhook.model.records import Agent
+from offhook.model.trunks import DEFAULT_RULES
+from offhook.sip.custom_headers import custom_headers
 from offhook.sip.events import AckReceived, InviteReceived
 from offhook.sip.uri import SipUri
 
@@ -42,6 +44,7 @@ class Arrival:
                 transport=flow.transport,
                 remote_address=f"{flow.remote.host}:{flow.remote.port}",
                 trunk_id=self._invite.trunk_id,
+                headers=custom_headers(request.headers),
             )
         )
         self._call.move("resolve")
@@ -54,12 +57,14 @@ class Arrival:
     def _take(self, agent: Agent) -> None:
         """Media, offer/answer and the provider; each may refuse the call."""
         try:
-            media = self._call.equipment.open_media(self._invite.flow.bind_host, self._media_event)
+            media = self._call.equipment.open_media(self._invite.flow.bind_host, self._media_event, None)
         except ResourceExhaustedError as error:
             fix = "raise max_calls or widen rtp.port_min to rtp.port_max"
             self._refuse(503, rule="no room for one more call", evidence=str(error), fix=fix, retry=True)
             return
-        negotiation = Negotiation(new_capabilities(self._invite.flow, media.local_port))
+        trunk = self._call.equipment.trunks.get(self._invite.trunk_id)
+        rules = DEFAULT_RULES if trunk is None else trunk.rules
+        negotiation = Negotiation(new_capabilities(self._invite.flow, media.local_port, rules))
         leg = Leg(
             leg_id=FIRST_LEG,
             endpoint=self._call.equipment.endpoint,
@@ -69,8 +74,9 @@ class Arrival:
             flow=self._invite.flow,
             usage_id=self._invite.usage_id,
             state="incoming",
+            rules=rules,
         )
-        self._call.leg = leg
+        self._call.add_leg(leg)
         body = self._invite.request.body
         answer = negotiation.answer(body) if body else negotiation.offer()
         if isinstance(answer, Unacceptable):
@@ -78,7 +84,7 @@ class Arrival:
             return
         self._answer = answer
         try:
-            self._call.conduct = Conduct(self._call, leg, agent)
+            self._call.conduct = Conduct(self._call, leg, agent, self._call.wire(leg))
         except BridgeError as error:
             self._refuse_provider(error)
             return
@@ -93,13 +99,16 @@ class Arrival:
     def absorbs(self, fact: InboxFact) -> bool:
         return False
 
+    def stop(self) -> None:
+        """Nothing of it goes on by itself."""
+
     def observe(self, fact: InboxFact) -> None:
         match fact:
-            case AgentReady() if self._call.phase == "ringing":
+            case AgentReady(leg_id="") if self._call.phase == "ringing":
                 self._go_up()
-            case AgentFailed(error=error) if self._call.phase == "ringing":
+            case AgentFailed(error=error, leg_id="") if self._call.phase == "ringing":
                 self._refuse_provider(error)
-            case AgentFailed(error=error):
+            case AgentFailed(error=error, leg_id=""):
                 self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
             case SipFact(event=AckReceived(body=body)) if self._call.phase == "up":
                 self._acknowledged(body)
@@ -130,7 +139,7 @@ class Arrival:
 
     def _late_answer(self, leg: Leg, conduct: Conduct, body: bytes) -> None:
         if conduct.talking:
-            conduct.accept_offer_answer(body)
+            conduct.accept_late_answer(body)
             return
         agreement = leg.negotiation.accept(body)
         if isinstance(agreement, Unacceptable):

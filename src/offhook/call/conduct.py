@@ -6,13 +6,15 @@ Carries out what the pure modules decide; the lifetime is ``CallSession``'s.
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine
-from typing import Protocol, assert_never
+from collections.abc import Callable
+from functools import partial
+from typing import assert_never
 
 from offhook.bridge.codec import (
     AudioDone,
     BridgeEvent,
     BridgeFault,
+    BridgeInput,
     Digits,
     Expiring,
     Interrupted,
@@ -28,12 +30,12 @@ from offhook.bridge.codec import (
     UsageReported,
 )
 from offhook.call.agent_session import AgentSession
-from offhook.call.equipment import Equipment
-from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, Timer
+from offhook.call.controls import CallControls
+from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, BriefingJudged, MediaFact, Timer, TransferCaller
 from offhook.call.leg import Leg
-from offhook.call.negotiation import Unacceptable
-from offhook.call.routing import Port, RoutedLeg, agent_port, leg_port, route, tap_port
-from offhook.call.tools import HangUpAfterSpeech, ReturnResult, SendDigits, run_tool
+from offhook.call.mid_call import MidCall
+from offhook.call.routing import agent_port, leg_port, tap_port
+from offhook.call.tools import HangUpAfterSpeech, JudgeTransfer, ReturnResult, SendDigits, StartTransfer, run_tool
 from offhook.call.turn_taking import TurnTaking
 from offhook.call.wiring import Wiring
 from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, SpeechSent
@@ -42,10 +44,7 @@ from offhook.model.call_events import (
     AgentJoined,
     AgentLeft,
     CallFact,
-    CallRefused,
     DigitReceived,
-    EndCause,
-    EndedBy,
     InterimTranscript,
     LiveSignal,
     MediaPathChanged,
@@ -57,7 +56,7 @@ from offhook.model.call_events import (
 from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
 from offhook.sdp.offer_answer import Agreement
-from offhook.sip.events import ReinviteAnswered, ReinviteReceived
+from offhook.sip.events import SipEvent
 
 GOODBYE_LIMIT_S = 20.0
 """An agent that wants to hang up may finish speaking; longer than any goodbye, shorter than a complaint."""
@@ -65,56 +64,43 @@ GOODBYE_LIMIT_S = 20.0
 RECORDER = tap_port("recorder")
 
 
-class CallControls(Protocol):
-    """What a conduct may do to its call; ``CallSession`` implements it."""
-
-    call_id: str
-    equipment: Equipment
-
-    def emit(self, fact: CallFact) -> None: ...
-
-    def deliver(self, fact: InboxFact) -> None: ...
-
-    def spawn(self, work: Coroutine[None, None, None]) -> None: ...
-
-    def arm(self, timer: Timer, delay_s: float) -> None: ...
-
-    def end(self, *, by: EndedBy, cause: EndCause, reason: str = "", provider_fault: str | None = None) -> None: ...
-
-
 class Conduct:
-    """One leg and one agent, from ringing to the end."""
+    """One leg and one agent, from ringing to the end. ``agent_key``: how the agent's facts are told from another's."""
 
-    def __init__(self, call: CallControls, leg: Leg, agent: Agent) -> None:
+    def __init__(self, call: CallControls, leg: Leg, agent: Agent, wiring: Wiring, agent_key: str = "") -> None:
         """Raises ``BridgeError`` when the agent's provider does not exist or refuses its options."""
         self._call = call
         self._leg = leg
+        self._key = agent_key
         self._agent = AgentSession(
             call_id=call.call_id,
             agent=agent,
             bridges=call.equipment.bridges,
             leg_format=leg.format,
-            report=lambda event: call.deliver(AgentFact(event=event)),
+            report=lambda event: call.deliver(AgentFact(event=event, leg_id=agent_key)),
         )
         self._turns = TurnTaking(
             agent=self._agent,
             media=leg.media,
-            emit=call.emit,
-            wake_at=lambda at: call.arm("judgement", at - time.monotonic()),
+            emit=self._emit,
+            wake_at=lambda at: call.arm("judgement", at - time.monotonic(), agent_key),
         )
-        self._wiring = Wiring()
-        self._wiring.add_leg(leg_port(leg.leg_id), leg)
-        self._wiring.add_agent(agent_port(agent.agent_id), self._agent)
+        self._wiring = wiring
+        self._mid_call = MidCall(call, leg, wiring, self)
         self._recorder: Recorder | None = None
-        self._saying_goodbye: str | None = None
-        self._goodbye_end: tuple[EndedBy, EndCause, str | None] = ("agent", "hangup", None)
+        self._after_speech: Callable[[], None] | None = None
         self._answered = False
+        self._left = False
         self.talking = False
-        self._reroute()
+        wiring.add_agent(agent_port(agent_key or leg.leg_id), self._agent)
+        wiring.seat()
 
     @property
     def agent(self) -> Agent:
         return self._agent.agent
+
+    def _emit(self, fact: CallFact) -> None:
+        self._call.emit(fact, self._leg.leg_id)
 
     # ── coming up ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -126,76 +112,84 @@ class Conduct:
         try:
             await self._agent.open()
         except BridgeError as error:
-            self._call.deliver(AgentFailed(error=error))
+            self._call.deliver(AgentFailed(error=error, leg_id=self._key))
             return
-        self._call.deliver(AgentReady())
+        self._call.deliver(AgentReady(leg_id=self._key))
 
     def answered(self, agreement: Agreement | None) -> None:
         """The leg is up: times count from now, RTP flows where the agreement stands, the duration is watched."""
         self._answered = True
         self._turns.answered(time.monotonic())
-        self._call.emit(AgentJoined(agent_id=self._agent.agent.agent_id, provider=self._agent.profile.provider))
-        self._call.arm("duration_limit", self._agent.agent.max_call_s)
+        self._emit(AgentJoined(agent_id=self._agent.agent.agent_id, provider=self._agent.profile.provider))
+        self._call.arm("duration_limit", self._agent.agent.max_call_s, self._key)
         if agreement is not None:
             self.start_media(agreement)
 
     def start_media(self, agreement: Agreement) -> None:
         self._leg.start_media(agreement)
-        self._agent.follow(self._leg.format)
+        if self._leg.format_changed():
+            self._wiring.follow(leg_port(self._leg.leg_id))
+        self._wiring.seat(up=True)
 
     def begin(self) -> None:
-        """Media flows both ways and the agent may be heard."""
-        self._start_recorder()
+        """Media flows both ways and the agent may be heard. What an agent tells an operator is not recorded."""
+        if not self._key:
+            self._record()
         self._leg.media.confirm()
         self._leg.media.resume()
         self.talking = True
 
-    def _start_recorder(self) -> None:
+    def _record(self) -> None:
         equipment = self._call.equipment
         if equipment.recordings is None or not self._agent.agent.record or self._recorder is not None:
             return
         path = equipment.recordings_folder / f"{self._call.call_id}.wav"
         self._recorder = equipment.recordings.open(path, self._leg.format.encoding)
         self._wiring.add_tap(RECORDER, self._recorder.write)
-        self._reroute()
-
-    def _reroute(self) -> None:
-        legs = (RoutedLeg(port=leg_port(self._leg.leg_id)),)
-        taps: tuple[Port, ...] = (RECORDER,) if self._recorder is not None else ()
-        self._wiring.apply(route(legs, (agent_port(self._agent.agent.agent_id),), taps))
+        self._wiring.seat(taps=frozenset({RECORDER}))
 
     # ── while it is up ───────────────────────────────────────────────────────────────────────────────────
 
-    def on_media(self, event: MediaEvent) -> None:
+    def observe(self, fact: MediaFact | AgentFact) -> None:
+        """What its own leg's media and its own agent tell; anything else is somebody else's."""
+        match fact:
+            case MediaFact(leg_id=self._leg.leg_id, event=media_event):
+                self._on_media(media_event)
+            case AgentFact(leg_id=self._key, event=bridge_event) if not self._left:
+                self._on_agent(bridge_event)
+            case _:
+                pass
+
+    def _on_media(self, event: MediaEvent) -> None:
         match event:
             case Drained():
                 self._turns.drained(event)
-                self._hang_up_when_silent()
+                self._act_when_silent()
             case SpeechSent():
                 self._turns.speech_sent(event)
             case DtmfReceived(digit=digit, duration_ms=duration_ms):
-                self._call.emit(DigitReceived(digit=digit, duration_ms=duration_ms))
+                self._emit(DigitReceived(digit=digit, duration_ms=duration_ms))
                 self._turns.digit_received()
                 self._agent.send(Digits(digits=digit))
             case MediaTimedOut(after_s=after_s):
                 self._call.end(by="system", cause="media_timeout", reason=f"no RTP for {after_s:g} s")
             case PathChanged(remote=remote):
-                self._call.emit(MediaPathChanged(remote_address=f"{remote[0]}:{remote[1]}"))
+                self._emit(MediaPathChanged(remote_address=f"{remote[0]}:{remote[1]}"))
             case _:
                 assert_never(event)
 
-    def on_agent(self, event: BridgeEvent) -> None:
+    def _on_agent(self, event: BridgeEvent) -> None:
         match event:
             case SpeechStarted() | SpeechStopped() | InterruptionJudged() | TranscriptDelta() | Interrupted():
                 self._signal(event)
                 self._turns.observe(event)
-                self._hang_up_when_silent()
+                self._act_when_silent()
             case ToolCall():
                 self._run_tool(event)
             case BridgeFault(problem=problem, verdict=verdict):
                 self._on_fault(problem, verdict)
             case AudioDone() | ResponseStarted() | ResponseDone() | Ready():
-                self._hang_up_when_silent()
+                self._act_when_silent()
             case ToolCallCancelled() | UsageReported() | Expiring():
                 pass
             case _:
@@ -204,38 +198,21 @@ class Conduct:
     def on_timer(self, timer: Timer) -> None:
         if timer == "judgement":
             self._turns.deadline_passed(time.monotonic())
-            self._hang_up_when_silent()
+            self._act_when_silent()
         elif timer == "goodbye":
-            self._hang_up_now()
+            self._act_now()
 
-    def on_reinvite(self, event: ReinviteReceived | ReinviteAnswered) -> None:
-        if isinstance(event, ReinviteReceived):
-            refused = self._leg.answer_reinvite(event.request.body)
-            if refused is not None:
-                self._explain(refused)
-                return
-        else:
-            self.accept_offer_answer(event.response.body)
-        self._follow_codec()
+    def on_sip(self, event: SipEvent) -> None:
+        """Something happened in the leg's dialog."""
+        self._mid_call.observe(event)
 
-    def _follow_codec(self) -> None:
-        """A re-INVITE may have changed the leg's codec; agent and recording go on in theirs."""
-        self._agent.follow(self._leg.format)
+    def accept_late_answer(self, body: bytes) -> None:
+        """The ACK brought the answer to the offer that our 2xx to a re-INVITE made."""
+        self._mid_call.answered(body)
+
+    def format_changed(self) -> None:
         if self._recorder is not None:
             self._recorder.follow(self._leg.format.encoding)
-
-    def accept_offer_answer(self, body: bytes) -> Unacceptable | None:
-        """The peer's answer to our re-offer; the session stays as it was when it cannot be used."""
-        accepted = self._leg.negotiation.accept(body)
-        if isinstance(accepted, Unacceptable):
-            self._explain(accepted)
-            return accepted
-        self._leg.apply_agreement()
-        return None
-
-    def _explain(self, refused: Unacceptable) -> None:
-        fix = "offer PCMU or PCMA at 8000 Hz over RTP/AVP"
-        self._call.emit(CallRefused(status=refused.status, rule="RFC 3264", evidence=refused.why, fix=fix))
 
     def _signal(self, event: BridgeEvent) -> None:
         signal: LiveSignal
@@ -250,53 +227,89 @@ class Conduct:
         self._call.equipment.events.signal(signal)
 
     def _run_tool(self, call: ToolCall) -> None:
-        self._call.emit(ToolCalled(tool=call.name, arguments=call.arguments))
-        for command in run_tool(call):
+        self._emit(ToolCalled(tool=call.name, arguments=call.arguments))
+        for command in run_tool(call, self._agent.agent):
             match command:
                 case HangUpAfterSpeech(reason=reason):
-                    self._say_goodbye(reason)
+                    self.after_speech(partial(self._call.end, by="agent", cause="hangup", reason=reason))
                 case SendDigits(digits=digits):
                     self._leg.media.send_dtmf(digits)
                 case ReturnResult(result=result):
                     self._agent.send(result)
+                case StartTransfer(destination=destination):
+                    wanted = TransferCaller(destination=destination, tool_call_id=call.tool_call_id)
+                    self._call.deliver(wanted)
+                case JudgeTransfer(accept=accept):
+                    self._call.deliver(BriefingJudged(accept=accept))
                 case _:
                     assert_never(command)
 
     def _on_fault(self, problem: str, verdict: str) -> None:
-        self._call.emit(ProviderFailed(provider=self._agent.profile.provider, problem=problem, verdict=verdict))
+        self._emit(ProviderFailed(provider=self._agent.profile.provider, problem=problem, verdict=verdict))
         if verdict != "retry":
-            self._goodbye_end = ("system", "provider_failed", problem)
-            self._say_goodbye(problem)
+            end = partial(self._call.end, by="system", cause="provider_failed", reason=problem, provider_fault=problem)
+            self.after_speech(end)
 
-    def _say_goodbye(self, reason: str) -> None:
-        """Hang up once everything queued was heard, or after the limit."""
-        if self._saying_goodbye is None:
-            self._saying_goodbye = reason
-            self._call.arm("goodbye", GOODBYE_LIMIT_S)
-        self._hang_up_when_silent()
+    # ── after what is being said ─────────────────────────────────────────────────────────────────────────
 
-    def _hang_up_when_silent(self) -> None:
-        if self._saying_goodbye is not None and not self._turns.agent_audible and not self._agent.responding:
-            self._hang_up_now()
+    def after_speech(self, act: Callable[[], None]) -> None:
+        """Do this once everything queued was heard, or after ``GOODBYE_LIMIT_S``; whoever asks first is served."""
+        if self._after_speech is None:
+            self._after_speech = act
+            self._call.arm("goodbye", GOODBYE_LIMIT_S, self._key)
+        self._act_when_silent()
 
-    def _hang_up_now(self) -> None:
-        by, cause, fault = self._goodbye_end
-        self._call.end(by=by, cause=cause, reason=self._saying_goodbye or "", provider_fault=fault)
+    def _act_when_silent(self) -> None:
+        if self._after_speech is not None and not self._turns.agent_audible and not self._agent.responding:
+            self._act_now()
+
+    def _act_now(self) -> None:
+        act, self._after_speech = self._after_speech, None
+        self._call.disarm("goodbye", self._key)
+        if act is not None:
+            act()
+
+    # ── transfers ────────────────────────────────────────────────────────────────────────────────────────
+
+    def tell(self, command: BridgeInput) -> None:
+        """Something the agent should know."""
+        if not self._left:
+            self._agent.send(command)
+
+    def cut(self) -> None:
+        """Silence at once: what is queued is not said."""
+        self._turns.close()
+
+    def leave(self, reason: str) -> None:
+        """The agent's part is over; the call goes on without it, and so does the recording."""
+        if not self._left:
+            self._left = True
+            self._turns.close()
+            self._call.spawn(self._agent.close())
+            self._emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason=reason))
+
+    def move_to(self, leg: Leg) -> None:
+        """The agent goes on with another party, from here on."""
+        self._turns.move_to(leg.media)
+        self._leg = leg
+        self._mid_call = MidCall(self._call, leg, self._wiring, self)
+        self.format_changed()
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
     def stop(self) -> None:
         """The call ends: the transcript closes with what was heard up to here."""
         self._turns.close()
-        self._wiring.apply(frozenset())
+        self._wiring.clear()
 
     async def close(self) -> None:
         """Close the provider and the recording, and report both."""
         await self._agent.close()
-        if self._answered:
-            self._call.emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason="call ended"))
+        if self._answered and not self._left:
+            self._left = True
+            self._emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason="call ended"))
         if self._recorder is not None:
             duration_ms = self._recorder.close()
             await self._recorder.written()
             if self._recorder.problem is None:
-                self._call.emit(RecordingWritten(path=str(self._recorder.path), duration_ms=duration_ms))
+                self._emit(RecordingWritten(path=str(self._recorder.path), duration_ms=duration_ms))

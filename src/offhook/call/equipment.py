@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from offhook.call.agent_session import Bridges
+from offhook.call.hold_audio import HoldAudio
 from offhook.call.ports import Directory, EventSink
 from offhook.media.events import MediaEvent
 from offhook.media.recorder import RecordingWriter
 from offhook.media.session import MediaSession
+from offhook.model.trunks import Trunk
 from offhook.signaling.endpoint import SipEndpoint
 
-MediaOpener = Callable[[str, Callable[[MediaEvent], None]], MediaSession]
-"""(our host for the leg, listener) -> an open session. Raises ``ResourceExhaustedError`` without a free port."""
+MediaOpener = Callable[[str, Callable[[MediaEvent], None], MediaSession | None], MediaSession]
+"""(our host for the leg, listener, the call's first session) -> an open session, in the phase group of the first.
+
+Raises ``ResourceExhaustedError`` without a free port.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Equipment:
     """``recordings`` None: nothing is recorded, whatever the agents say.
 
+    ``trunks``: by their ids. ``hold_audio``: what callers hear who wait.
     ``teardown_s``: the remote party gets so long to answer our BYE or CANCEL; then the call is closed here, and the
     transaction goes on alone in the SIP core.
     """
@@ -30,6 +36,8 @@ class Equipment:
     directory: Directory
     bridges: Bridges
     open_media: MediaOpener
+    trunks: Mapping[str, Trunk] = field(default_factory=dict)
+    hold_audio: HoldAudio = field(default_factory=HoldAudio)
     recordings: RecordingWriter | None = None
     recordings_folder: Path = Path()
     teardown_s: float = 2.0

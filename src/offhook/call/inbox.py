@@ -10,12 +10,22 @@ from offhook.call.leg import DialPlan
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import EndCause, EndedBy
 from offhook.model.errors import BridgeError
-from offhook.sip.events import Flow, SipEvent
+from offhook.model.records import TransferDestination
+from offhook.sip.events import Flow, InviteReceived, SipEvent
 
 MAX_WAITING = 2000
 """Facts a call may have waiting; a peer that outruns this floods. Then its call ends, and no other suffers."""
 
-Timer = Literal["no_answer", "next_way", "duration_limit", "judgement", "goodbye", "teardown"]
+Timer = Literal[
+    "no_answer",  # of a leg that is dialled
+    "next_way",
+    "duration_limit",
+    "judgement",  # of a caller's sound over the agent's voice
+    "goodbye",
+    "transfer",  # the present step of a transfer takes too long
+    "digits",  # the next digit by INFO
+    "teardown",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,23 +43,30 @@ class MediaFact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentFact:
+    """``leg_id``: the leg that this agent speaks with; "" is the call's first."""
+
     event: BridgeEvent
+    leg_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentReady:
     """The provider is open."""
 
+    leg_id: str = ""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentFailed:
     error: BridgeError
+    leg_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WayFound:
-    """The outbound target was resolved: the ways to it, best first."""
+    """The target of a leg was resolved: the ways to it, best first."""
 
+    leg_id: str
     plans: tuple[DialPlan, ...]
 
 
@@ -62,14 +79,16 @@ class WayBack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoWay:
-    """The outbound target cannot be reached: its name does not resolve, or no transport serves it."""
+    """The target of a leg cannot be reached: its name does not resolve, or no transport serves it."""
 
+    leg_id: str
     problem: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimerFired:
     timer: Timer
+    leg_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +100,40 @@ class HangUp:
     reason: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferCaller:
+    """The command to transfer the caller; ``tool_call_id``: of the agent that asked for it, and is told the end."""
+
+    destination: TransferDestination
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BriefingJudged:
+    """The operator takes the caller, or does not; as the agent understood that briefed it."""
+
+    accept: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replaced:
+    """Somebody else comes in the place of our remote party, by an INVITE with Replaces (RFC 3891)."""
+
+    invite: InviteReceived
+
+
 InboxFact = (
-    SipFact | MediaFact | AgentFact | AgentReady | AgentFailed | WayFound | WayBack | NoWay | TimerFired | HangUp
+    SipFact
+    | MediaFact
+    | AgentFact
+    | AgentReady
+    | AgentFailed
+    | WayFound
+    | WayBack
+    | NoWay
+    | TimerFired
+    | HangUp
+    | TransferCaller
+    | BriefingJudged
+    | Replaced
 )

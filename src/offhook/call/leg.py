@@ -14,15 +14,19 @@ from offhook.media.session import MediaSession
 from offhook.model.audio import AudioFormat, Encoding
 from offhook.model.call_events import Direction, MediaReported
 from offhook.model.errors import LocalProtocolError
+from offhook.model.trunks import DEFAULT_RULES, CallRules
 from offhook.sdp.offer_answer import Agreement, Capabilities
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.sip.digest import DigestClient
-from offhook.sip.events import Flow, Hop
+from offhook.sip.events import AnswerReceived, Flow, Hop, ProvisionalReceived
 from offhook.sip.headers import NameAddr
 from offhook.sip.uri import SipUri
 from offhook.sip.user_agent import UserAgent
 
 TEMPORARILY_UNAVAILABLE = 480
+
+MOST_EARLY = 16
+"""Early dialogs that are listened to; no carrier forks to more."""
 
 _log = logging.getLogger("offhook.call")
 
@@ -36,6 +40,7 @@ class DialPlan:
     flow: Flow
     next_hop: Hop
     credentials: DigestClient | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Leg:
@@ -52,8 +57,10 @@ class Leg:
         flow: Flow,
         usage_id: int,
         state: LegState,
+        rules: CallRules = DEFAULT_RULES,
     ) -> None:
         self.leg_id = leg_id
+        self.rules = rules
         self.media = media
         self.negotiation = negotiation
         self.direction = direction
@@ -61,7 +68,25 @@ class Leg:
         self._endpoint = endpoint
         self.flow = flow
         self._machine = leg_machine(state)
+        self._early: dict[str, Agreement] = {}
+        self._media_flows = False
+        self._format_known = self.format
         self.late_commands = 0
+
+    @classmethod
+    def outgoing(cls, leg_id: str, endpoint: SipEndpoint, media: MediaSession, plan: DialPlan, rules: CallRules) -> Leg:
+        """A leg that ``dial`` will call."""
+        return cls(
+            leg_id=leg_id,
+            endpoint=endpoint,
+            media=media,
+            negotiation=Negotiation(new_capabilities(plan.flow, media.local_port, rules)),
+            direction="outbound",
+            flow=plan.flow,
+            usage_id=0,
+            state="dialing",
+            rules=rules,
+        )
 
     @property
     def state(self) -> LegState:
@@ -77,6 +102,11 @@ class Leg:
         """What the leg's audio is; PCMU until something was agreed."""
         agreement = self.negotiation.agreement
         return AudioFormat(encoding=agreement.encoding if agreement else Encoding.PCMU)
+
+    def format_changed(self) -> bool:
+        """Whether the leg's audio is of another format than when this was asked last."""
+        before, self._format_known = self._format_known, self.format
+        return self._format_known != before
 
     # ── the callee's side ────────────────────────────────────────────────────────────────────────────────
 
@@ -103,6 +133,7 @@ class Leg:
             flow=plan.flow,
             next_hop=plan.next_hop,
             offer=self.negotiation.offer(),
+            headers=plan.headers,
             credentials=plan.credentials,
             now=time.monotonic(),
         )
@@ -116,12 +147,29 @@ class Leg:
         """The same by another way: what goes on by the old one is given up, and nothing of it means anything more."""
         self._command(lambda core, now: core.cancel(self.usage_id, now))
         self.flow = plan.flow
-        self.negotiation = Negotiation(new_capabilities(plan.flow, self.media.local_port))
+        self.negotiation = Negotiation(new_capabilities(plan.flow, self.media.local_port, self.rules))
+        self._early.clear()
         self.dial(plan, own_usage)
 
-    def hears_progress(self, *, with_media: bool) -> bool:
-        """A 1xx came; ``with_media``: it carries a session description. False where it means nothing any more."""
-        return self._machine.observe("early_media" if with_media else "provisional")
+    def hears_progress(self, provisional: ProvisionalReceived) -> bool:
+        """A 1xx came; what it plays is heard from now on, silence is sent. False where it means nothing any more.
+
+        Of several early dialogs (forks) the one that answered last is heard.
+        """
+        body = provisional.response.body
+        if not self._machine.observe("early_media" if body else "provisional"):
+            return False
+        agreement = self.negotiation.preview(body) if body else None
+        if agreement is not None and (provisional.remote_tag in self._early or len(self._early) < MOST_EARLY):
+            self._early[provisional.remote_tag] = agreement
+            self.media.pause()
+            self.start_media(agreement)
+        return True
+
+    @property
+    def plays_early(self) -> bool:
+        """The called side plays something before it answers."""
+        return bool(self._early)
 
     @property
     def sip_call_id(self) -> str:
@@ -136,10 +184,13 @@ class Leg:
         except LocalProtocolError:  # it is over: its end is on its way to us
             return True
 
-    def accept(self, body: bytes) -> Agreement | Unacceptable:
-        """The callee's 2xx; what its answer agrees on."""
+    def accept(self, answer: AnswerReceived) -> Agreement | Unacceptable:
+        """The callee's 2xx; what its answer agrees on. Where its 183 brought the answer, the 2xx may bring none."""
         self._machine.observe("answer")
-        return self.negotiation.accept(body)
+        early = self._early.get(answer.remote_tag)
+        if not answer.response.body and early is not None:
+            return self.negotiation.adopt(early)
+        return self.negotiation.accept(answer.response.body)
 
     def end_late_answer(self, usage_id: int) -> None:
         """We wanted to cancel, but the 2xx was there first, and acknowledged: its call is ended (RFC 3261 §9.1)."""
@@ -148,7 +199,12 @@ class Leg:
     # ── both ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def start_media(self, agreement: Agreement) -> None:
-        self.media.start(agreement, self.flow.remote.host)
+        """Let media flow as agreed; again, where another early dialog, or the answer, agreed on something else."""
+        if self._media_flows:
+            self.media.update(agreement)
+        else:
+            self._media_flows = True
+            self.media.start(agreement, self.flow.remote.host)
 
     def answer_reinvite(self, body: bytes) -> Unacceptable | None:
         """Answer the peer's new offer, or make ours where it asked for one; None when it went well."""
@@ -221,8 +277,8 @@ class Leg:
         self._machine.observe("gone")
 
 
-def new_capabilities(flow: Flow, media_port: int) -> Capabilities:
-    """What a new leg offers: G.711 both laws and telephone-event, with a session id of its own (RFC 8866 §5.2)."""
+def new_capabilities(flow: Flow, media_port: int, rules: CallRules = DEFAULT_RULES) -> Capabilities:
+    """What a new leg offers: its trunk's codecs and telephone-event, with a session id of its own (RFC 8866 §5.2)."""
     return Capabilities(
         address=flow.local.host,
         port=media_port,

@@ -62,6 +62,21 @@ class Negotiation:
 
     def accept(self, body: bytes) -> Agreement | Unacceptable:
         """What the peer's answer to our standing offer agrees on."""
+        result = self._agreed(body)
+        return result if isinstance(result, Unacceptable) else self.adopt(result)
+
+    def preview(self, body: bytes) -> Agreement | None:
+        """What an answer before the 2xx agrees on; our offer stands, for other early dialogs may answer it too."""
+        result = self._agreed(body)
+        return None if isinstance(result, Unacceptable) else result
+
+    def adopt(self, agreement: Agreement) -> Agreement:
+        """Take what an early answer agreed on as the answer."""
+        self.agreement = agreement
+        self._offer = None
+        return agreement
+
+    def _agreed(self, body: bytes) -> Agreement | Unacceptable:
         if self._offer is None:
             return Unacceptable(status=488, warning=399, why="an answer came without an offer of ours")
         if not body:
@@ -72,8 +87,6 @@ class Negotiation:
             return _unreadable(error)
         if isinstance(result, NoCommonCodec):
             return Unacceptable(status=488, warning=result.warning, why=result.why)
-        self.agreement = result
-        self._offer = None
         return result
 
     def _described(self, description: SessionDescription) -> bytes:

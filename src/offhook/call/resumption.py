@@ -63,12 +63,15 @@ class Resumption:
         try:
             ((flow, _), *_) = await self._call.equipment.endpoint.ways_to(hop)
         except (OSError, OffhookError) as error:
-            self._call.deliver(NoWay(problem=str(error)))
+            self._call.deliver(NoWay(leg_id=FIRST_LEG, problem=str(error)))
             return
         self._call.deliver(WayBack(flow=flow))
 
     def absorbs(self, fact: InboxFact) -> bool:
         return False
+
+    def stop(self) -> None:
+        """Nothing of it goes on by itself."""
 
     def observe(self, fact: InboxFact) -> None:
         match fact:
@@ -76,7 +79,7 @@ class Resumption:
                 self._restore(flow)
             case NoWay(problem=problem):
                 self._call.end(by="system", cause="unreachable", reason=problem)
-            case AgentFailed(error=error):
+            case AgentFailed(error=error, leg_id=""):
                 self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
             case SipFact(event=ReinviteAnswered(response=response)):
                 self._answered(response.body)
@@ -89,7 +92,7 @@ class Resumption:
         saved = self._snapshot.leg
         equipment = self._call.equipment
         try:
-            media = equipment.open_media(flow.bind_host, self._media_event)
+            media = equipment.open_media(flow.bind_host, self._media_event, None)
         except ResourceExhaustedError as error:
             self._call.end(by="system", cause="internal_error", reason=str(error))
             return
@@ -108,9 +111,9 @@ class Resumption:
                 usage_id=usage_id,
                 state="up",
             )
-            self._call.leg = leg
+            self._call.add_leg(leg)
             self._call.own_usage(usage_id)
-            self._call.conduct = Conduct(self._call, leg, self._snapshot.agent)
+            self._call.conduct = Conduct(self._call, leg, self._snapshot.agent, self._call.wire(leg))
         except OffhookError as error:
             media.close()
             self._call.end(by="system", cause="internal_error", reason=str(error))

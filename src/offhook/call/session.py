@@ -21,28 +21,25 @@ from offhook.call.inbox import (
     AgentFact,
     AgentFailed,
     AgentReady,
+    BriefingJudged,
     HangUp,
     InboxFact,
     MediaFact,
     NoWay,
+    Replaced,
     SipFact,
     Timer,
     TimerFired,
+    TransferCaller,
     WayBack,
     WayFound,
 )
 from offhook.call.leg import Leg
+from offhook.call.routing import Seating, agent_port, leg_port
 from offhook.call.states import CallInput, call_machine
+from offhook.call.wiring import Wiring
 from offhook.model.call_events import CallEnded, CallEvent, CallFact, CallPhase, EndCause, EndedBy
-from offhook.sip.events import (
-    ByeReceived,
-    CancelReceived,
-    InviteFailed,
-    ReinviteAnswered,
-    ReinviteReceived,
-    SipEvent,
-    UsageEnded,
-)
+from offhook.sip.events import ByeReceived, CancelReceived, SipEvent, UsageEnded
 
 _log = logging.getLogger("offhook.call")
 
@@ -60,6 +57,26 @@ class SetUp(Protocol):
         """Asked first: whether it goes on by another way, so that this fact means nothing to the call."""
         ...
 
+    def stop(self) -> None:
+        """The call ends: begin nothing more."""
+        ...
+
+
+class Transfers(Protocol):
+    """What makes other people of a call's parties; ``transferring`` implements it."""
+
+    def command(self, fact: TransferCaller | BriefingJudged | Replaced) -> None: ...
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        """Asked before the call: whether this fact is a transfer's alone."""
+        ...
+
+    def stop(self) -> None:
+        """The call ends, and every transfer with it."""
+        ...
+
+    async def close(self) -> None: ...
+
 
 class CallSession:
     """Made by ``CallManager``; ``run`` returns when the call is over, and never raises."""
@@ -73,11 +90,16 @@ class CallSession:
         self._own_usages: set[int] = set()
         self.equipment = equipment
         self.conduct: Conduct | None = None
+        self.transfers: Transfers | None = None
+        self.wiring: Wiring | None = None
         self.leg: Leg | None = None
+        """The remote party's, whom the call is with."""
+        self.legs: dict[str, Leg] = {}
+        self._set_up: SetUp | None = None
         self._machine = call_machine()
         self._inbox: asyncio.Queue[InboxFact] = asyncio.Queue(MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._timers: dict[tuple[Timer, str], asyncio.TimerHandle] = {}
         self.seq = last_seq
         self._end: CallEnded | None = None
         self._answered_at: float | None = None
@@ -93,6 +115,20 @@ class CallSession:
         self._usages[usage_id] = self
         self._own_usages.add(usage_id)
 
+    def add_leg(self, leg: Leg) -> None:
+        """The first one is the remote party's."""
+        self.legs[leg.leg_id] = leg
+        if self.leg is None:
+            self.leg = leg
+
+    def wire(self, leg: Leg) -> Wiring:
+        """The wiring of this call around its remote party's leg."""
+        if self.wiring is None:
+            seating = Seating(caller=leg_port(leg.leg_id), agent=agent_port(leg.leg_id))
+            self.wiring = Wiring(self.equipment.hold_audio, seating)
+        self.wiring.add_leg(leg_port(leg.leg_id), leg)
+        return self.wiring
+
     def deliver(self, fact: InboxFact) -> None:
         """Put a fact in line; a call that is flooded drops it, and ends."""
         if self._inbox.full():
@@ -100,9 +136,9 @@ class CallSession:
             return
         self._inbox.put_nowait(fact)
 
-    def emit(self, fact: CallFact) -> None:
+    def emit(self, fact: CallFact, leg_id: str = "") -> None:
         self.seq += 1
-        leg_id = self.leg.leg_id if self.leg is not None else ""
+        leg_id = leg_id or (self.leg.leg_id if self.leg is not None else "")
         event = CallEvent(call_id=self.call_id, leg_id=leg_id, seq=self.seq, at=time.time(), fact=fact)
         self.equipment.events.append(event)
 
@@ -123,15 +159,15 @@ class CallSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def arm(self, timer: Timer, delay_s: float) -> None:
-        """``TimerFired(timer)`` after ``delay_s``; replaces an earlier one of the same name."""
-        self.disarm(timer)
+    def arm(self, timer: Timer, delay_s: float, leg_id: str = "") -> None:
+        """``TimerFired(timer, leg_id)`` after ``delay_s``; replaces an earlier one of the same name and leg."""
+        self.disarm(timer, leg_id)
         loop = asyncio.get_running_loop()
-        fired = TimerFired(timer=timer)
-        self._timers[timer] = loop.call_later(max(0.0, delay_s), self.deliver, fired)
+        fired = TimerFired(timer=timer, leg_id=leg_id)
+        self._timers[timer, leg_id] = loop.call_later(max(0.0, delay_s), self.deliver, fired)
 
-    def disarm(self, timer: Timer) -> None:
-        handle = self._timers.pop(timer, None)
+    def disarm(self, timer: Timer, leg_id: str = "") -> None:
+        handle = self._timers.pop((timer, leg_id), None)
         if handle is not None:
             handle.cancel()
 
@@ -151,44 +187,56 @@ class CallSession:
             by=by, phase=self.phase, cause=cause, sip_code=sip_code, reason=reason, provider_fault=provider_fault
         )
         self._machine.command("end")
+        if self._set_up is not None:
+            self._set_up.stop()
+        if self.transfers is not None:
+            self.transfers.stop()
         if self.conduct is not None:
             self.conduct.stop()
-        if self.leg is not None:
-            self.leg.hang_up()
-            self.leg.media.close()
+        for leg in self.legs.values():
+            leg.hang_up()
+            leg.media.close()
         self.arm("teardown", self.equipment.teardown_s)
         self._close_if_alone()
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self, set_up: SetUp) -> None:
+        self._set_up = set_up
         try:
             set_up.begin()
             while self.phase != "ended":
-                fact = await self._inbox.get()
-                if not set_up.absorbs(fact):
-                    self._handle(fact)
-                    set_up.observe(fact)
+                self._take(await self._inbox.get(), set_up)
+                self._close_if_alone()
         except Exception:
             _log.exception("call %s broke and ends", self.call_id)
             self.end(by="system", cause="internal_error", reason="an error inside offhook; see the log")
         finally:
             await self._close()
 
+    def _take(self, fact: InboxFact, set_up: SetUp) -> None:
+        """Who wants a fact for himself is asked first; what is left is the call's, and then seen by the set-up."""
+        if isinstance(fact, TimerFired):
+            self._timers.pop((fact.timer, fact.leg_id), None)
+        if set_up.absorbs(fact) or (self.transfers is not None and self.transfers.absorbs(fact)):
+            return
+        self._handle(fact)
+        set_up.observe(fact)
+
     def _handle(self, fact: InboxFact) -> None:
         match fact:
             case SipFact(event=event):
                 self._on_sip(event)
-            case MediaFact(event=media_event):
+            case MediaFact() | AgentFact():
                 if self.conduct is not None:
-                    self.conduct.on_media(media_event)
-            case AgentFact(event=bridge_event):
-                if self.conduct is not None:
-                    self.conduct.on_agent(bridge_event)
+                    self.conduct.observe(fact)
             case TimerFired(timer=timer):
                 self._on_timer(timer)
             case HangUp(by=by, cause=cause, reason=reason):
                 self.end(by=by, cause=cause, reason=reason)
+            case TransferCaller() | BriefingJudged() | Replaced():
+                if self.transfers is not None:
+                    self.transfers.command(fact)
             case AgentReady() | AgentFailed() | WayFound() | WayBack() | NoWay():
                 pass  # the set-up's business
             case _:
@@ -197,68 +245,65 @@ class CallSession:
     def _on_sip(self, event: SipEvent) -> None:
         """What may come in any phase; the rest is the set-up's."""
         match event:
-            case ByeReceived():
-                self._leg_gone(by="caller", cause="hangup")
-            case CancelReceived():
-                self._leg_gone(by="caller", cause="cancelled", sip_code=487)
-            case InviteFailed(cause="timeout", status=status, reason=reason):
-                self._leg_gone(by="system", cause="unreachable", sip_code=status, reason=reason)
-            case InviteFailed(cause="transport", reason=reason):
-                self._leg_gone(by="system", cause="unreachable", reason=reason)
-            case InviteFailed(status=status, reason=reason):
-                self._leg_gone(by="caller", cause="refused", sip_code=status, reason=reason)
-            case UsageEnded(cause="ack_missing"):
-                self._leg_gone(by="system", cause="ack_missing", reason="no ACK came for our 200")
-            case UsageEnded():
-                self._leg_gone(by="caller", cause="hangup")
-            case ReinviteReceived() | ReinviteAnswered() if self.conduct is not None and self.conduct.talking:
-                self.conduct.on_reinvite(event)
+            case ByeReceived(usage_id=usage_id):
+                self._leg_gone(usage_id, by="caller", cause="hangup")
+            case CancelReceived(usage_id=usage_id):
+                self._leg_gone(usage_id, by="caller", cause="cancelled", sip_code=487)
+            case UsageEnded(usage_id=usage_id, cause="ack_missing"):
+                reason = "no ACK came for our 200"
+                self._leg_gone(usage_id, by="system", cause="ack_missing", reason=reason)
+            case UsageEnded(usage_id=usage_id):
+                self._leg_gone(usage_id, by="caller", cause="hangup")
+            case _ if self.conduct is not None and self.conduct.talking:
+                self.conduct.on_sip(event)
             case _:
                 pass
 
-    def _leg_gone(self, *, by: EndedBy, cause: EndCause, sip_code: int | None = None, reason: str = "") -> None:
-        if self.leg is not None:
-            self.leg.gone()
-        self.end(by=by, cause=cause, sip_code=sip_code, reason=reason)
-        self._close_if_alone()
+    def _leg_gone(
+        self, usage_id: int, *, by: EndedBy, cause: EndCause, sip_code: int | None = None, reason: str = ""
+    ) -> None:
+        """The call is over when its remote party is gone. Other legs are a transfer's, which was asked before."""
+        leg = next((leg for leg in self.legs.values() if leg.usage_id == usage_id), None)
+        if leg is not None:
+            leg.gone()
+        if leg is self.leg:
+            self.end(by=by, cause=cause, sip_code=sip_code, reason=reason)
 
     def _on_timer(self, timer: Timer) -> None:
-        self._timers.pop(timer, None)
         match timer:
-            case "no_answer":
-                self.end(by="system", cause="no_answer", reason="nobody answered in time")
             case "duration_limit":
                 self.end(by="system", cause="duration_limit", reason="the call reached its longest duration")
             case "teardown":
-                if self.leg is not None:
-                    self.leg.gone()
-                self._close_if_alone()
-            case "next_way":
-                pass  # the set-up's business
-            case "judgement" | "goodbye":
+                for leg in self.legs.values():
+                    leg.gone()
+            case "judgement" | "goodbye" | "digits":
                 if self.conduct is not None:
                     self.conduct.on_timer(timer)
+            case "next_way" | "no_answer" | "transfer":
+                pass  # of something that is over
             case _:
                 assert_never(timer)
 
     def _close_if_alone(self) -> None:
-        """The call is over when its leg is."""
-        if self.phase == "ending" and (self.leg is None or self.leg.state == "ended"):
+        """The call is over when its legs are."""
+        if self.phase == "ending" and all(leg.state == "ended" for leg in self.legs.values()):
             self._machine.command("legs_gone")
 
     async def _close(self) -> None:
         """Let go of everything, then state the last fact."""
-        for timer in tuple(self._timers):
-            self.disarm(timer)
+        for timer, leg_id in tuple(self._timers):
+            self.disarm(timer, leg_id)
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
+            if self.transfers is not None:
+                await self.transfers.close()
             if self.conduct is not None:
                 await self.conduct.close()
-            if self.leg is not None:
-                self._close_leg(self.leg)
+            for leg in self.legs.values():
+                self._close_leg(leg)
         except Exception:
             _log.exception("call %s was not closed cleanly", self.call_id)
         for usage_id in self._own_usages:
@@ -270,7 +315,7 @@ class CallSession:
         leg.media.close()
         report = leg.media_report()
         if report is not None:
-            self.emit(report)
+            self.emit(report, leg.leg_id)
 
 
 def _with_duration(ended: CallEnded, answered_at: float) -> CallEnded:

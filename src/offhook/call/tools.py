@@ -5,11 +5,16 @@ Tools that ask somebody else's server come with ``Questions`` in a later issue.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from offhook.bridge.codec import ToolCall, ToolResult
+from offhook.model.call_events import TransferMode
+from offhook.model.errors import SipParseError
+from offhook.model.records import Agent, TransferDestination
+from offhook.sip.targets import parse_target
 
 MAX_DIGITS = 64
 """Longest string of digits one tool call may send: a card number, a PIN and a menu path fit."""
@@ -36,7 +41,21 @@ class ReturnResult:
     result: ToolResult
 
 
-ToolCommand = HangUpAfterSpeech | SendDigits | ReturnResult
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartTransfer:
+    """Transfer the caller; the model is told the outcome when there is one."""
+
+    destination: TransferDestination
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeTransfer:
+    """The operator who is being briefed takes the caller, or does not."""
+
+    accept: bool
+
+
+ToolCommand = HangUpAfterSpeech | SendDigits | ReturnResult | StartTransfer | JudgeTransfer
 
 
 class _EndCall(msgspec.Struct, frozen=True):
@@ -47,22 +66,28 @@ class _SendDtmf(msgspec.Struct, frozen=True):
     digits: str
 
 
-def run_tool(call: ToolCall) -> tuple[ToolCommand, ...]:
+class _TransferCall(msgspec.Struct, frozen=True):
+    destination: str = ""
+    target: str = ""
+    mode: TransferMode = "blind"
+
+
+def run_tool(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
     """What a tool call asks for. Bad arguments and unknown names come back to the model as an error text."""
+    tool = _TOOLS.get(call.name)
+    if tool is None:
+        return (_error(call, f"there is no tool named {call.name!r}; known: {', '.join(_TOOLS)}"),)
     try:
-        match call.name:
-            case "end_call":
-                reason = msgspec.json.decode(call.arguments or "{}", type=_EndCall).reason
-                return (HangUpAfterSpeech(reason=reason),)
-            case "send_dtmf":
-                return _send_dtmf(call)
-            case _:
-                return (_error(call, f"there is no tool named {call.name!r}; known: end_call, send_dtmf"),)
+        return tool(call, agent)
     except msgspec.MsgspecError as error:
         return (_error(call, f"arguments of {call.name}: {error}"),)
 
 
-def _send_dtmf(call: ToolCall) -> tuple[ToolCommand, ...]:
+def _end_call(call: ToolCall, _: Agent) -> tuple[ToolCommand, ...]:
+    return (HangUpAfterSpeech(reason=msgspec.json.decode(call.arguments or "{}", type=_EndCall).reason),)
+
+
+def _send_dtmf(call: ToolCall, _: Agent) -> tuple[ToolCommand, ...]:
     digits = msgspec.json.decode(call.arguments, type=_SendDtmf).digits.upper()
     if not digits or len(digits) > MAX_DIGITS or not _DTMF_ALPHABET.issuperset(digits):
         return (_error(call, f"digits must be 1 to {MAX_DIGITS} of 0-9 * # A-D, not {digits[:80]!r}"),)
@@ -70,5 +95,37 @@ def _send_dtmf(call: ToolCall) -> tuple[ToolCommand, ...]:
     return (SendDigits(digits=digits), ReturnResult(result=done))
 
 
+def _transfer_call(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
+    """To one of the agent's destinations by its name; anywhere else only where the agent may."""
+    wanted = msgspec.json.decode(call.arguments or "{}", type=_TransferCall)
+    name = wanted.destination or wanted.target
+    for destination in agent.destinations:
+        if name.strip().lower() in (destination.name.lower(), destination.target.lower()):
+            return (StartTransfer(destination=destination),)
+    if not agent.transfers_anywhere or not wanted.target:
+        known = ", ".join(destination.name for destination in agent.destinations) or "none"
+        return (_error(call, f"callers cannot be transferred to {name[:80]!r}; destinations: {known}"),)
+    try:
+        parse_target(wanted.target)
+    except SipParseError as error:
+        return (_error(call, f"target: {error.problem}"),)
+    return (StartTransfer(destination=TransferDestination(name="", target=wanted.target, mode=wanted.mode)),)
+
+
+def _judge_transfer(call: ToolCall, _: Agent) -> tuple[ToolCommand, ...]:
+    accept = call.name == "accept_transfer"
+    done = ToolResult(tool_call_id=call.tool_call_id, output="done")
+    return (ReturnResult(result=done), JudgeTransfer(accept=accept))
+
+
 def _error(call: ToolCall, problem: str) -> ReturnResult:
     return ReturnResult(result=ToolResult(tool_call_id=call.tool_call_id, output=problem, is_error=True))
+
+
+_TOOLS: Mapping[str, Callable[[ToolCall, Agent], tuple[ToolCommand, ...]]] = {
+    "end_call": _end_call,
+    "send_dtmf": _send_dtmf,
+    "transfer_call": _transfer_call,
+    "accept_transfer": _judge_transfer,
+    "decline_transfer": _judge_transfer,
+}

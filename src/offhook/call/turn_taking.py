@@ -97,8 +97,13 @@ class TurnTaking:
     def deadline_passed(self, at: float) -> None:
         self._decide(DeadlinePassed(at=at))
 
+    def move_to(self, media: MediaSession) -> None:
+        """Another party listens from here on; what was being said was heard up to here."""
+        self.close()
+        self._media = media
+
     def close(self) -> None:
-        """The call ends: what was being said was heard up to here."""
+        """The talk ends: what was being said was heard up to here."""
         for played in self._media.flush():
             self._cut_off(played, time.monotonic())
 

@@ -14,6 +14,7 @@ from offhook.sip.digest import Credentials, DigestClient
 from offhook.sip.events import Hop, Transport
 from offhook.sip.headers import NameAddr
 from offhook.sip.routing import DEFAULT_PORTS, is_address
+from offhook.sip.targets import parse_target
 from offhook.sip.uri import SipUri
 
 TRANSPORTS: Mapping[str, Transport] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"}
@@ -33,14 +34,18 @@ class Destination:
 
 
 def target_of(text: str, trunk: Trunk | None) -> SipUri:
-    """What was dialled as a URI: a SIP URI as it is, a number by the trunk's domain. Raises ``SipParseError``."""
-    if text.lower().startswith(("sip:", "sips:")):
-        return SipUri.parse(text)
+    """What was dialled as a URI: a SIP URI as it is; a tel URI, a number or a name by the trunk's domain.
+
+    Raises ``SipParseError``.
+    """
+    target = parse_target(text)
+    if isinstance(target, SipUri):
+        return target
     match trunk:
         case RegisterTrunk():
-            return SipUri.parse(f"sip:{text}@{_bracketed(trunk.domain or trunk.server)}")
+            return SipUri(user=target, host=trunk.domain or trunk.server)
         case GatewayTrunk() if trunk.targets:
-            return replace(SipUri.parse(trunk.targets[0]), user=SipUri.parse(f"sip:{text}@host").user)
+            return replace(SipUri.parse(trunk.targets[0]), user=target)
         case GatewayTrunk() | OpenTrunk() | None:
             raise SipParseError("target", f"{text!r} is no SIP URI, and there is no trunk to dial it by")
         case _:
@@ -73,9 +78,17 @@ def _by_gateway(target: SipUri, gateway: SipUri) -> Destination:
 
 
 async def find_ways(
-    endpoint: SipEndpoint, wanted: tuple[Destination, ...], *, from_user: str, credentials: DigestClient | None
+    endpoint: SipEndpoint,
+    wanted: tuple[Destination, ...],
+    *,
+    from_user: str,
+    credentials: DigestClient | None,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> tuple[DialPlan, ...]:
-    """The plans, best first. Raises ``UnreachableError`` where there is none: the last destination's problem."""
+    """The plans, best first; ``headers`` go with each INVITE.
+
+    Raises ``UnreachableError`` where there is none: the last destination's problem.
+    """
     plans: list[DialPlan] = []
     problem = "no destination"
     for one in wanted:
@@ -91,6 +104,7 @@ async def find_ways(
                 flow=flow,
                 next_hop=hop,
                 credentials=credentials,
+                headers=headers,
             )
             for flow, hop in ways
         ]

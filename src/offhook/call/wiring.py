@@ -1,25 +1,39 @@
-"""Makes a routing real: plugs legs, agents and taps together as the set of pairs says."""
+"""Makes a routing real: plugs legs, agents, players and taps together as the set of pairs says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+from offhook.audio.convert import converter
+from offhook.audio.g711 import silence
 from offhook.call.agent_session import AgentSession
+from offhook.call.hold_audio import HoldAudio
 from offhook.call.leg import Leg
-from offhook.call.routing import Port, Routing, change
+from offhook.call.routing import HOLD_AUDIO, SILENCE, Port, Routing, Seating, change, route
+from offhook.media.session import MediaSession
+from offhook.model.audio import AudioFormat
 
 Tap = Callable[[bytes, bytes], None]
 """(frame as heard from the leg, frame as sent to it), every tick."""
 
+Sink = Callable[[bytes], None]
+Unplug = Callable[[], None]
+
 
 class Wiring:
-    """Knows every port by name; ``apply`` changes only what differs from the routing before."""
+    """Knows every port by name. ``seat`` says what changed in the call's state; only what differs is plugged anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold_audio: HoldAudio, seating: Seating) -> None:
+        self._hold_audio = hold_audio
+        self._hold_name = ""
         self._legs: dict[Port, Leg] = {}
         self._agents: dict[Port, AgentSession] = {}
         self._taps: dict[Port, Tap] = {}
         self._routing: Routing = frozenset()
+        self._plugged: dict[tuple[Port, Port], Unplug] = {}
+        self.seating = seating
 
     @property
     def routing(self) -> Routing:
@@ -34,31 +48,73 @@ class Wiring:
     def add_tap(self, port: Port, tap: Tap) -> None:
         self._taps[port] = tap
 
-    def apply(self, routing: Routing) -> None:
+    def play_on_hold(self, name: str) -> None:
+        """The hold audio from the next wait on."""
+        self._hold_name = name
+
+    def seat(self, **changes: Any) -> None:
+        """Change the seating, and who hears whom with it."""
+        self.seating = replace(self.seating, **changes)
+        self._apply(route(self.seating))
+
+    def follow(self, port: Port) -> None:
+        """The codec of that leg changed: what goes from and to it is plugged anew."""
+        touched = {pair for pair in self._routing if port in pair}
+        routing = self._routing
+        self._apply(routing - touched)
+        self._apply(routing)
+
+    def clear(self) -> None:
+        """Nobody hears anybody."""
+        self._apply(frozenset())
+
+    def _apply(self, routing: Routing) -> None:
         step = change(self._routing, routing)
-        for source, sink in step.removed:
-            self._unplug(source, sink)
-        for source, sink in step.added:
-            self._plug(source, sink)
+        for pair in step.removed:
+            self._plugged.pop(pair, _nothing)()
+        for pair in step.added:
+            self._plugged[pair] = self._plug(*pair)
         self._routing = routing
 
-    def _plug(self, source: Port, sink: Port) -> None:
-        if source in self._legs and sink in self._agents:
-            self._legs[source].media.connect(self._agents[sink].hear)
-        elif source in self._legs and sink in self._legs:
-            self._legs[source].media.connect(self._legs[sink].media.relay)
-        elif source in self._agents and sink in self._legs:
-            self._agents[source].outputs.append(self._legs[sink].media)
-        elif source in self._legs and sink in self._taps:
-            self._legs[source].media.tap(self._taps[sink])
-        # an agent into a tap needs no plug of its own: a tap gets both directions of the leg, as really sent
+    def _plug(self, source: Port, sink: Port) -> Unplug:
+        """Returns what undoes it."""
+        if sink in self._taps:
+            return _tap(self._legs[source].media, self._taps[sink])
+        if sink in self._agents:
+            return self._to_agent(source, self._agents[sink])
+        leg = self._legs[sink]
+        if source in self._agents:
+            return self._agents[source].speak_to(leg.media, leg.format)
+        if source == HOLD_AUDIO:
+            return _connect(leg.media, self._hold_audio.player(self._hold_name, leg.format, leg.media).feed)
+        other = self._legs[source]
+        return _connect(other.media, _converted(other.format, leg.format, leg.media.relay))
 
-    def _unplug(self, source: Port, sink: Port) -> None:
-        if source in self._legs and sink in self._agents:
-            self._legs[source].media.disconnect(self._agents[sink].hear)
-        elif source in self._legs and sink in self._legs:
-            self._legs[source].media.disconnect(self._legs[sink].media.relay)
-        elif source in self._agents and sink in self._legs:
-            self._agents[source].outputs.remove(self._legs[sink].media)
-        elif source in self._legs and sink in self._taps:
-            self._legs[source].media.untap(self._taps[sink])
+    def _to_agent(self, source: Port, agent: AgentSession) -> Unplug:
+        if source == SILENCE:
+            # The clock of the call's first leg ticks for an agent that nobody talks to.
+            quiet = silence(agent.hearing)
+            return _connect(self._legs[self.seating.caller].media, lambda _: agent.hear(quiet))
+        leg = self._legs[source]
+        return _connect(leg.media, _converted(leg.format, agent.hearing, agent.hear))
+
+
+def _connect(media: MediaSession, sink: Sink) -> Unplug:
+    media.connect(sink)
+    return lambda: media.disconnect(sink)
+
+
+def _tap(media: MediaSession, tap: Tap) -> Unplug:
+    media.tap(tap)
+    return lambda: media.untap(tap)
+
+
+def _converted(source: AudioFormat, target: AudioFormat, sink: Sink) -> Sink:
+    convert = converter(source, target)
+    if convert is None:
+        return sink
+    return lambda frame: sink(convert(frame))
+
+
+def _nothing() -> None:
+    """What was never plugged needs no unplugging."""

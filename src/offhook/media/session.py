@@ -76,7 +76,7 @@ class MediaSession:
         self._clock = clock
         self._pool = pool
         self._ssrc = ssrc
-        self._phase_group = phase_group
+        self.phase_group = phase_group
         self._listener = listener
         self._media_timeout_s = media_timeout_s
         self._sinks: tuple[Sink, ...] = ()
@@ -130,8 +130,8 @@ class MediaSession:
         self._transport.discard()
         self._transport.on_rtp = inbound.receive
         self._transport.on_rtcp = self._reports.receive
-        self._clock.watch(self._transport.fileno(), self._transport.read, self._phase_group)
-        self._clock.add(self, self._phase_group)
+        self._clock.watch(self._transport.fileno(), self._transport.read, self.phase_group)
+        self._clock.add(self, self.phase_group)
 
     def confirm(self) -> None:
         """The remote party has our answer: its time to be latched on begins now. Before ``start`` it means nothing."""
@@ -160,7 +160,7 @@ class MediaSession:
         self._closed = True
         if self._inbound is not None:
             self._clock.remove(self)
-            self._clock.unwatch(self._transport.fileno(), self._phase_group)
+            self._clock.unwatch(self._transport.fileno(), self.phase_group)
             self._reports.close()
         self._transport.close()
         self._pool.release(self._pair)

@@ -28,7 +28,7 @@ NO_ANSWER_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Destination:
+class TransferDestination:
     """Somebody an agent may hand its caller to; ``target`` is a ``sip:`` or ``tel:`` URI, or a number.
 
     ``fallback``: where the caller's side takes no REFER, or breaks off, we call there ourselves and stay between.
@@ -66,7 +66,7 @@ class Agent:
     record: bool = True
     interruptible: bool = True
     max_call_s: int = 3600
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[TransferDestination, ...] = ()
     transfers_anywhere: bool = False
     hold_audio: str = ""
     options: Mapping[str, str] = field(default_factory=lambda: _NO_OPTIONS)

@@ -1,0 +1,47 @@
+"""What the parts of a call may do to it; ``CallSession`` implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Protocol
+
+from offhook.call.equipment import Equipment
+from offhook.call.inbox import InboxFact, Timer
+from offhook.model.call_events import CallFact, EndCause, EndedBy
+
+
+class CallControls(Protocol):
+    """``leg_id`` names the leg that a fact or a timer belongs to; "" is the call's first."""
+
+    call_id: str
+    equipment: Equipment
+
+    def own_usage(self, usage_id: int) -> None:
+        """From here the usage's SIP events come to this call."""
+        ...
+
+    def emit(self, fact: CallFact, leg_id: str = "") -> None: ...
+
+    def deliver(self, fact: InboxFact) -> None: ...
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run something that reports by facts; it is cancelled when the call is over."""
+        ...
+
+    def arm(self, timer: Timer, delay_s: float, leg_id: str = "") -> None:
+        """``TimerFired(timer, leg_id)`` after ``delay_s``; replaces an earlier one of the same name and leg."""
+        ...
+
+    def disarm(self, timer: Timer, leg_id: str = "") -> None: ...
+
+    def end(
+        self,
+        *,
+        by: EndedBy,
+        cause: EndCause,
+        reason: str = "",
+        sip_code: int | None = None,
+        provider_fault: str | None = None,
+    ) -> None:
+        """Begin the end: whatever comes first decides how the call is recorded; the rest is ignored."""
+        ...

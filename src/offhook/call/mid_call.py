@@ -1,0 +1,66 @@
+"""What a leg's party does to a running call: it holds, changes codec or address, sends digits or text by SIP."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from offhook.call.controls import CallControls
+from offhook.call.leg import Leg
+from offhook.call.negotiation import Unacceptable
+from offhook.call.routing import leg_port
+from offhook.call.wiring import Wiring
+from offhook.model.call_events import CallRefused, HoldChanged
+from offhook.sip.events import ReinviteAnswered, ReinviteReceived, SipEvent
+
+
+class MidCallListener(Protocol):
+    def format_changed(self) -> None:
+        """The leg's audio is of another format from here on."""
+        ...
+
+
+class MidCall:
+    """Keeps one leg in step with its party; who is away is left out of the talk."""
+
+    def __init__(self, call: CallControls, leg: Leg, wiring: Wiring, listener: MidCallListener) -> None:
+        self._call = call
+        self._leg = leg
+        self._wiring = wiring
+        self._listener = listener
+
+    def observe(self, event: SipEvent) -> None:
+        match event:
+            case ReinviteReceived(request=request):
+                self._changed(self._leg.answer_reinvite(request.body))
+            case ReinviteAnswered(response=response):
+                self.answered(response.body)
+            case _:
+                pass
+
+    def answered(self, body: bytes) -> None:
+        """The party's answer to our re-offer; the session stays as it was where it cannot be used."""
+        if not self._leg.negotiation.offering:
+            return
+        accepted = self._leg.negotiation.accept(body)
+        if isinstance(accepted, Unacceptable):
+            self._changed(accepted)
+        else:
+            self._leg.apply_agreement()
+            self._changed(None)
+
+    def _changed(self, refused: Unacceptable | None) -> None:
+        """Something was agreed anew, or refused and nothing changed."""
+        leg, port = self._leg, leg_port(self._leg.leg_id)
+        if refused is not None:
+            fix = "offer one of our codecs, over the profile that this call began with"
+            told = CallRefused(status=refused.status, rule="RFC 3264", evidence=refused.why, fix=fix)
+            self._call.emit(told, leg.leg_id)
+            return
+        if leg.format_changed():
+            self._wiring.follow(port)
+            self._listener.format_changed()
+        away = self._wiring.seating.away
+        if (leg.state == "held") != (port in away):
+            held = leg.state == "held"
+            self._wiring.seat(away=away | {port} if held else away - {port})
+            self._call.emit(HoldChanged(held=held), leg.leg_id)
