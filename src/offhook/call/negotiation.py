@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from offhook.model.errors import SdpError
+from offhook.model.srtp import Crypto
 from offhook.sdp.description import SessionDescription, parse, serialize
 from offhook.sdp.offer_answer import Agreement, Capabilities, NoCommonCodec, accept_answer, negotiate, offer
 
@@ -44,15 +45,31 @@ class Negotiation:
         """Our offer stands and its answer has not come."""
         return self._offer is not None
 
+    @property
+    def takes(self) -> str:
+        """What a peer may offer or answer, in words."""
+        codecs = ", ".join(encoding.value for encoding in self._capabilities.codecs)
+        return f"{codecs} over {self._capabilities.srtp.takes}"
+
+    @property
+    def hindrance(self) -> Unacceptable | None:
+        """Why there can be no media whatever the peer offers or answers; ask before ``offer``."""
+        why = self._capabilities.srtp.hindrance
+        return Unacceptable(status=488, warning=399, why=why) if why else None
+
+    @property
+    def _standing(self) -> Crypto | None:
+        return None if self.agreement is None else self.agreement.crypto
+
     def offer(self) -> bytes:
-        """Our offer, to send; its answer goes to ``accept``."""
-        self._offer = offer(self._capabilities, previous=self._sent)
+        """Our offer, to send; its answer goes to ``accept``. Raises ``LocalProtocolError`` where one is hindered."""
+        self._offer = offer(self._capabilities, previous=self._sent, standing=self._standing)
         return self._described(self._offer)
 
     def answer(self, body: bytes) -> bytes | Unacceptable:
         """The answer to a peer's offer; what was agreed is in ``agreement`` afterwards."""
         try:
-            result = negotiate(parse(body), self._capabilities)
+            result = negotiate(parse(body), self._capabilities, standing=self._standing)
         except SdpError as error:
             return _unreadable(error)
         if isinstance(result, NoCommonCodec):

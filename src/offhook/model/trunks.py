@@ -42,7 +42,8 @@ class CallRules:
     ``session_expires_s``: after which a session without refresh is over (RFC 4028); 0: we ask for none. ``min_se_s``:
     the least we take. ``reliable_provisional``: whether our 18x are repeated until a PRACK comes (RFC 3262):
     where the peer supports it, or only with it. ``early_media``: callers hear our ringing tone by a 183.
-    ``headers``: sent with every INVITE of ours by this trunk.
+    ``headers``: sent with every INVITE of ours by this trunk. ``srtp_without_tls``: keys may be sent and taken by
+    signalling that others can read (RFC 4568 §8.3): for a network that nobody listens to, or while trying things out.
     """
 
     codecs: tuple[Encoding, ...] = DEFAULT_CODECS
@@ -54,6 +55,7 @@ class CallRules:
     reliable_provisional: ReliableProvisional = "supported"
     early_media: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+    srtp_without_tls: bool = False
 
 
 DEFAULT_RULES = CallRules()
