@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,11 @@ Record = Mapping[str, Any]
 def literal(host: str) -> str:
     """A host as URIs have it: an IPv6 address in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]" if ":" in host else host
+
+
+def scripted(agent_id: str, **script: Any) -> dict[str, Any]:
+    """An agent that plays a script: see ``offhook.bridge.scripted``."""
+    return {"id": agent_id, "provider": "scripted", "options": {"script": json.dumps(script)}}
 
 
 class OffhookServer:
@@ -101,3 +107,11 @@ def events(record: Record, kind: str) -> list[Record]:
 def said(record: Record, speaker: str) -> list[str]:
     """What ``caller`` or ``agent`` said, turn by turn, in lower case."""
     return [turn["text"].lower() for turn in record["transcript"] if turn["speaker"] == speaker]
+
+
+def described_directions(trace: str) -> list[str]:
+    """The direction in each session description that we sent."""
+    sent = [part for part in re.split(r"^── \d+: ", trace, flags=re.MULTILINE) if re.match(r"\S+ s, sent", part)]
+    return [
+        one for part in sent for one in re.findall(r"^a=(sendrecv|sendonly|recvonly|inactive)$", part, re.MULTILINE)
+    ]

@@ -1,4 +1,4 @@
-"""The media half of a telephone: sends 20 ms of PCMU without pause, speaks and dials, keeps what it hears."""
+"""The media half of a telephone: sends 20 ms of G.711 without pause, speaks and dials, keeps what it hears."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from tests.interop.speech import RATE_HZ, Samples
@@ -15,26 +16,33 @@ from offhook.model.audio import Encoding
 
 FRAME = 160
 FRAME_S = 0.02
-SILENCE = bytes([0xFF]) * FRAME  # PCMU
+SILENCE = {Encoding.PCMU: bytes([0xFF]) * FRAME, Encoding.PCMA: bytes([0xD5]) * FRAME}
 TELEPHONE_EVENT = 101
 DIGITS = "0123456789*#ABCD"  # RFC 4733 §3.2: event codes
 EVENT_FRAMES = 8
 _ENCODINGS = {0: Encoding.PCMU, 8: Encoding.PCMA}
+_PAYLOAD_TYPES = {encoding: number for number, encoding in _ENCODINGS.items()}
 _HEADER = struct.Struct("!BBHII")
+_Place = tuple[int, int]
+"""SSRC and timestamp."""
 
 
 class RtpPhone:
-    """One audio port. ``remote`` is where to send; None: to whoever sends to us first."""
+    """One audio port. ``remote`` is where to send; None: to whoever sends to us first. ``encoding``: what it sends."""
 
     def __init__(self, bound: socket.socket) -> None:
         bound.setblocking(False)
         self._socket = bound
         self.port = int(bound.getsockname()[1])
         self.remote: tuple[str, int] | None = None
+        self.encoding = Encoding.PCMU
         self.sources: set[tuple[str, int]] = set()
         self.arrivals: list[float] = []
         """When each packet of audio came, in monotonic seconds."""
-        self._frames: dict[int, bytes] = {}
+        self.payload_types: list[int] = []
+        """Of each of them."""
+        self._frames: dict[_Place, bytes] = {}
+        self._places: list[_Place] = []
         self._events: dict[int, int] = {}
         self._queue: list[tuple[int, bool, bytes]] = []
         self._arrived = asyncio.Event()
@@ -57,9 +65,14 @@ class RtpPhone:
 
     def begin_to_say(self, samples: Samples) -> None:
         """Speak from the moment there is somewhere to send to."""
-        encoded = g711.encode(Encoding.PCMU, samples.astype("<i2").tobytes())
-        encoded += bytes([0xFF]) * (-len(encoded) % FRAME)
-        self._queue += [(0, False, encoded[at : at + FRAME]) for at in range(0, len(encoded), FRAME)]
+        encoded = g711.encode(self.encoding, samples.astype("<i2").tobytes())
+        encoded += SILENCE[self.encoding][: -len(encoded) % FRAME]
+        payload_type = _PAYLOAD_TYPES[self.encoding]
+        self._queue += [(payload_type, False, encoded[at : at + FRAME]) for at in range(0, len(encoded), FRAME)]
+
+    def falls_silent(self) -> None:
+        """Say nothing of what is still to be said."""
+        self._queue.clear()
 
     async def dial(self, digits: str) -> None:
         """Send telephone-events, each 160 ms and thrice ended (RFC 4733 §2.5.1.4), with 100 ms between."""
@@ -69,18 +82,17 @@ class RtpPhone:
                 end = 0x80 if step >= EVENT_FRAMES else 0
                 event = struct.pack("!BBH", code, end | 10, min(step, EVENT_FRAMES) * FRAME)
                 self._queue.append((TELEPHONE_EVENT, step == 1, event))
-            self._queue += [(0, False, SILENCE)] * 5
+            self._queue += [self._silence()] * 5
         await self._sent()
 
     def heard(self) -> Samples:
-        """All audio so far, by RTP timestamp; what is missing is silence."""
-        if not self._frames:
-            return np.zeros(0)
-        start, end = min(self._frames), max(self._frames) + FRAME
-        samples = np.zeros(end - start)
-        for at, pcm in self._frames.items():
-            samples[at - start : at - start + len(pcm) // 2] = np.frombuffer(pcm, "<i2")
-        return samples
+        """All audio so far, by SSRC and RTP timestamp; what is missing is silence."""
+        return _joined(self._frames)
+
+    def heard_between(self, start: float, end: float) -> Samples:
+        """The same of what came in that time, in monotonic seconds."""
+        came = zip(self.arrivals, self._places, strict=True)
+        return _joined({place: self._frames[place] for at, place in came if start <= at < end})
 
     def digits(self) -> str:
         """The telephone-events that came, each once however often it was repeated (RFC 4733 §2.5.1.4)."""
@@ -108,16 +120,20 @@ class RtpPhone:
         due = time.monotonic()
         while True:
             if self.remote is not None:
-                payload_type, marker, payload = self._queue.pop(0) if self._queue else (0, False, SILENCE)
+                payload_type, marker, payload = self._queue.pop(0) if self._queue else self._silence()
                 event_start = timestamp if marker else event_start
                 stamp = event_start if payload_type == TELEPHONE_EVENT else timestamp
-                header = _HEADER.pack(0x80, marker << 7 | payload_type, sequence & 0xFFFF, stamp, 0x0FF0C)
+                # the port for an SSRC: two phones have two
+                header = _HEADER.pack(0x80, marker << 7 | payload_type, sequence & 0xFFFF, stamp, self.port)
                 self._socket.sendto(header + payload, self.remote)
                 sequence, timestamp = sequence + 1, timestamp + FRAME
             if not self._queue:
                 self._idle.set()
             due += FRAME_S
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    def _silence(self) -> tuple[int, bool, bytes]:
+        return _PAYLOAD_TYPES[self.encoding], False, SILENCE[self.encoding]
 
     def _readable(self) -> None:
         while True:
@@ -133,12 +149,30 @@ class RtpPhone:
         self.sources.add(source)
         if self.remote is None:
             self.remote = source
-        _, marked_type, _, timestamp, _ = _HEADER.unpack_from(packet)
+        _, marked_type, _, timestamp, source_id = _HEADER.unpack_from(packet)
         payload_type = marked_type & 0x7F
         if payload_type == TELEPHONE_EVENT:
             self._events[timestamp] = packet[_HEADER.size]
         encoding = _ENCODINGS.get(payload_type)
         if encoding is not None:
             self.arrivals.append(time.monotonic())
+            self.payload_types.append(payload_type)
+            self._places.append((source_id, timestamp))
             self._arrived.set()
-            self._frames[timestamp] = g711.decode(encoding, packet[_HEADER.size :])
+            self._frames[source_id, timestamp] = g711.decode(encoding, packet[_HEADER.size :])
+
+
+def _joined(frames: Mapping[_Place, bytes]) -> Samples:
+    """One stream after the other, each by its own timestamps."""
+    streams: dict[int, dict[int, bytes]] = {}
+    for (source_id, timestamp), pcm in frames.items():
+        streams.setdefault(source_id, {})[timestamp] = pcm
+    return np.concatenate([np.zeros(0), *(_placed(stream) for stream in streams.values())])
+
+
+def _placed(frames: Mapping[int, bytes]) -> Samples:
+    start, end = min(frames), max(frames) + FRAME
+    samples = np.zeros(end - start)
+    for at, pcm in frames.items():
+        samples[at - start : at - start + len(pcm) // 2] = np.frombuffer(pcm, "<i2")
+    return samples

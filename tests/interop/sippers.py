@@ -130,12 +130,12 @@ class SippRun:
             for at, way, text in zip(*[iter(parts)] * 3, strict=True)
         )
 
-    async def message(self, start: str, *, sent: bool, timeout_s: float = 10.0) -> SippMessage:
-        """Wait for the first message sent, or received, whose start line begins with ``start``."""
+    async def message(self, start: str, *, sent: bool, timeout_s: float = 10.0, number: int = 1) -> SippMessage:
+        """Wait for the first (second…) message sent, or received, whose start line begins with ``start``."""
         for _ in range(round(timeout_s / POLL_S)):
-            for message in self.messages():
-                if message.sent is sent and message.start_line.startswith(start):
-                    return message
+            found = [one for one in self.messages() if one.sent is sent and one.start_line.startswith(start)]
+            if len(found) >= number:
+                return found[number - 1]
             await asyncio.sleep(POLL_S)
         raise AssertionError(f"no {start!r} in {timeout_s:g} s, only {[one.start_line for one in self.messages()]}")
 

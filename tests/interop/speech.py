@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ SIMILAR = 0.8
 
 SPEECH_LEVEL = 0.02
 """Share of an utterance's peak that is speech, no silence around it."""
+
+FULL_SCALE = 32768
+SILENT_DB = -120.0
 
 Samples = NDArray[np.float64]
 
@@ -71,6 +75,15 @@ def silence(ms: float) -> Samples:
 
 def tone(hz: float, ms: float, amplitude: float = 8000.0) -> Samples:
     return amplitude * np.sin(2 * np.pi * hz * np.arange(round(ms * RATE_HZ / 1000)) / RATE_HZ)
+
+
+def tone_db(samples: Samples, hz: float) -> float:
+    """How loud one tone is in it, in dB of full scale; -18 is a usual level, below -50 nobody hears it."""
+    if not len(samples):
+        return SILENT_DB
+    turns = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / RATE_HZ)
+    amplitude = 2 * abs(np.mean(samples * np.hanning(len(samples)) * 2 * turns)) / FULL_SCALE
+    return max(SILENT_DB, 20 * math.log10(amplitude + 1e-12))
 
 
 def trimmed(utterance: Samples) -> Samples:
