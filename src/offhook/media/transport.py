@@ -1,4 +1,4 @@
-"""The sockets of one leg: plain UDP, RTP and RTCP. SRTP takes this one's place later, with the same shape.
+"""The sockets of one leg: plain UDP, RTP and RTCP; and SRTP over them, with the same shape.
 
 The sockets stay unconnected: strangers must be seen to be counted and a source that moved must be heard
 (latching rules 4 and 5). ``connect`` would save 1 µs of some 15 per packet pair.
@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from offhook.media.ports import PortPair
+from offhook.model.srtp import Crypto
 from offhook.rtp.packet import MAX_PACKET_BYTES
+from offhook.rtp.srtp import SrtpReceiver, SrtpSender
 
 Address = tuple[str, int]
 
@@ -40,6 +42,10 @@ class UdpTransport:
     loop and goes to ``on_rtcp(datagram, source)``. ``source`` is (host, port), of IPv6 too. Until they are set,
     what comes is dropped.
     """
+
+    packets_unauthentic = 0
+    packets_replayed = 0
+    """As ``SrtpTransport`` counts them: in clear nobody can tell."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pair: PortPair) -> None:
         self._loop = loop
@@ -111,6 +117,94 @@ class UdpTransport:
             self.receive_failures += 1
             return
         self.on_rtcp(datagram, _host_and_port(source))
+
+
+class SrtpTransport:
+    """The same over SRTP and SRTCP, in the sockets of ``clear``: what leaves is encrypted, or does not leave.
+
+    What comes is handed on once its tag was verified: so nothing is learned from anything else (latching rule 6).
+    """
+
+    def __init__(self, clear: UdpTransport, crypto: Crypto) -> None:
+        self.on_rtp: Callable[[bytes, Address, float], None] = _drop
+        self.on_rtcp: Callable[[bytes, Address], None] = _drop
+        self.clear = clear
+        self._crypto = crypto
+        self._sender = SrtpSender(crypto)
+        self._receiver = SrtpReceiver(crypto)
+        self._send = clear.send
+        self.fileno = clear.fileno
+        self.read = clear.read
+        self.discard = clear.discard
+        self.close = clear.close
+        clear.on_rtp = self._take_rtp
+        clear.on_rtcp = self._take_rtcp
+
+    def rekey(self, crypto: Crypto, now: float) -> None:
+        """Other keys were agreed on. A direction whose key stayed goes on as it was, with its numbering."""
+        before, self._crypto = self._crypto, crypto
+        if (crypto.suite, crypto.send) != (before.suite, before.send):
+            self._sender = SrtpSender(crypto)
+        if (crypto.suite, crypto.receive) != (before.suite, before.receive):
+            self._receiver.rekey(crypto, now)
+
+    def send(self, packet: bytes | bytearray, destination: Address) -> bool:
+        """As ``UdpTransport.send``; False as well for what cannot be encrypted."""
+        protected = self._sender.protect(bytes(packet))
+        if protected is None:
+            self.clear.send_failures += 1
+            return False
+        return self._send(protected, destination)
+
+    def send_control(self, packet: bytes, destination: Address) -> None:
+        protected = self._sender.protect_control(packet)
+        if protected is None:
+            self.clear.send_failures += 1
+        else:
+            self.clear.send_control(protected, destination)
+
+    @property
+    def send_failures(self) -> int:
+        return self.clear.send_failures
+
+    @property
+    def receive_failures(self) -> int:
+        return self.clear.receive_failures
+
+    @property
+    def packets_unauthentic(self) -> int:
+        """RTP and RTCP whose tag was wrong, that came in clear, or were no packets at all."""
+        return self._receiver.unauthentic
+
+    @property
+    def packets_replayed(self) -> int:
+        return self._receiver.replayed
+
+    def _take_rtp(self, datagram: bytes, source: Address, arrival_s: float) -> None:
+        packet = self._receiver.unprotect(datagram, arrival_s)
+        if packet is not None:
+            self.on_rtp(packet, source, arrival_s)
+
+    def _take_rtcp(self, datagram: bytes, source: Address) -> None:
+        packet = self._receiver.unprotect_control(datagram)
+        if packet is not None:
+            self.on_rtcp(packet, source)
+
+
+Transport = UdpTransport | SrtpTransport
+
+
+def transport_for(crypto: Crypto | None, current: Transport, now: float) -> Transport:
+    """The transport for what was agreed: ``current``, with its keys changed where they changed, or its successor.
+
+    A successor takes the sockets over; its ``on_rtp`` and ``on_rtcp`` are to be set, and ``current`` is not used again.
+    """
+    if isinstance(current, UdpTransport):
+        return current if crypto is None else SrtpTransport(current, crypto)
+    if crypto is None:
+        return current.clear
+    current.rekey(crypto, now)
+    return current
 
 
 def _ask_for_stamps(rtp: socket.socket) -> None:

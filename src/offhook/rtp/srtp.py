@@ -54,27 +54,24 @@ class SrtpSender:
 
     def __init__(self, crypto: Crypto) -> None:
         self._session = _session(crypto.suite, crypto.send, Policy.SSRC_ANY_OUTBOUND)
-        self.failures = 0
 
     def protect(self, packet: bytes) -> bytes | None:
         """An RTP packet as it may leave; None where it may not: too long, or a number that was used (RFC 3711 §9.1)."""
-        if len(packet) <= _MAX_BYTES - _LONGEST_TAIL:
-            try:
-                return self._session.protect(packet)
-            except Error:
-                pass
-        self.failures += 1
-        return None
+        if len(packet) > _MAX_BYTES - _LONGEST_TAIL:
+            return None
+        try:
+            return self._session.protect(packet)
+        except Error:
+            return None
 
     def protect_control(self, packet: bytes) -> bytes | None:
         """A compound RTCP packet as it may leave; None where it may not."""
-        if len(packet) <= _MAX_BYTES - _LONGEST_CONTROL_TAIL:
-            try:
-                return self._session.protect_rtcp(packet)
-            except Error:
-                pass
-        self.failures += 1
-        return None
+        if len(packet) > _MAX_BYTES - _LONGEST_CONTROL_TAIL:
+            return None
+        try:
+            return self._session.protect_rtcp(packet)
+        except Error:
+            return None
 
 
 class SrtpReceiver:
