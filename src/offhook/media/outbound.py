@@ -51,7 +51,9 @@ class OutboundStream:
         self._monotonic = monotonic
         self.playout = playout
         # RFC 3550 §5.1: both begin at random, so that an encrypted stream cannot be attacked with known text
-        self.first_sequence = secrets.randbits(16)
+        # The sequence in the lower half: who missed the first packets, and a wrap among them, could never open an SRTP
+        # packet (RFC 3711 §3.3.1: both sides count the wraps).
+        self.first_sequence = secrets.randbits(15)
         self._sequence = self.first_sequence
         self.timestamp = secrets.randbits(32)
         self.packets = 0
@@ -82,6 +84,10 @@ class OutboundStream:
     def aim(self, destination: Address) -> None:
         """Where packets go from now on. An address that names no host (RFC 3264 §8.4: 0.0.0.0) gets none."""
         self._destination = destination if is_sendable(destination) else None
+
+    def send_by(self, send: Callable[[bytes | bytearray, Address], bool]) -> None:
+        """Another transport took over."""
+        self._send = send
 
     def queue_digits(self, digits: str, duration_ms: int) -> bool:
         """False where the remote takes no events. Raises ``ValueError`` for what is no digit, or too many."""

@@ -63,6 +63,10 @@ class ReportExchange:
             self._next_at = now + interval_s(self._chance())
             self._send_report(now, None)
 
+    def send_by(self, send: Callable[[bytes, Address], None]) -> None:
+        """Another transport took over."""
+        self._send = send
+
     def close(self, reason: str = "") -> None:
         """Say goodbye (§6.6)."""
         self._send_report(self._monotonic(), reason)

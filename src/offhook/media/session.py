@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 
 from offhook.audio.g711 import SILENCE
@@ -23,7 +24,7 @@ from offhook.media.playout import Playout
 from offhook.media.ports import PortPool
 from offhook.media.reports import ReportExchange
 from offhook.media.stats import StreamStats
-from offhook.media.transport import UdpTransport
+from offhook.media.transport import Transport, UdpTransport, transport_for
 from offhook.model.audio import Encoding
 from offhook.model.errors import LocalProtocolError
 from offhook.rtp.latching import Address
@@ -91,7 +92,7 @@ class MediaSession:
         self._chores_in = _CHORES_TICKS
         self._playout = Playout(silence=SILENCE[Encoding.PCMU])
         self._pair = pool.open(local_host)
-        self._transport = UdpTransport(asyncio.get_running_loop(), self._pair)
+        self._transport: Transport = UdpTransport(asyncio.get_running_loop(), self._pair)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,13 +101,15 @@ class MediaSession:
         return self._pair.port
 
     def start(self, agreement: Agreement, signalling_host: str | None = None) -> None:
-        """Send and receive from now on. ``signalling_host`` is the IP the SIP messages come from (latching).
+        """Send and receive from now on, by SRTP where that was agreed.
 
+        ``signalling_host`` is the IP the SIP messages come from (latching).
         Raises ``LocalProtocolError`` when started or closed before.
         """
         if self._agreement is not None or self._closed:
             raise LocalProtocolError("this media session was started or closed before")
         self._agreement = agreement
+        self._transport = transport_for(agreement.crypto, self._transport, time.monotonic())
         self._playout.silence = SILENCE[agreement.encoding]
         inbound = InboundStream(agreement=agreement, signalling_host=signalling_host, tell=self._told)
         self._outbound = OutboundStream(
@@ -149,6 +152,7 @@ class MediaSession:
             self._reports.latch.renew(declared=agreement.remote_rtcp)
         self._agreement = agreement
         self._timed_out = False
+        self._secure(self._inbound, agreement)
         self._inbound.update(agreement)
         self._outbound.update(agreement)
         self._outbound.aim(self._inbound.latch.destination)
@@ -265,6 +269,8 @@ class MediaSession:
             stream_restarts=reception.restarts,
             late_ticks=self._late_ticks,
             skipped_ticks=self._outbound.skipped_ticks,
+            packets_unauthentic=self._transport.packets_unauthentic,
+            packets_replayed=self._transport.packets_replayed,
             send_failures=self._transport.send_failures,
             starved_frames=self._playout.starved_frames,
         )
@@ -312,6 +318,16 @@ class MediaSession:
                 tap(heard, inbound.silence)
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _secure(self, inbound: InboundStream, agreement: Agreement) -> None:
+        """Follow the agreement into SRTP, out of it, or to other keys."""
+        transport = transport_for(agreement.crypto, self._transport, time.monotonic())
+        if transport is not self._transport:
+            self._transport = transport
+            transport.on_rtp = inbound.receive
+            transport.on_rtcp = self._reports.receive
+            self._outbound.send_by(transport.send)
+            self._reports.send_by(transport.send_control)
 
     def _do_chores(self, inbound: InboundStream, now: float) -> None:
         inbound.expire(now)

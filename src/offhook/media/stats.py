@@ -34,6 +34,9 @@ class StreamStats:
     """With a payload type that was not agreed."""
     packets_from_strangers: int
     """From an address the latch does not take (rule 4)."""
+    packets_unauthentic: int
+    """Under SRTP, RTCP included: forged, in clear, or protected with another key."""
+    packets_replayed: int
     stream_restarts: int
     late_ticks: int
     skipped_ticks: int
