@@ -31,6 +31,9 @@ MOST_S = 3600.0
 AFTERLIFE_S = 180.0
 """How long NOTIFYs are still taken once the INVITE usage is gone: a PBX says BYE first and lets the target ring on."""
 
+CONCLUDED_S = GIVE_UP_S
+"""How long NOTIFYs are taken that tell no news, from a peer that told the end and terminates nothing."""
+
 _HEARING = (AskedState.ASKED, AskedState.FOLLOWED)
 _EVENT = ("Allow-Events", "refer")
 _ACCEPT = ("Accept", FRAGMENT_TYPE)
@@ -208,7 +211,9 @@ def _settle(parts: Parts, one: AskedRefer, now: float) -> None:
         one.timer = None
     if one.state is AskedState.OVER:
         parts.refers.drop(one)
-    elif one.state in (AskedState.FOLLOWED, AskedState.CONCLUDED):
+    elif one.state is AskedState.CONCLUDED:
+        _wait(parts, one, now, CONCLUDED_S)
+    elif one.state is AskedState.FOLLOWED:
         alive = one.usage_id in parts.usages
         _wait(parts, one, now, one.lasts_s if alive else min(one.lasts_s, AFTERLIFE_S))
 

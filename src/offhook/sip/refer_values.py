@@ -22,7 +22,7 @@ EXPIRES_MAX_S = 2**31 - 1
 """What delta-seconds can say; what is done with it is the subscriber's business."""
 
 _SCHEMES = frozenset({"sip", "sips", "tel"})
-_STATUS_LINE = re.compile(rb"SIP/2\.0[ \t]+([1-6][0-9][0-9])(?:[ \t]+([^\r\n]*))?", re.IGNORECASE)
+_STATUS_LINE = re.compile(rb"SIP/2\.0[ \t]+([1-6][0-9][0-9])(?=[ \t\r\n]|\Z)[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
 # ── Refer-To, Referred-By ────────────────────────────────────────────────────────────────────────────────
@@ -149,7 +149,7 @@ class Fragment:
         match = _STATUS_LINE.match(body.lstrip()[:LONGEST_STATUS_LINE_BYTES])
         if match is None:
             raise SipParseError(FRAGMENT_TYPE, f"no status line: {body[:80]!r}")
-        return cls(status=int(match[1]), reason=(match[2] or b"").decode("utf-8", "replace").strip())
+        return cls(status=int(match[1]), reason=match[2].decode("utf-8", "replace").strip())
 
     @property
     def final(self) -> bool:
