@@ -78,7 +78,7 @@ class Arrival:
         )
         self._call.add_leg(leg)
         body = self._invite.request.body
-        answer = negotiation.answer(body) if body else negotiation.offer()
+        answer = negotiation.answer(body) if body else negotiation.hindrance or negotiation.offer()
         if isinstance(answer, Unacceptable):
             self._refuse_offer(answer)
             return
@@ -180,8 +180,7 @@ class Arrival:
         endpoint.flush()
 
     def _explain(self, why: Unacceptable) -> None:
-        fix = "offer PCMU or PCMA at 8000 Hz over RTP/AVP"
-        self._call.emit(CallRefused(status=why.status, rule="RFC 3264 offer/answer", evidence=why.why, fix=fix))
+        self._call.emit(CallRefused(status=why.status, rule="RFC 3264 offer/answer", evidence=why.why, fix=why.fix))
 
 
 def dialled_user(request_uri: str) -> str:

@@ -12,8 +12,8 @@ from typing import Literal, Protocol
 
 from offhook.call.controls import CallControls
 from offhook.call.inbox import InboxFact, MediaFact, NoWay, SipFact, TimerFired, WayFound
-from offhook.call.leg import DialPlan, Leg
-from offhook.call.negotiation import Unacceptable
+from offhook.call.leg import DialPlan, Leg, new_capabilities, srtp_terms
+from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.refusals import explain_failure, explain_no_way, explain_refusal
 from offhook.call.ways import credentials_of, destinations, find_ways
 from offhook.media.events import MediaEvent
@@ -160,9 +160,16 @@ class Dial:
     def _dial(self, plans: tuple[DialPlan, ...]) -> None:
         if self._over:
             return
-        plan = self._plan = plans[0]
+        # Where SRTP is required, a way on which its keys could be read is none.
+        safe = tuple(plan for plan in plans if not srtp_terms(plan.flow, self._rules).hindrance)
+        if not safe:
+            hindrance = Negotiation(new_capabilities(plans[0].flow, 0, self._rules)).hindrance
+            assert hindrance is not None
+            self._fail(_unacceptable(hindrance))
+            return
+        plan = self._plan = safe[0]
         # The media socket is bound once: ways from another of our addresses are no ways for it.
-        self._plans.extend(one for one in plans[1:] if one.flow.bind_host == plan.flow.bind_host)
+        self._plans.extend(one for one in safe[1:] if one.flow.bind_host == plan.flow.bind_host)
         try:
             media = self._call.equipment.open_media(plan.flow.bind_host, self._media_event, self._party.beside)
         except ResourceExhaustedError as error:
@@ -232,10 +239,8 @@ class Dial:
             return
         accepted = leg.accept(answer)
         if isinstance(accepted, Unacceptable):
-            fix = "let the callee answer with a codec of ours over the profile we offered"
-            told = CallRefused(status=488, rule="RFC 3264 offer/answer", evidence=accepted.why, fix=fix)
             leg.hang_up()
-            self._fail(NotReached(cause="unacceptable", status=488, reason=accepted.why, told=told))
+            self._fail(_unacceptable(accepted))
             return
         self._finish()
         self._owner.picked_up(leg, accepted)
@@ -269,6 +274,11 @@ class Dial:
 
     def _media_event(self, event: MediaEvent) -> None:
         self._call.deliver(MediaFact(leg_id=self._leg_id, event=event))
+
+
+def _unacceptable(why: Unacceptable) -> NotReached:
+    told = CallRefused(status=why.status, rule="RFC 3264 offer/answer", evidence=why.why, fix=why.fix)
+    return NotReached(cause="unacceptable", status=why.status, reason=why.why, told=told)
 
 
 def _shown(plan: DialPlan) -> str:

@@ -15,6 +15,7 @@ from offhook.model.audio import AudioFormat, Encoding
 from offhook.model.call_events import Direction, MediaReported
 from offhook.model.errors import LocalProtocolError
 from offhook.model.trunks import DEFAULT_RULES, CallRules
+from offhook.sdp.crypto import SEED_BYTES, SrtpTerms
 from offhook.sdp.offer_answer import Agreement, Capabilities
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.sip.digest import DigestClient
@@ -208,9 +209,10 @@ class Leg:
 
     def answer_reinvite(self, body: bytes) -> Unacceptable | None:
         """Answer the peer's new offer, or make ours where it asked for one; None when it went well."""
-        answer = self.negotiation.answer(body) if body else self.negotiation.offer()
+        negotiation = self.negotiation
+        answer = negotiation.answer(body) if body else negotiation.hindrance or negotiation.offer()
         if isinstance(answer, Unacceptable):
-            header = answer.warning_header(self.negotiation.capabilities.address)
+            header = answer.warning_header(negotiation.capabilities.address)
             status = answer.status
             self._command(lambda core, now: core.reject(self.usage_id, now, status=status, headers=(header,)))
             return answer
@@ -277,11 +279,18 @@ class Leg:
         self._machine.observe("gone")
 
 
+def srtp_terms(flow: Flow, rules: CallRules) -> SrtpTerms:
+    """Whether a new leg is encrypted, with a seed of its own for its keys, which travel by ``flow``."""
+    exposed = flow.transport != "TLS" and not rules.srtp_without_tls
+    return SrtpTerms(policy=rules.srtp, seed=secrets.token_bytes(SEED_BYTES), exposed=exposed)
+
+
 def new_capabilities(flow: Flow, media_port: int, rules: CallRules = DEFAULT_RULES) -> Capabilities:
     """What a new leg offers: its trunk's codecs and telephone-event, with a session id of its own (RFC 8866 §5.2)."""
     return Capabilities(
         address=flow.local.host,
         port=media_port,
+        srtp=srtp_terms(flow, rules),
         session_id=secrets.randbits(62),
         version=1,
         peer_address=flow.remote.host,

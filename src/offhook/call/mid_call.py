@@ -52,8 +52,9 @@ class MidCall:
         """Something was agreed anew, or refused and nothing changed."""
         leg, port = self._leg, leg_port(self._leg.leg_id)
         if refused is not None:
-            fix = "offer one of our codecs, over the profile that this call began with"
-            told = CallRefused(status=refused.status, rule="RFC 3264", evidence=refused.why, fix=fix)
+            told = CallRefused(
+                status=refused.status, rule="RFC 3264 offer/answer", evidence=refused.why, fix=refused.fix
+            )
             self._call.emit(told, leg.leg_id)
             return
         if leg.format_changed():

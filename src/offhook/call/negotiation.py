@@ -12,14 +12,16 @@ from offhook.model.srtp import Crypto
 from offhook.sdp.description import SessionDescription, parse, serialize
 from offhook.sdp.offer_answer import Agreement, Capabilities, NoCommonCodec, accept_answer, negotiate, offer
 
+_WARN_MISCELLANEOUS = 399
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unacceptable:
-    """No media can flow: the status to refuse with, and the Warning that says why (RFC 3261 §20.43)."""
+    """No media can flow: the status to refuse with, the Warning that says why (RFC 3261 §20.43), what to do about it."""
 
     status: int
     warning: int
     why: str
+    fix: str = ""
 
     def warning_header(self, host: str) -> tuple[str, str]:
         text = self.why.replace("\\", "\\\\").replace('"', "'")
@@ -55,7 +57,7 @@ class Negotiation:
     def hindrance(self) -> Unacceptable | None:
         """Why there can be no media whatever the peer offers or answers; ask before ``offer``."""
         why = self._capabilities.srtp.hindrance
-        return Unacceptable(status=488, warning=399, why=why) if why else None
+        return self._refusal(_WARN_MISCELLANEOUS, why) if why else None
 
     @property
     def _standing(self) -> Crypto | None:
@@ -71,9 +73,9 @@ class Negotiation:
         try:
             result = negotiate(parse(body), self._capabilities, standing=self._standing)
         except SdpError as error:
-            return _unreadable(error)
+            return self._unreadable(error)
         if isinstance(result, NoCommonCodec):
-            return Unacceptable(status=488, warning=result.warning, why=result.why)
+            return self._refusal(result.warning, result.why)
         description, self.agreement = result
         return self._described(description)
 
@@ -95,22 +97,26 @@ class Negotiation:
 
     def _agreed(self, body: bytes) -> Agreement | Unacceptable:
         if self._offer is None:
-            return Unacceptable(status=488, warning=399, why="an answer came without an offer of ours")
+            return self._refusal(_WARN_MISCELLANEOUS, "an answer came without an offer of ours")
         if not body:
-            return Unacceptable(status=488, warning=399, why="the answer carries no session description")
+            return self._refusal(_WARN_MISCELLANEOUS, "the answer carries no session description")
         try:
             result = accept_answer(self._offer, parse(body), self._capabilities)
         except SdpError as error:
-            return _unreadable(error)
-        if isinstance(result, NoCommonCodec):
-            return Unacceptable(status=488, warning=result.warning, why=result.why)
-        return result
+            return self._unreadable(error)
+        return self._refusal(result.warning, result.why) if isinstance(result, NoCommonCodec) else result
 
     def _described(self, description: SessionDescription) -> bytes:
         self._sent = description  # RFC 3264 §8: a later offer keeps its m-lines and payload types
         self._capabilities = replace(self._capabilities, version=self._capabilities.version + 1)
         return serialize(description)
 
+    def _unreadable(self, error: SdpError) -> Unacceptable:
+        return self._refusal(_WARN_MISCELLANEOUS, f"the session description cannot be used: {error}")
 
-def _unreadable(error: SdpError) -> Unacceptable:
-    return Unacceptable(status=488, warning=399, why=f"the session description cannot be used: {error}")
+    def _refusal(self, warning: int, why: str) -> Unacceptable:
+        srtp = self._capabilities.srtp
+        fixes = [] if srtp.hindrance else [f"let the other side offer or answer with {self.takes}"]
+        if srtp.policy != "off" and srtp.exposed:
+            fixes.append("for SRTP let it signal over TLS, or set trunks[].srtp_without_tls to true")
+        return Unacceptable(status=488, warning=warning, why=why, fix="; ".join(fixes))
