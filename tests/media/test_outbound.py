@@ -8,6 +8,8 @@ import pytest
 from tests.media.test_inbound import AGREEMENT, REMOTE
 
 from offhook.audio.g711 import silence
+from offhook.audio.mix import mix
+from offhook.audio.tones import tone
 from offhook.media.events import Drained
 from offhook.media.outbound import RELAYED_FRAMES, OutboundStream, is_sendable
 from offhook.media.playout import Playout
@@ -25,7 +27,7 @@ class Mouth:
     sounded: list[tuple[str, float]] = field(default_factory=list)
     ended: list[Drained] = field(default_factory=list)
     reachable: bool = True
-    playout: Playout = field(default_factory=lambda: Playout(silence=b"\xff"))
+    playout: Playout = field(default_factory=lambda: Playout(PCMU_8K))
     stream: OutboundStream = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,11 +136,33 @@ def test_skipped_ticks_move_the_timestamp_and_not_the_numbering() -> None:
     assert mouth.stream.skipped_ticks == 5
 
 
-def test_a_relayed_leg_is_sent_when_no_item_plays() -> None:
+def test_a_relayed_leg_is_sent_alone_or_with_what_the_agent_says() -> None:
     mouth = Mouth()
-    mouth.playout.play("a", LOUD)
-    mouth.stream.relay(bytes(FRAME))
-    assert mouth.tick(3) == [LOUD, bytes(FRAME), SILENCE]
+    mouth.playout.play("a", LOUD + LOUD)
+    other = tone(700, 20, -20, Encoding.PCMU)
+    mouth.tick()
+    mouth.stream.relay(other)
+    assert mouth.tick() == [mix(Encoding.PCMU, [LOUD, other])]
+    mouth.stream.relay(other)
+    assert mouth.tick(2) == [other, SILENCE]
+
+
+def test_what_is_relayed_while_nothing_may_be_sent_is_not_sent_late() -> None:
+    mouth = Mouth()
+    mouth.stream.queue_digits("5", 40)
+    mouth.stream.relay(LOUD)
+    assert mouth.tick(2) == [SILENCE, SILENCE]
+    assert not any(packet.payload == LOUD for packet in mouth.sent)
+
+
+def test_a_relayed_voice_is_not_taken_for_the_sound_of_the_item() -> None:
+    mouth = Mouth()
+    mouth.playout.play("a", SILENCE + LOUD)
+    mouth.stream.relay(LOUD)
+    mouth.tick()
+    assert mouth.sounded == []
+    mouth.tick()
+    assert [item for item, _ in mouth.sounded] == ["a"]
 
 
 def test_a_relayed_leg_that_runs_ahead_loses_its_oldest_frames() -> None:

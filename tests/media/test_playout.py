@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from tests.audio.signals import level_at
 
+from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, decode
+from offhook.audio.level import level_of
+from offhook.audio.tones import tone
 from offhook.media.events import Played
 from offhook.media.playout import MAX_QUEUED_MS, Ended, Playout
+from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 
 FRAME = 160
 SILENCE = b"\xff"
 
 
 def playout() -> Playout:
-    return Playout(silence=SILENCE)
+    return Playout(PCMU_8K)
 
 
 def frames_of(made: Playout, ticks: int) -> list[bytes | None]:
@@ -163,11 +169,41 @@ def test_silence_within_an_item_is_counted() -> None:
     assert made.starved_frames == 3
 
 
-def test_a_changed_encoding_translates_what_waits() -> None:
+def test_a_changed_encoding_translates_what_waits_and_what_comes() -> None:
     made = playout()
     made.play("a", bytes(range(160)))
-    made.recode(bytes(range(255, -1, -1)))
-    assert made.next_frame() == bytes(range(255, 95, -1))
+    made.recode(PCMA_8K)
+    made.play("a", bytes(range(160)).translate(PCMU_TO_PCMA))
+    made.play("b", b"\x2a" * FRAME)
+    assert made.queued_ms == 60
+    twice = bytes(range(160)).translate(PCMU_TO_PCMA)
+    there_and_back = twice.translate(PCMA_TO_PCMU).translate(PCMU_TO_PCMA)
+    assert frames_of(made, 3) == [twice, there_and_back, b"\x2a" * FRAME]
+
+
+@pytest.mark.parametrize(("before", "after"), [(PCMU_8K, L16_16K), (L16_16K, PCMA_8K)])
+def test_a_changed_rate_keeps_time_and_sound_of_what_waits(before: AudioFormat, after: AudioFormat) -> None:
+    made = Playout(before)
+    made.play("a", tone(700, 400, -10, before.encoding, sample_rate_hz=before.sample_rate_hz))
+    frames_of(made, 5)
+    made.recode(after)
+    assert (made.format, made.queued_ms) == (after, 300)
+    made.play("a", tone(700, 100, -10, after.encoding, sample_rate_hz=after.sample_rate_hz))
+    made.finish("a")
+    frames = [made.next_frame() for _ in range(20)]
+    assert {len(frame) for frame in frames if frame is not None} == {after.frame_bytes}
+    heard = decode(after.encoding, b"".join(frame for frame in frames[1:] if frame is not None))
+    level = level_of(level_at(700, heard, after.sample_rate_hz) / np.sqrt(2))
+    assert level == pytest.approx(-10, abs=0.5)
+    assert made.take_ended() == Ended(item="a", played_ms=500)
+
+
+def test_what_waited_for_the_agreement_is_in_the_format_agreed() -> None:
+    made = playout()
+    made.play("a", bytes(640))
+    made.agree(L16_16K)
+    assert made.queued_ms == 20
+    assert made.next_frame() == bytes(640)
 
 
 @pytest.mark.parametrize("sounded", [True, False])

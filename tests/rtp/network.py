@@ -122,7 +122,7 @@ class Heard:
 def play(
     packets: Sequence[Sent],
     *,
-    buffer: JitterBuffer | None = None,
+    buffer: JitterBuffer[bytes] | None = None,
     phase: float = 0.007,
     tail_s: float = 0.5,
     heard: Heard | None = None,
@@ -143,11 +143,11 @@ def play(
     return heard
 
 
-def listener() -> JitterBuffer:
+def listener() -> JitterBuffer[bytes]:
     return JitterBuffer(quiet=lambda frame: frame[0] == QUIET)
 
 
-def deliver(buffer: JitterBuffer, reception: Reception, packet: Sent) -> None:
+def deliver(buffer: JitterBuffer[bytes], reception: Reception, packet: Sent) -> None:
     """As the media session does it."""
     admission = reception.admit(packet.ssrc, packet.sequence)
     if admission is Admission.RESTART:

@@ -282,5 +282,5 @@ def test_whatever_arrives_a_tick_gives_at_most_one_frame_and_memory_is_bounded(p
 
 
 def test_an_empty_buffer_is_silent() -> None:
-    buffer = JitterBuffer(quiet=lambda frame: True)
+    buffer: JitterBuffer[bytes] = JitterBuffer(quiet=lambda frame: True)
     assert [buffer.pull(tick * 0.02) for tick in range(50)] == [Gap.SILENT] * 50

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, silence
 from offhook.audio.level import LOUDNESS, loudness_of
 from offhook.media.concealment import Concealer
 from offhook.media.events import DtmfReceived, PathChanged
-from offhook.media.speech_level import SpeechLevel
-from offhook.model.audio import AudioFormat, Encoding
+from offhook.media.speech_level import QUIET_DBM0, SpeechLevel
+from offhook.media.wideband import WidebandStream, wideband_stream
+from offhook.model.audio import PCMU_8K, Encoding, leg_format
 from offhook.rtp.jitter_buffer import Gap, JitterBuffer
 from offhook.rtp.latching import Address, Latch, Verdict, canonical
 from offhook.rtp.packet import COMFORT_NOISE, HEADER, HEADER_BYTES, MARKER, PLAIN_FIRST_BYTE, payload_bounds
 from offhook.rtp.reception import Admission, Reception
 from offhook.rtp.telephone_event import DigitPressed, DtmfReceiver
 from offhook.sdp.offer_answer import Agreement
-
-QUIET_DBM0 = -45.0
-"""Frames below are left out or repeated unheard: the level between words on a telephone line."""
 
 _STATIC_TYPES = {0: Encoding.PCMU, 8: Encoding.PCMA}
 """RFC 3551 §6. A sender may take up the other codec of an offer without a word (RFC 3264 §8.3.2)."""
@@ -35,7 +34,8 @@ _unpack_header = HEADER.unpack_from
 class InboundStream:
     """Latch, reception, jitter buffer, concealment, digits and speech level of what the remote party sends.
 
-    ``receive`` is called for each datagram, ``next_frame`` each tick.
+    ``receive`` is called for each datagram, ``next_frame`` each tick. G.711 is handled here as the bytes it is; of a
+    wideband codec all from the jitter buffer on is its ``WidebandStream``'s.
     """
 
     def __init__(
@@ -86,11 +86,13 @@ class InboundStream:
     @property
     def last_speech_at(self) -> float:
         """Arrival of the last packet that carried speech; 0.0 before the first."""
-        return max(self._spoke_before, self._speech.last_speech_at)
+        spoke = self._speech.last_speech_at if self._wideband is None else self._wideband.last_speech_at
+        return max(self._spoke_before, spoke)
 
     @property
     def concealed_frames(self) -> int:
-        return self._concealed_before + self._concealer.concealed_frames
+        concealed = self._concealer.concealed_frames if self._wideband is None else self._wideband.concealed_frames
+        return self._concealed_before + concealed
 
     def receive(self, datagram: bytes, source: Address, now: float) -> None:
         """Take what arrived at ``now``. Whatever it is, nothing is raised."""
@@ -114,11 +116,16 @@ class InboundStream:
         if second & 0x7F != self._audio_type:
             self._receive_other(second, sequence, timestamp, payload, now)
             return
-        self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now)
-        self._speech.take(payload, now)
+        if self._wideband is None:
+            self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now)
+            self._speech.take(payload, now)
+        elif not self._wideband.push(sequence, timestamp, second >= MARKER, payload, now):
+            self.malformed += 1
 
     def next_frame(self, due_s: float) -> bytes:
         """The frame of the tick that was due at ``due_s``: as received, concealed, or silence."""
+        if self._wideband is not None:
+            return self._wideband.next_frame(due_s)
         buffer = self.jitter_buffer
         frame = buffer.pull(due_s)
         if isinstance(frame, bytes):
@@ -143,19 +150,26 @@ class InboundStream:
 
     def _agree(self, agreement: Agreement) -> None:
         self._encoding = agreement.encoding
-        audio_format = AudioFormat(encoding=agreement.encoding)
-        self._frame_bytes = audio_format.frame_bytes
-        self.silence = silence(audio_format)
-        self._loudness = LOUDNESS[agreement.encoding]
-        self._quiet_below = loudness_of(QUIET_DBM0) * self._frame_bytes
-        self._concealer = Concealer(audio_format)
-        self._speech = SpeechLevel(agreement.encoding)
-        self.jitter_buffer = JitterBuffer(quiet=self._is_quiet, frame_samples=self._frame_bytes)
+        self.silence = silence(leg_format(agreement.encoding))
+        self._wideband: WidebandStream[Any] | None = wideband_stream(agreement.encoding)
+        if self._wideband is not None:
+            self.jitter_buffer: JitterBuffer[Any] = self._wideband.jitter_buffer
+        else:
+            self._agree_on_g711(agreement.encoding)
         self._take_types(agreement)
+
+    def _agree_on_g711(self, encoding: Encoding) -> None:
+        self._frame_bytes = PCMU_8K.frame_bytes
+        self._loudness = LOUDNESS[encoding]
+        self._quiet_below = loudness_of(QUIET_DBM0) * self._frame_bytes
+        self._concealer = Concealer(leg_format(encoding))
+        self._speech = SpeechLevel(encoding)
+        self.jitter_buffer = JitterBuffer(quiet=self._is_quiet, frame_samples=self._frame_bytes)
 
     def _take_types(self, agreement: Agreement) -> None:
         self._audio_type = agreement.receive_payload_type
         self._event_type = agreement.dtmf_receive_payload_type
+        self._digits.clock_hz = agreement.dtmf_clock_hz
         self._negotiated = {self._audio_type, self._event_type, COMFORT_NOISE}
 
     def _is_quiet(self, frame: bytes) -> bool:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from offhook.audio.g711 import silence
-from offhook.audio.level import LOUDNESS, loudness_of
+from offhook.audio.level import LOUDNESS, loudness_of, sketch
+from offhook.audio.mix import mix
 from offhook.media.events import Drained
 from offhook.media.playout import Playout
-from offhook.model.audio import AudioFormat
+from offhook.media.wideband import WireEncoder, wire_encoder
+from offhook.model.audio import FRAME_MS, PCMU_8K, Encoding, leg_format
 from offhook.rtp.latching import Address
 from offhook.rtp.packet import HEADER, HEADER_BYTES, MARKER, PLAIN_FIRST_BYTE
 from offhook.rtp.telephone_event import PAYLOAD, DtmfSender
@@ -20,6 +22,8 @@ from offhook.sdp.offer_answer import Agreement
 
 SOUND_DBM0 = -45.0
 """An agent's frame above this is speech; a voice's own lead-in noise lies below."""
+
+_SOUND_ABOVE = loudness_of(SOUND_DBM0) * PCMU_8K.frame_bytes
 
 RELAYED_FRAMES = 4
 """Frames another leg may be ahead: both tick in one group, so one is usual. Older ones are dropped."""
@@ -30,7 +34,7 @@ _pack_header = HEADER.pack_into
 class OutboundStream:
     """Packs and sends. ``tell_sound(item, at)`` at an item's first audible frame, ``tell_end`` after its last.
 
-    Packets are built in one buffer that is never replaced: header, then payload.
+    Packets are built in one buffer: header, then payload. G.711 goes out as the bytes it is, L16 by ``_encoder``.
     """
 
     def __init__(
@@ -62,22 +66,27 @@ class OutboundStream:
         self.dropped_relayed = 0
         self._marker = MARKER
         self._relayed: deque[bytes] = deque()
+        self._codec: Encoding | None = None
         self._digits = DtmfSender()
         self._event_packet = bytearray(HEADER_BYTES + PAYLOAD.size)
         self.update(agreement)
 
     def update(self, agreement: Agreement) -> None:
         """The agreement changed: types, encoding, direction. The numbering goes on."""
-        audio_format = AudioFormat(encoding=agreement.encoding)
+        if agreement.encoding is not self._codec:
+            self._codec = agreement.encoding
+            self._encoder: WireEncoder | None = wire_encoder(agreement.encoding)
+        audio_format = leg_format(agreement.encoding)
+        self._encoding = audio_format.encoding
         self._frame = audio_format.frame_bytes
+        self._step = agreement.clock_hz * FRAME_MS // 1000
         self.silence = silence(audio_format)
-        self._loudness = LOUDNESS[agreement.encoding]
-        self._sound_above = loudness_of(SOUND_DBM0) * self._frame
         self._packet = bytearray(HEADER_BYTES + self._frame)
         self._audio_type = agreement.payload_type
         self._event_type = agreement.dtmf_payload_type
         if self._event_type is None:
             self._digits.clear()
+        self._digits.retune(agreement.dtmf_clock_hz)
         self._may_send = agreement.direction in ("sendrecv", "sendonly")
         self._relayed.clear()
 
@@ -97,7 +106,7 @@ class OutboundStream:
         return True
 
     def relay(self, frame: bytes) -> None:
-        """A frame of another leg, to be sent when this leg's agent says nothing."""
+        """A frame of another leg in this leg's format: sent alone, or with what this leg's agent says."""
         if len(frame) != self._frame:
             return
         if len(self._relayed) == RELAYED_FRAMES:
@@ -109,7 +118,8 @@ class OutboundStream:
         """Send the packet of this tick; the frame it carried, silence when it carried none."""
         destination = self._destination
         timestamp = self.timestamp
-        self.timestamp = (timestamp + self._frame) & 0xFFFFFFFF
+        self.timestamp = (timestamp + self._step) & 0xFFFFFFFF
+        relayed = self._relayed.popleft() if self._relayed else None
         if destination is None or not self._may_send:
             self._marker = MARKER
             return self.silence
@@ -117,18 +127,20 @@ class OutboundStream:
             self._send_event(payload, destination)
             return self.silence
         playout = self.playout
-        frame = playout.next_frame()
-        said = frame is not None
+        said = frame = playout.next_frame()
         if frame is None:
-            frame = self._relayed.popleft() if self._relayed else self.silence
+            frame = self.silence if relayed is None else relayed
+        elif relayed is not None:
+            frame = mix(self._encoding, (frame, relayed))
         packet = self._packet
         _pack_header(
             packet, 0, PLAIN_FIRST_BYTE, self._audio_type | self._marker, self._sequence, timestamp, self._ssrc
         )
-        packet[HEADER_BYTES:] = frame
-        self._dispatch(packet, destination, self._frame)
-        if said and playout.sounding_item is not None:
-            self._listen(playout.sounding_item, frame)
+        payload = frame if self._encoder is None else self._encoder.encode(frame)
+        packet[HEADER_BYTES:] = payload
+        self._dispatch(packet, destination, len(payload))
+        if said is not None and playout.sounding_item is not None:
+            self._listen(playout.sounding_item, said)
         return frame
 
     def end_items(self) -> None:
@@ -138,7 +150,7 @@ class OutboundStream:
 
     def skip(self, frames: int) -> None:
         """Ticks that will never be sent: time and audio move on without them, the numbering does not."""
-        self.timestamp = (self.timestamp + frames * self._frame) & 0xFFFFFFFF
+        self.timestamp = (self.timestamp + frames * self._step) & 0xFFFFFFFF
         self.skipped_ticks += frames
         self.playout.missed(frames)
         self._relayed.clear()
@@ -163,7 +175,8 @@ class OutboundStream:
 
     def _listen(self, item: str, frame: bytes) -> None:
         """Is this the first sound of its item?"""
-        if sum(frame.translate(self._loudness)) > self._sound_above:
+        weighed, encoding = (frame, self._encoding) if self._encoder is None else (sketch(frame), Encoding.PCMU)
+        if sum(weighed.translate(LOUDNESS[encoding])) > _SOUND_ABOVE:
             self.playout.mark_sounded()
             self._tell_sound(item, self._monotonic())
 

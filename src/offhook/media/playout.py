@@ -5,25 +5,36 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from offhook.audio.convert import Converter, converter
+from offhook.audio.g711 import SILENCE
 from offhook.media.events import Played
-
-BYTES_PER_MS = 8  # G.711
+from offhook.model.audio import AudioFormat
 
 MAX_QUEUED_MS = 600_000
-"""Ten minutes of speech, 5 MB: no utterance is longer. What does not fit is dropped and counted."""
+"""Ten minutes of speech, 5 MB of G.711: no utterance is longer. What does not fit is dropped and counted."""
 
 
 @dataclass(slots=True, eq=False)
 class _Item:
+    """``format`` is that of the leg when the item began; the converters lie between it and that of the leg now."""
+
     name: str
+    format: AudioFormat
+    frame_bytes: int
     audio: bytearray = field(default_factory=bytearray)
     sent_bytes: int = 0
     finished: bool = False
     sounded: bool = False
+    inward: Converter | None = None
+    outward: Converter | None = None
 
     @property
     def played_ms(self) -> int:
-        return self.sent_bytes // BYTES_PER_MS
+        return self.sent_bytes // self.format.bytes_per_ms
+
+    @property
+    def queued_ms(self) -> float:
+        return len(self.audio) / self.format.bytes_per_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,18 +46,24 @@ class Ended:
 
 
 class Playout:
-    """The outgoing queue of one leg. Audio is G.711 in the leg's encoding; ``silence`` its silent byte."""
+    """The outgoing queue of one leg. ``format`` is what ``play`` is given and ``next_frame`` gives.
 
-    def __init__(self, *, silence: bytes, frame_bytes: int = 160) -> None:
-        self.silence = silence
-        self._frame = frame_bytes
+    When it changes, what is queued stays as it is and is converted frame by frame as it goes out: minutes of it in
+    one go would hold up every call.
+    """
+
+    def __init__(self, audio_format: AudioFormat) -> None:
+        self._format = audio_format
         self._items: deque[_Item] = deque()
-        self._queued_bytes = 0
         self.paused = False
         self.sounding_item: str | None = None
         """The item of the frame just given, as long as none of its frames was found to sound."""
         self.overflow_bytes = 0
         self.starved_frames = 0
+
+    @property
+    def format(self) -> AudioFormat:
+        return self._format
 
     @property
     def playing(self) -> str | None:
@@ -56,7 +73,7 @@ class Playout:
 
     @property
     def queued_ms(self) -> int:
-        return self._queued_bytes // BYTES_PER_MS
+        return int(sum(entry.queued_ms for entry in self._items))
 
     @property
     def items(self) -> int:
@@ -64,36 +81,38 @@ class Playout:
 
     def play(self, item: str, audio: bytes) -> None:
         """Append audio of any length to an item: the last one queued under that name, else a new one."""
-        room = MAX_QUEUED_MS * BYTES_PER_MS - self._queued_bytes
+        room = (MAX_QUEUED_MS - self.queued_ms) * self._format.bytes_per_ms
         if len(audio) > room:
             self.overflow_bytes += len(audio) - room
             audio = audio[:room]
         target = self._find(item)
         if target is None or target.finished:
-            target = _Item(item)
-            self._items.append(target)
-        target.audio += audio
-        self._queued_bytes += len(audio)
+            target = self._append(item)
+        target.audio += audio if target.inward is None else target.inward(audio)
 
     def finish(self, item: str) -> None:
         """No more audio of ``item`` will come. An item that never had any ends at its turn as well."""
-        target = self._find(item)
-        if target is None:
-            target = _Item(item)
-            self._items.append(target)
+        target = self._find(item) or self._append(item)
         target.finished = True
 
     def flush(self, item: str | None = None) -> list[Played]:
         """Drop what is queued, of one item or of all, and say how much of each was played."""
         dropped = [entry for entry in self._items if item is None or entry.name == item]
         self._items = deque(entry for entry in self._items if entry not in dropped)
-        self._queued_bytes = sum(len(entry.audio) for entry in self._items)
         return [Played(item=entry.name, played_ms=entry.played_ms) for entry in dropped]
 
-    def recode(self, table: bytes) -> None:
-        """The leg changed its encoding: what waits is translated."""
+    def agree(self, audio_format: AudioFormat) -> None:
+        """The format was agreed, and is what all that waits is in already."""
+        self._format = audio_format
         for entry in self._items:
-            entry.audio = entry.audio.translate(table)
+            entry.format, entry.frame_bytes = audio_format, audio_format.frame_bytes
+
+    def recode(self, audio_format: AudioFormat) -> None:
+        """The format changes: what waits is converted."""
+        self._format = audio_format
+        for entry in self._items:
+            entry.inward = converter(audio_format, entry.format)
+            entry.outward = converter(entry.format, audio_format)
 
     def next_frame(self) -> bytes | None:
         """One whole frame of the head item, to be sent now; the last one is filled up with silence.
@@ -103,8 +122,9 @@ class Playout:
         if self.paused or not self._items:
             return None
         head = self._items[0]
-        audio, count = head.audio, self._frame
-        if len(audio) < count:
+        audio, wanted = head.audio, head.frame_bytes
+        count = wanted
+        if len(audio) < wanted:
             if not head.finished and len(self._items) == 1:
                 self.starved_frames += head.sent_bytes > 0
                 return None
@@ -115,9 +135,10 @@ class Playout:
         frame = bytes(audio[:count])
         del audio[:count]
         head.sent_bytes += count
-        self._queued_bytes -= count
         self.sounding_item = None if head.sounded else head.name
-        return frame if count == self._frame else frame.ljust(self._frame, self.silence)
+        if count < wanted:
+            frame = frame.ljust(wanted, SILENCE[head.format.encoding])
+        return frame if head.outward is None else head.outward(frame)
 
     def mark_sounded(self) -> None:
         self._items[0].sounded = True
@@ -127,9 +148,7 @@ class Playout:
         if self.paused or not self._items:
             return
         head = self._items[0]
-        count = min(frames * self._frame, len(head.audio))
-        del head.audio[:count]
-        self._queued_bytes -= count
+        del head.audio[: frames * head.frame_bytes]
 
     def take_ended(self) -> Ended | None:
         """The head item if it is over, removed; to be asked each tick until None."""
@@ -140,6 +159,10 @@ class Playout:
             return None
         self._items.popleft()
         return Ended(item=head.name, played_ms=head.played_ms)
+
+    def _append(self, name: str) -> _Item:
+        self._items.append(_Item(name, self._format, self._format.frame_bytes))
+        return self._items[-1]
 
     def _find(self, item: str) -> _Item | None:
         return next((entry for entry in reversed(self._items) if entry.name == item), None)

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Callable
 
-from offhook.audio.g711 import SILENCE
 from offhook.media.clock import FRAME_S, MediaClock
 from offhook.media.events import (
     Drained,
@@ -18,14 +17,14 @@ from offhook.media.events import (
     Played,
     SpeechSent,
 )
-from offhook.media.inbound import TRANSLATION, InboundStream
+from offhook.media.inbound import InboundStream
 from offhook.media.outbound import OutboundStream
 from offhook.media.playout import Playout
 from offhook.media.ports import PortPool
 from offhook.media.reports import ReportExchange
 from offhook.media.stats import StreamStats
 from offhook.media.transport import Transport, UdpTransport, transport_for
-from offhook.model.audio import Encoding
+from offhook.model.audio import PCMU_8K, AudioFormat, leg_format
 from offhook.model.errors import LocalProtocolError
 from offhook.rtp.latching import Address
 from offhook.rtp.telephone_event import DEFAULT_DURATION_MS
@@ -59,7 +58,8 @@ Tap = Callable[[bytes, bytes], None]
 class MediaSession:
     """Open from construction to ``close``; RTP flows from ``start`` on, silence when there is nothing to say.
 
-    Audio given to and taken from it is G.711 in the agreed encoding. ``listener`` is called on the loop.
+    Audio given to and taken from it is in ``format``: G.711 as it is on the wire, or L16 at 16 kHz where a wideband
+    codec was agreed. ``listener`` is called on the loop.
     Raises ``ResourceExhaustedError`` when the pool has no port. Must be made on a running loop.
     """
 
@@ -90,7 +90,7 @@ class MediaSession:
         self._ticked_at = 0.0
         self._sent = b""
         self._chores_in = _CHORES_TICKS
-        self._playout = Playout(silence=SILENCE[Encoding.PCMU])
+        self._playout = Playout(PCMU_8K)
         self._pair = pool.open(local_host)
         self._transport: Transport = UdpTransport(asyncio.get_running_loop(), self._pair)
 
@@ -99,6 +99,11 @@ class MediaSession:
     @property
     def local_port(self) -> int:
         return self._pair.port
+
+    @property
+    def format(self) -> AudioFormat:
+        """What is given to it and taken from it now; PCMU before ``start``. ``update`` may change it."""
+        return self._playout.format
 
     def start(self, agreement: Agreement, signalling_host: str | None = None) -> None:
         """Send and receive from now on, by SRTP where that was agreed.
@@ -110,7 +115,7 @@ class MediaSession:
             raise LocalProtocolError("this media session was started or closed before")
         self._agreement = agreement
         self._transport = transport_for(agreement.crypto, self._transport, time.monotonic())
-        self._playout.silence = SILENCE[agreement.encoding]
+        self._playout.agree(leg_format(agreement.encoding))
         inbound = InboundStream(agreement=agreement, signalling_host=signalling_host, tell=self._told)
         self._outbound = OutboundStream(
             ssrc=self._ssrc,
@@ -146,8 +151,7 @@ class MediaSession:
         if self._inbound is None or self._agreement is None or self._closed:
             raise LocalProtocolError("this media session is not started, or closed")
         if agreement.encoding is not self._agreement.encoding:
-            self._playout.recode(TRANSLATION[self._agreement.encoding, agreement.encoding])
-            self._playout.silence = SILENCE[agreement.encoding]
+            self._playout.recode(leg_format(agreement.encoding))
         if agreement.remote_rtcp != self._agreement.remote_rtcp:
             self._reports.latch.renew(declared=agreement.remote_rtcp)
         self._agreement = agreement
@@ -198,7 +202,7 @@ class MediaSession:
         return self._playout.queued_ms
 
     def play(self, item: str, audio: bytes) -> None:
-        """Append audio, in the encoding agreed or to be agreed, to an item; before ``start`` it waits."""
+        """Append audio, in the format agreed or to be agreed, to an item; before ``start`` it waits."""
         self._playout.play(item, audio)
 
     def finish(self, item: str) -> None:
@@ -217,7 +221,7 @@ class MediaSession:
         self._playout.paused = False
 
     def relay(self, frame: bytes) -> None:
-        """A frame of another leg in this leg's encoding; sent when no item is playing. A sink for ``connect``."""
+        """A frame of another leg in this leg's format, sent alone or mixed with what plays. A sink for ``connect``."""
         if self._inbound is not None:
             self._outbound.relay(frame)
 

@@ -11,6 +11,9 @@ from offhook.model.audio import Encoding
 LEAST_DBM0 = -36.0
 """Sound below is never speech, be the line ever so quiet."""
 
+QUIET_DBM0 = -45.0
+"""Frames below are left out or repeated unheard: the level between words on a telephone line."""
+
 MARGIN_DB = 6.0
 """Above the noise of the line: the weak ends of words are kept, noise hardly ever reaches it."""
 
