@@ -20,6 +20,7 @@ from offhook.bridge.codec import (
     SpeechStopped,
     TextInput,
     ToolCall,
+    ToolResult,
     TranscriptDelta,
 )
 from offhook.bridge.scripted import ScriptedConnection, open_scripted
@@ -178,6 +179,23 @@ async def test_scripted_speech_judgement_and_fault_are_reported_in_order() -> No
         SpeechStopped(),
         BridgeFault(problem="gone", verdict="retry"),
     ]
+
+
+async def test_a_tool_is_used_and_its_result_drives_the_step_that_waits_for_it() -> None:
+    listener = RecordingListener()
+    connection = connect(
+        listener,
+        steps=[
+            {"do": [{"do": "use_tool", "name": "transfer_call", "arguments": {"destination": "sales"}}]},
+            {"on": "tool_result", "output": "busy", "do": [{"do": "hear", "text": "engaged"}]},
+            {"on": "tool_result", "output": "no answer", "do": [{"do": "hear", "text": "nobody there"}]},
+        ],
+    )
+    await connection.open()
+    used = ToolCall(tool_call_id="call-1", name="transfer_call", arguments='{"destination":"sales"}')
+    assert listener.of(ToolCall) == [used]
+    connection.send(ToolResult(tool_call_id="call-1", output="sales is busy"))
+    assert [delta.text for delta in listener.of(TranscriptDelta)] == ["engaged"]
 
 
 async def test_open_fails_on_demand() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
@@ -73,7 +74,7 @@ PROFILE = BridgeProfile(
     exact_say=True,
 )
 
-Trigger = Literal["ready", "digit", "text", "speech_started", "speech_stopped", "interrupted"]
+Trigger = Literal["ready", "digit", "text", "speech_started", "speech_stopped", "interrupted", "tool_result"]
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do"):
@@ -113,12 +114,19 @@ class EndCall(_Data, frozen=True, tag="end_call"):
     """Ask for the end of the call, as an agent does: by a tool call."""
 
 
+class UseTool(_Data, frozen=True, tag="use_tool"):
+    """Call a tool of the call, ``transfer_call`` for instance."""
+
+    name: str
+    arguments: dict[str, str] = {}
+
+
 class Fail(_Data, frozen=True, tag="fail"):
     problem: str = "scripted fault"
     verdict: Verdict = "fatal"
 
 
-Action = Speak | Hear | SpeechState | Judge | EndCall | Fail
+Action = Speak | Hear | SpeechState | Judge | EndCall | UseTool | Fail
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,11 +139,15 @@ class _Repeat:
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When ``on`` happens, ``after_ms`` later, ``do`` these. ``digit`` narrows ``on: digit`` to one key."""
+    """When ``on`` happens, ``after_ms`` later, ``do`` these.
+
+    ``digit`` narrows ``on: digit`` to one key, ``output`` narrows ``on: tool_result`` to those that hold this text.
+    """
 
     do: tuple[Action, ...]
     on: Trigger = "ready"
     digit: str = ""
+    output: str = ""
     after_ms: DelayMs = 0
 
 
@@ -241,7 +253,7 @@ class ScriptedConnection:
         match command:
             case Digits(digits=digits):
                 for digit in digits:
-                    self._happened("digit", digit)
+                    self._happened("digit", digit=digit)
             case TextInput(respond=True):
                 self._happened("text")
             case Say(text=text):
@@ -249,7 +261,9 @@ class ScriptedConnection:
             case Interrupt(item=item):
                 self._interrupted.add(item)
                 self._happened("interrupted")
-            case TextInput() | ToolResult() | UpdateAgent() | EndOfInput():
+            case ToolResult(output=output):
+                self._happened("tool_result", output=output)
+            case TextInput() | UpdateAgent() | EndOfInput():
                 pass
             case _:
                 assert_never(command)
@@ -260,9 +274,9 @@ class ScriptedConnection:
 
     # ── steps and their clock ────────────────────────────────────────────────────────────────────────────
 
-    def _happened(self, trigger: Trigger, digit: str = "") -> None:
+    def _happened(self, trigger: Trigger, *, digit: str = "", output: str = "") -> None:
         for step in self._steps:
-            if step.on == trigger and step.digit in ("", digit):
+            if step.on == trigger and step.digit in ("", digit) and step.output in output:
                 self._schedule(step.after_ms, step.do)
 
     def _schedule(self, after_ms: int, actions: tuple[Action | _Repeat, ...]) -> None:
@@ -304,12 +318,17 @@ class ScriptedConnection:
             case Judge(genuine=genuine):
                 self._emit(InterruptionJudged(genuine=genuine))
             case EndCall():
-                call = f"call-{next(self._calls)}"
-                self._emit(ToolCall(tool_call_id=call, name="end_call", arguments="{}"))
+                self._use_tool("end_call", {})
+            case UseTool(name=name, arguments=arguments):
+                self._use_tool(name, arguments)
             case Fail(problem=problem, verdict=verdict):
                 self._emit(BridgeFault(problem=problem, verdict=verdict))
             case _:
                 assert_never(action)
+
+    def _use_tool(self, name: str, arguments: Mapping[str, str]) -> None:
+        text = msgspec.json.encode(arguments).decode()
+        self._emit(ToolCall(tool_call_id=f"call-{next(self._calls)}", name=name, arguments=text))
 
     def _speak(self, speak: Speak) -> None:
         item = f"agent-{next(self._items)}"
