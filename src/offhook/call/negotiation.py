@@ -14,9 +14,10 @@ from offhook.sdp.offer_answer import Agreement, Capabilities, NoCommonCodec, acc
 
 _WARN_MISCELLANEOUS = 399
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unacceptable:
-    """No media can flow: the status to refuse with, the Warning that says why (RFC 3261 §20.43), what to do about it."""
+    """No media can flow: the status to refuse with, the Warning that says why (RFC 3261 §20.43), and what helps."""
 
     status: int
     warning: int
