@@ -7,7 +7,7 @@ on ("SIP digest leak", ES2021-05).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from offhook.sip.dialog import Dialog
@@ -45,6 +45,15 @@ class Proof:
     def knows(self, host: str) -> bool:
         return self.hosts is None or host in self.hosts
 
+    def lines(self, request: Request, new_token: Callable[[], str]) -> list[tuple[str, str]]:
+        """The credential headers of ``request``, for every challenge met."""
+        answered = []
+        for (name, _), challenge in self.met.items():
+            cnonce = new_token()
+            value = self.client.authorization(challenge, method=request.method, uri=request.uri, cnonce=cnonce)
+            answered.append((name, value))
+        return answered
+
 
 def answer_challenge(
     parts: Parts,
@@ -67,7 +76,7 @@ def answer_challenge(
     way = _way_to_prove(proof, asked, flow)
     if way is None or not _note(proof, response):
         return None
-    request = _again(parts, asked, proof, dialog)
+    request = once_more(parts, asked, proof=proof, dialog=dialog)
     return parts.transactions.request(request, flow=way[0], next_hop=way[1], user=user, now=now)
 
 
@@ -102,18 +111,29 @@ def _note(proof: Proof, response: Response) -> bool:
     return True
 
 
-def _again(parts: Parts, asked: ClientTransaction, proof: Proof, dialog: Dialog | None) -> Request:
-    """§22.2: the same request with a new branch and "the UAC MUST increment the CSeq header field value"."""
+def once_more(
+    parts: Parts,
+    asked: ClientTransaction,
+    *,
+    proof: Proof | None,
+    dialog: Dialog | None = None,
+    instead: Iterable[tuple[str, str]] = (),
+) -> Request:
+    """§22.2: the same request with a new branch and "the UAC MUST increment the CSeq header field value".
+
+    It proves what ``proof`` was asked for so far; the lines ``instead`` take the place of those of their names.
+    """
+    changed = tuple(instead)
     old = asked.request
     number = (old.cseq.number if dialog is None else dialog.local_cseq) + 1
     if dialog is not None:
         dialog.local_cseq = number
     headers = old.headers.copy()
-    for name in ("Via", "CSeq", *_CREDENTIALS):
+    for name in ("Via", "CSeq", *_CREDENTIALS, *(name for name, _ in changed)):
         headers.remove(name)
     headers.prepend("Via", parts.transactions.new_via(asked.flow))
-    headers.add("CSeq", f"{number} {old.method}")
-    for (name, _), challenge in proof.met.items():
-        value = proof.client.authorization(challenge, method=old.method, uri=old.uri, cnonce=parts.new_token())
+    for name, value in (("CSeq", f"{number} {old.method}"), *changed):
+        headers.add(name, value)
+    for name, value in () if proof is None else proof.lines(old, parts.new_token):
         headers.add(name, value)
     return Request(method=old.method, uri=old.uri, headers=headers, body=old.body)

@@ -54,6 +54,7 @@ def send_awaited(parts: Parts, usage: Usage, now: float) -> None:
     """The BYE of a usage that is ENDING: its answer ends the usage. What was being changed is dropped."""
     parts.cancel_repetition(usage)
     parts.cancel_retry(usage)
+    parts.cancel_session_timer(usage)
     _send(parts, usage, usage.settled, now, tell=partial(_end, parts, usage), headers=usage.bye_headers)
     refuse_pending(parts, usage, now)
 
@@ -74,7 +75,7 @@ def _end(parts: Parts, usage: Usage, outcome: Outcome, now: float) -> None:
     """§15.1.1: with any answer it is over."""
     usage.advance(UsageInput.BYE_DONE)
     parts.drop_usage(usage, now)
-    parts.emit(UsageEnded(usage_id=usage.usage_id, cause=_END_CAUSES[outcome.cause]))
+    parts.emit(UsageEnded(usage_id=usage.usage_id, cause=usage.end_cause or _END_CAUSES[outcome.cause]))
 
 
 def _forget(outcome: Outcome, now: float) -> None:

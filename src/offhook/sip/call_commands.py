@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from offhook.sip import acknowledge, bye, info_message, invite, prack, refer, referred, reinvite, replaces, snapshot
+from offhook.model.trunks import ReliableProvisional
+from offhook.sip import (
+    acknowledge,
+    bye,
+    info_message,
+    invite,
+    prack,
+    refer,
+    referred,
+    reinvite,
+    replaces,
+    snapshot,
+    update,
+)
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import Flow, Hop
 from offhook.sip.headers import NameAddr
 from offhook.sip.inspection import SDP
 from offhook.sip.parts import HeaderLines, Parts, writable
 from offhook.sip.replaces import ReplacingUri
+from offhook.sip.session_interval import DEFAULT_SESSION_TIMER, SessionTimerRules
 from offhook.sip.snapshot import Json
 from offhook.sip.uri import SipUri
 from offhook.sip.usage import UsageInput, UsageState
@@ -35,12 +49,16 @@ class CallCommands:
         headers: HeaderLines = (),
         credentials: DigestClient | None = None,
         trunk_id: str = "",
+        session_timer: SessionTimerRules = DEFAULT_SESSION_TIMER,
+        reliable: ReliableProvisional = "supported",
         now: float,
     ) -> int:
         """Call ``target``; returns the usage. Without ``offer`` the callee makes one.
 
         ``credentials`` answer the challenges to this INVITE and to what follows in its dialog. ``trunk_id``: by which
-        trunk it goes, which is the one that an INVITE must come by to replace it (RFC 3891).
+        trunk it goes, which is the one that an INVITE must come by to replace it (RFC 3891). ``session_timer``: how
+        long the session may last without refresh (RFC 4028); the core refreshes it where that falls to us.
+        ``reliable``: whether provisional responses may, must or must not ask for PRACK (RFC 3262).
 
         Raises ``ResourceExhaustedError`` where there is no room for one more usage.
         """
@@ -55,6 +73,8 @@ class CallCommands:
             headers=writable(headers),
             credentials=credentials,
             trunk_id=trunk_id,
+            session_timer=session_timer,
+            reliable=reliable,
         )
         return invite.invite(self._parts, wanted, now)
 
@@ -102,9 +122,21 @@ class CallCommands:
         allowed = self._parts.usage(usage_id).peer_allows
         return method in allowed if allowed else None
 
-    def answer(self, usage_id: int, now: float, *, body: bytes, headers: HeaderLines = ()) -> None:
-        """200 to the INVITE or to the pending re-INVITE. It waits for the PRACK of a session description."""
+    def answer(
+        self,
+        usage_id: int,
+        now: float,
+        *,
+        body: bytes,
+        headers: HeaderLines = (),
+        session_timer: SessionTimerRules | None = None,
+    ) -> None:
+        """200 to the INVITE or to the pending re-INVITE. It waits for the PRACK of a session description.
+
+        ``session_timer`` instead of what ``use_session_timers`` has for the usage's trunk.
+        """
         usage = self._parts.usage(usage_id)
+        usage.timer_rules = session_timer or usage.timer_rules
         procedure = invite.answer if usage.unanswered else reinvite.answer
         procedure(self._parts, usage, now, body=body, headers=writable(headers))
 
@@ -204,6 +236,37 @@ class CallCommands:
         nowhere from outside (RFC 5589 §7.3).
         """
         return replaces.replacing_uri(self._parts.usage(usage_id), goes_to)
+
+    def update(
+        self,
+        usage_id: int,
+        now: float,
+        *,
+        offer: bytes = b"",
+        headers: HeaderLines = (),
+        remote_tag: str | None = None,
+    ) -> None:
+        """Send an UPDATE (RFC 3311): ``UpdateAnswered`` or ``UpdateFailed`` follows. Without ``offer`` nothing changes.
+
+        ``remote_tag``: in which early dialog, where our INVITE has several. For peers that ``peer_allows`` it.
+        """
+        usage, lines = self._parts.usage(usage_id), writable(headers)
+        update.update(self._parts, usage, now, offer=offer, headers=lines, remote_tag=remote_tag)
+
+    def answer_update(self, usage_id: int, now: float, *, body: bytes, headers: HeaderLines = ()) -> None:
+        """200 to the peer's UPDATE, with the answer to its offer."""
+        update.answer(self._parts, self._parts.usage(usage_id), now, body=body, headers=writable(headers))
+
+    def reject_update(self, usage_id: int, now: float, *, status: int = 488, headers: HeaderLines = ()) -> None:
+        """A final 4xx-6xx to the peer's UPDATE: the session stays as it was."""
+        update.reject(self._parts, self._parts.usage(usage_id), now, status=status, headers=writable(headers))
+
+    def use_session_timers(self, by_trunk: Mapping[str, SessionTimerRules]) -> None:
+        """What the calls that come by each trunk want of session timers (RFC 4028): too short ones get 422.
+
+        By trunks that are not named, the peer's own wish is kept, from 90 s on.
+        """
+        self._parts.session_timers = dict(by_trunk)
 
     def authenticate(self, usage_id: int, credentials: DigestClient) -> None:
         """Answer challenges to our requests in the dialog of an inbound call: only for a peer that is known."""

@@ -205,15 +205,49 @@ class ReinviteCancelled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReinviteAnswered:
-    """A 2xx to our re-INVITE; already acknowledged."""
+    """A 2xx to our re-INVITE; already acknowledged.
+
+    ``is_refresh``: the core sent it by itself, with our session description unchanged, to keep the session alive
+    (RFC 4028 §7.4).
+    """
+
+    usage_id: int
+    response: Response
+    is_refresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReinviteFailed:
+    """Our re-INVITE was refused; the session stays as it was (RFC 3261 §14.1). ``status`` None: no answer."""
+
+    usage_id: int
+    status: int | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateReceived:
+    """The peer offers to change the session (RFC 3311): ``UserAgent.answer_update`` or ``reject_update`` it.
+
+    It may come before the call is answered, from each early dialog (``remote_tag``) of our INVITE.
+    """
+
+    usage_id: int
+    request: Request
+    remote_tag: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateAnswered:
+    """A 2xx to our UPDATE."""
 
     usage_id: int
     response: Response
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReinviteFailed:
-    """Our re-INVITE was refused; the session stays as it was (RFC 3261 §14.1). ``status`` None: no answer."""
+class UpdateFailed:
+    """Our UPDATE was refused; the session stays as it was (RFC 3311 §5.3). ``status`` None: no answer."""
 
     usage_id: int
     status: int | None
@@ -386,6 +420,9 @@ SipEvent = (
     | ReinviteCancelled
     | ReinviteAnswered
     | ReinviteFailed
+    | UpdateReceived
+    | UpdateAnswered
+    | UpdateFailed
     | ByeReceived
     | UsageEnded
     | InfoReceived

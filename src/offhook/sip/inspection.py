@@ -9,10 +9,10 @@ from offhook.sip.events import Flow
 from offhook.sip.message import Request
 from offhook.sip.uri import scheme_of
 
-METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "INFO", "MESSAGE", "REFER", "NOTIFY")
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "INFO", "MESSAGE", "REFER", "NOTIFY", "UPDATE")
 ALLOW = ("Allow", ", ".join(METHODS))
 
-EXTENSIONS: tuple[str, ...] = ("100rel", "norefersub", "replaces")
+EXTENSIONS: tuple[str, ...] = ("100rel", "norefersub", "replaces", "timer")
 """Option tags we understand."""
 SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
 
@@ -84,7 +84,7 @@ def _extensions(request: Request, _: Flow) -> Refusal | None:
 
 def _content(request: Request, _: Flow) -> Refusal | None:
     """§8.2.3: 415 for a body we cannot read, with what we could."""
-    if request.method != "INVITE" or not request.body:
+    if request.method not in ("INVITE", "PRACK", "UPDATE") or not request.body:
         return None
     encodings = [value for value in request.headers.values("Content-Encoding") if value.lower() != "identity"]
     if encodings:
@@ -103,7 +103,7 @@ def _content(request: Request, _: Flow) -> Refusal | None:
         status=415,
         rule="Content-Type",
         evidence=f"Content-Type: {content_type[:_EVIDENCE_CHARS]}",
-        fix=f"send {SDP} alone as the body of an INVITE",
+        fix=f"send {SDP} alone as the body of {request.method}",
         headers=(ACCEPT,),
     )
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
-from offhook.sip import acknowledge, bye, prack
-from offhook.sip.authentication import Proof, answer_challenge, proofs_in
+from offhook.model.trunks import ReliableProvisional
+from offhook.sip import acknowledge, bye, prack, session_timer
+from offhook.sip.authentication import Proof, answer_challenge, once_more, proofs_in
 from offhook.sip.dialog import Dialog, DialogInput, dialog_of_client, dialog_of_server
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import (
@@ -29,6 +30,7 @@ from offhook.sip.message import Request, Response, serialize
 from offhook.sip.parts import HeaderLines, Parts, Unattended
 from offhook.sip.replaces import replaced_by
 from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
+from offhook.sip.session_interval import DEFAULT_SESSION_TIMER, SessionTimerRules, judge
 from offhook.sip.transaction import GIVE_UP_S, State
 from offhook.sip.transaction_layer import FailureCause, ServerTransaction, companion
 from offhook.sip.uri import SipUri
@@ -48,7 +50,9 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: st
     if parts.full or not parts.takes_calls:
         parts.refuse_statelessly(request, flow, too_many(parts.limits.retry_after_s))
         return
-    replaced = _circular(parts, request) or inspect(request, flow) or replaced_by(parts, request, trunk_id)
+    timer_rules = parts.session_timers.get(trunk_id, DEFAULT_SESSION_TIMER)
+    refusal = _circular(parts, request) or inspect(request, flow) or judge(request, timer_rules)
+    replaced = refusal or replaced_by(parts, request, trunk_id)
     if isinstance(replaced, Refusal):
         parts.refuse(request, flow, replaced, now)
         return
@@ -57,6 +61,7 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: st
         UsageState.INVITED, request.sip_call_id, local_tag, dialog_of_server(request, flow, local_tag)
     )
     usage.trunk_id = trunk_id
+    usage.timer_rules = timer_rules
     usage.known_hosts.add(flow.remote.host)
     usage.note_peer(request)
     usage.served = parts.transactions.serve(request, flow, local_tag, now)
@@ -156,7 +161,8 @@ def accept(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: Head
     parts.cancel_timers(usage)
     transaction, usage.served = usage.pending, None
     request = transaction.request
-    response = parts.respond(transaction, 200, now, headers=[*forming(usage, request), *headers], body=body)
+    lines = [*forming(usage, request), *session_timer.accept(parts, usage, request, now), *headers]
+    response = parts.respond(transaction, 200, now, headers=lines, body=body)
     usage.local_session = body or usage.local_session
     packet = Outbound(data=transaction.latest, flow=transaction.flow)
     offers = bool(body) and not request.body
@@ -213,6 +219,8 @@ class Invitation:
     headers: tuple[tuple[str, str], ...]
     credentials: DigestClient | None = None
     trunk_id: str = ""
+    session_timer: SessionTimerRules = DEFAULT_SESSION_TIMER
+    reliable: ReliableProvisional = "supported"
 
 
 def invite(parts: Parts, wanted: Invitation, now: float) -> int:
@@ -223,6 +231,7 @@ def invite(parts: Parts, wanted: Invitation, now: float) -> int:
     usage = parts.add_usage(UsageState.CALLING, request.sip_call_id, request.from_.tag or "")
     usage.credentials = wanted.credentials
     usage.trunk_id = wanted.trunk_id
+    usage.timer_rules = wanted.session_timer
     usage.local_session = wanted.offer
     usage.known_hosts.update({wanted.next_hop.host, wanted.next_hop.server_name} - {""})
     caller = _Caller(parts, usage, request, wanted.from_.sip_uri().user)
@@ -248,7 +257,9 @@ def _request(parts: Parts, wanted: Invitation) -> Request:
         ]
     )
     request = Request(method="INVITE", uri=uri, headers=headers)
-    parts.finish(request, headers=wanted.headers, body=wanted.offer, content_type=wanted.content_type)
+    lines = [*session_timer.first_lines(wanted.session_timer, wanted.session_timer.min_se_s), *wanted.headers]
+    parts.finish(request, headers=lines, body=wanted.offer, content_type=wanted.content_type)
+    prack.announce(request, wanted.reliable)
     serialize(request)  # raises before anything remembers the call
     return request
 
@@ -320,7 +331,7 @@ class _Caller:
             self._provisional(response, flow, now)
         elif response.status < 300:
             self._success(response, flow, now)
-        elif self._usage.can(UsageInput.REFUSAL_CAME) and not self._proven(response, flow, now):
+        elif self._usage.can(UsageInput.REFUSAL_CAME) and not self._asked_again(response, flow, now):
             status, reason = response.status, response.reason
             _fail(self._parts, self._usage, now, status=status, reason=reason, response=response, cause="refused")
 
@@ -330,14 +341,22 @@ class _Caller:
         status, reason = (408, "Request Timeout") if cause == "timeout" else (None, problem)
         _fail(self._parts, self._usage, now, status=status, reason=reason, response=None, cause=cause)
 
-    def _proven(self, response: Response, flow: Flow, now: float) -> bool:
-        """Whether the INVITE went out again with credentials; one that is being cancelled does not."""
-        usage = self._usage
-        if not usage.can(UsageInput.CHALLENGED):
+    def _asked_again(self, response: Response, flow: Flow, now: float) -> bool:
+        """Whether the INVITE went out again, with credentials or with a longer session (RFC 4028 §7.3); one that is
+        being cancelled does not."""
+        parts, usage = self._parts, self._usage
+        if usage.asked is None or not usage.can(UsageInput.CHALLENGED):
             return False
-        again = answer_challenge(self._parts, usage.asked, response, flow, proof=self._proof, user=self, now=now)
-        if again is None:
-            return False
+        if session_timer.raised(usage, response):
+            lines = session_timer.request_lines(usage)
+            request = once_more(parts, usage.asked, proof=self._proof, instead=lines)
+            way, hop = usage.asked.flow, usage.asked.next_hop
+            again = parts.transactions.request(request, flow=way, next_hop=hop, user=self, now=now)
+        else:
+            proven = answer_challenge(parts, usage.asked, response, flow, proof=self._proof, user=self, now=now)
+            if proven is None:
+                return False
+            again = proven
         usage.advance(UsageInput.CHALLENGED)
         usage.early.clear()  # §12.3: the early dialogs of the INVITE ended with its final response
         usage.asked, self._request = again, again.request
@@ -355,6 +374,7 @@ class _Caller:
         early = None if response.status == 100 else self._branch(response, flow)
         if early is None or not prack.observe(self._parts, usage, early, response, now):
             return
+        usage.note_peer(response)
         self._parts.emit(
             ProvisionalReceived(
                 usage_id=usage.usage_id,
@@ -381,18 +401,19 @@ class _Caller:
         if usage.dialog is not None and usage.dialog.remote_tag == remote_tag:
             acknowledge.repeat(self._parts, usage, response)
         elif usage.dialog is None and usage.can(UsageInput.ANSWER_CAME):
-            self._confirm(response, flow)
+            self._confirm(response, flow, now)
         else:
             self._turn_away(response, flow, now)
 
-    def _confirm(self, response: Response, flow: Flow) -> None:
+    def _confirm(self, response: Response, flow: Flow, now: float) -> None:
         """§13.2.2.4: the first 2xx is the call."""
         usage = self._usage
         usage.asked = None
         usage.known_hosts.add(flow.remote.host)
         usage.note_peer(response)
+        early = usage.branch(response.to.tag or "")
         dialog = usage.dialog = self._dialog_of(response, flow)
-        early = usage.early.get(dialog.remote_tag)
+        session_timer.settle(self._parts, usage, response, now)
         session = response.body if early is None else early.session or response.body
         if self._request.body or (early is not None and early.session and early.owed is None):
             usage.advance(UsageInput.ANSWER_CAME)
@@ -427,8 +448,8 @@ class _Caller:
         dialog = dialog_of_client(self._request, response, flow, self._contact_user)
         early = self._usage.early.get(dialog.remote_tag)
         if early is not None:
-            dialog.local_cseq = max(dialog.local_cseq, early.dialog.local_cseq)
-            dialog.remote_cseq = early.dialog.remote_cseq
-            dialog.remote_target = early.dialog.remote_target if response.contact is None else dialog.remote_target
+            early.dialog.route_set = dialog.route_set
+            early.dialog.refresh_target(response, flow)
+            dialog = early.dialog
         dialog.advance(DialogInput.SUCCESS)
         return dialog

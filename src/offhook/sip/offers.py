@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
+from offhook.sip.dialog import Dialog
 from offhook.sip.inspection import Refusal
 from offhook.sip.parts import Parts
 from offhook.sip.usage import EarlyDialog, Usage, UsageState
 
 RETRY_AFTER_S = 10
 """RFC 3261 §14.2, RFC 3311 §5.2: "between 0 and 10 seconds"."""
+
+OWNER_DELAY_S = (2.1, 4.0)
+"""RFC 3261 §14.1, RFC 3311 §5.3: how long the side that made the Call-ID waits after a 491, in steps of 10 ms."""
+OTHER_DELAY_S = (0.0, 2.0)
+"""How long the other side waits."""
 
 _OURS_IS_OPEN = Refusal(
     status=491,
@@ -37,7 +43,7 @@ def _remote(usage: Usage, early: EarlyDialog | None) -> bool:
 
 def _local(usage: Usage, early: EarlyDialog | None) -> bool:
     """Ours: in an INVITE, an UPDATE, a reliable provisional response or a 2xx; or the one that is ours to make."""
-    if usage.updating is not None and usage.updating.offers:
+    if usage.updating is not None and usage.updating.offer:
         return True
     if usage.unacknowledged is not None and usage.unacknowledged.carries_offer:
         return True
@@ -73,3 +79,9 @@ def overlapping(parts: Parts, rule: str) -> Refusal:
         fix="wait for the final response before the next offer of a dialog",
         headers=(("Retry-After", str(after_s)),),
     )
+
+
+def glare_delay_s(parts: Parts, dialog: Dialog) -> float:
+    """RFC 3261 §14.1: both sides asked at once; who made the Call-ID waits longer, so that they do not meet again."""
+    low, high = OWNER_DELAY_S if dialog.owns_call_id else OTHER_DELAY_S
+    return round(low + parts.new_fraction() * (high - low), 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -27,6 +27,7 @@ from offhook.sip.inspection import ALLOW, SDP, SUPPORTED, Refusal
 from offhook.sip.message import Request, Response, response_to, serialize
 from offhook.sip.refer_usage import ReferUsages
 from offhook.sip.routing import reply_flow
+from offhook.sip.session_interval import SessionTimerRules
 from offhook.sip.timers import TimerHeap
 from offhook.sip.transaction import GIVE_UP_S, State
 from offhook.sip.transaction_layer import (
@@ -59,6 +60,10 @@ class UserAgentLimits:
 
 
 HeaderLines = Iterable[tuple[str, str]]
+
+
+def _leave(usage: Usage, now: float) -> None:
+    pass
 
 
 def writable(headers: HeaderLines) -> tuple[tuple[str, str], ...]:
@@ -94,6 +99,9 @@ class Parts:
         self.events_dropped = 0
         self.live_connections: set[int] = set()
         self.takes_calls = True
+        self.session_timers: Mapping[str, SessionTimerRules] = {}
+        self.refresh_session: Callable[[Usage, float], None] = _leave
+        """What a session timer does when it is due: the user agent gives it, for it stands above all procedures."""
         self.usages: dict[int, Usage] = {}
         self.refers = ReferUsages(most=limits.refers)
         self._by_tag: dict[tuple[str, str], Usage] = {}
@@ -130,6 +138,10 @@ class Parts:
         self.cancel_repetition(usage)
         self.cancel_retry(usage)
         self.cancel_timers(usage)
+        self.cancel_session_timer(usage)
+        for waiting in (usage.pracked, usage.updated):
+            if waiting is not None:  # RFC 3261 §15.1.2: "The UAS MUST still respond to any pending requests"
+                self.respond(waiting, 487, now)
         if usage.asked is not None and usage.asked.state in (State.CALLING, State.PROCEEDING):
             # No timer of RFC 3261 ends an INVITE that is answered 100 and no more; its dialog's end must.
             self.timers.start(now + GIVE_UP_S, partial(self._abandon, usage.asked))
@@ -147,7 +159,14 @@ class Parts:
     def cancel_retry(self, usage: Usage) -> None:
         if usage.retry is not None:
             self.timers.cancel(usage.retry.timer)
-            usage.retry = None
+        if usage.update_retry is not None:
+            self.timers.cancel(usage.update_retry)
+        usage.retry = usage.update_retry = None
+
+    def cancel_session_timer(self, usage: Usage) -> None:
+        if usage.session_timer is not None:
+            self.timers.cancel(usage.session_timer.timer)
+            usage.session_timer = None
 
     def cancel_timers(self, usage: Usage) -> None:
         """Those of an INVITE that is not answered yet."""

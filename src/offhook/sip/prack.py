@@ -7,6 +7,7 @@ import re
 from functools import partial
 
 from offhook.model.errors import LocalProtocolError, SipParseError
+from offhook.model.trunks import ReliableProvisional
 from offhook.sip.authentication import Proof
 from offhook.sip.dialog import DialogInput
 from offhook.sip.events import Flow, Outbound, PrackReceived, UsageEnded
@@ -193,6 +194,15 @@ def _go_on(parts: Parts, usage: Usage, now: float) -> None:
 
 
 # ── the UAC ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def announce(invite: Request, wanted: ReliableProvisional) -> None:
+    """Say in our INVITE whether provisional responses may or must be reliable (§4)."""
+    if wanted == "off":
+        rest = [tag for tag in invite.headers.values("Supported") if tag.lower() != OPTION]
+        invite.headers.set("Supported", ", ".join(rest))
+    elif wanted == "required":
+        invite.headers.add("Require", OPTION)
 
 
 def is_reliable(response: Response) -> bool:

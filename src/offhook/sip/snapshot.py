@@ -9,12 +9,14 @@ from typing import Literal, TypeAlias, cast
 import msgspec
 
 from offhook.model.errors import LocalProtocolError
-from offhook.sip import acknowledge
+from offhook.sip import acknowledge, session_timer
 from offhook.sip.dialog import Dialog, DialogState
 from offhook.sip.events import Flow, Outbound
+from offhook.sip.inspection import EXTENSIONS, METHODS
 from offhook.sip.message import serialize
 from offhook.sip.parser import parse_message
 from offhook.sip.parts import Parts
+from offhook.sip.session_interval import LEAST_INTERVAL_S, LEAST_MIN_SE_S, SessionTimerRules
 from offhook.sip.usage import Acknowledged, Usage, UsageState
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -51,12 +53,35 @@ class SavedPacket:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SavedTimer:
+    """The session timer as it was agreed on, and what we want of the next one (RFC 4028)."""
+
+    interval_s: int
+    is_ours: bool
+    is_agreed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedSession:
+    """What a refresh needs: ``local`` is our session description, ``allows`` the methods that the peer takes."""
+
+    local: bytes = b""
+    allows: tuple[str, ...] = ()
+    supports: tuple[str, ...] = ()
+    session_expires_s: int = 0
+    min_se_s: int = LEAST_MIN_SE_S
+    heard_min_se_s: int = LEAST_MIN_SE_S
+    timer: SavedTimer | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SavedUsage:
     version: Literal[1]
     state: Literal["ANSWERED", "CONFIRMED"]
     dialog: SavedDialog
     answer: SavedPacket | None
     ack: SavedPacket | None
+    session: SavedSession = SavedSession()
 
 
 def snapshot(usage: Usage) -> dict[str, Json]:
@@ -72,15 +97,32 @@ def snapshot(usage: Usage) -> dict[str, Json]:
         if answer is None
         else SavedPacket(number=answer.number, data=answer.packet.data, carries_offer=answer.carries_offer),
         ack=None if ack is None else SavedPacket(number=ack.number, data=ack.packet.data),
+        session=_saved_session(usage),
     )
     return cast("dict[str, Json]", msgspec.to_builtins(saved))
+
+
+def _saved_session(usage: Usage) -> SavedSession:
+    running = usage.session_timer
+    return SavedSession(
+        local=usage.local_session,
+        allows=tuple(sorted(usage.peer_allows)),
+        supports=tuple(sorted(usage.peer_supports)),
+        session_expires_s=usage.timer_rules.session_expires_s,
+        min_se_s=usage.timer_rules.min_se_s,
+        heard_min_se_s=usage.min_se_s,
+        timer=None
+        if running is None
+        else SavedTimer(interval_s=running.interval_s, is_ours=running.is_ours, is_agreed=running.is_agreed),
+    )
 
 
 def restore(parts: Parts, data: Mapping[str, Json], flow: Flow, now: float) -> int:
     """A usage that goes on where ``data`` was taken; returns its id. Raises ``LocalProtocolError``: no snapshot."""
     try:
         saved = msgspec.convert(data, SavedUsage)
-    except msgspec.ValidationError as error:
+        rules = SessionTimerRules(session_expires_s=saved.session.session_expires_s, min_se_s=saved.session.min_se_s)
+    except (msgspec.ValidationError, ValueError) as error:
         raise LocalProtocolError(f"not a snapshot of a usage: {error}") from None
     dialog = _dialog(saved.dialog, flow)
     usage = parts.add_usage(UsageState[saved.state], dialog.sip_call_id, dialog.local_tag, dialog)
@@ -89,9 +131,26 @@ def restore(parts: Parts, data: Mapping[str, Json], flow: Flow, now: float) -> i
         way, hop = dialog.way(parts.live_connections)
         packet = Outbound(data=saved.ack.data, flow=way, next_hop=hop)
         usage.acknowledged = Acknowledged(number=saved.ack.number, packet=packet)
+    usage.timer_rules = rules
+    _resume_session(parts, usage, saved.session, now)
     if saved.answer is not None:
         _resume_answer(parts, usage, saved.answer, now)
     return usage.usage_id
+
+
+def _resume_session(parts: Parts, usage: Usage, saved: SavedSession, now: float) -> None:
+    usage.local_session, usage.min_se_s = saved.local, saved.heard_min_se_s
+    usage.peer_allows = frozenset(saved.allows).intersection(METHODS)
+    usage.peer_supports = frozenset(saved.supports).intersection(EXTENSIONS)
+    if saved.timer is not None:
+        session_timer.resume(
+            parts,
+            usage,
+            now,
+            interval_s=max(saved.timer.interval_s, LEAST_INTERVAL_S),
+            is_ours=saved.timer.is_ours,
+            is_agreed=saved.timer.is_agreed,
+        )
 
 
 def _dialog(saved: SavedDialog, flow: Flow) -> Dialog:

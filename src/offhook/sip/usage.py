@@ -10,9 +10,10 @@ from enum import Enum, auto
 from offhook.model.errors import LocalProtocolError
 from offhook.sip.dialog import Dialog
 from offhook.sip.digest import DigestClient
-from offhook.sip.events import Outbound
+from offhook.sip.events import Outbound, UsageEndCause
 from offhook.sip.inspection import ALLOW, EXTENSIONS, METHODS, SUPPORTED
 from offhook.sip.message import Request, Response
+from offhook.sip.session_interval import DEFAULT_SESSION_TIMER, LEAST_MIN_SE_S, SessionTimerRules
 from offhook.sip.timers import Timer
 from offhook.sip.transaction_layer import ClientTransaction, ServerTransaction
 
@@ -198,23 +199,46 @@ class EarlyDialog:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Update:
-    """An UPDATE of ours, from its first attempt to its end (RFC 3311 §5.1)."""
+    """An UPDATE of ours, through all its attempts (RFC 3311 §5.1). ``is_again``: it met an offer of the peer's."""
 
     dialog: Dialog
     offer: bytes
     headers: tuple[tuple[str, str], ...]
+    is_refresh: bool = False
+    is_again: bool = False
 
-    @property
-    def offers(self) -> bool:
-        return bool(self.offer)
+
+@dataclass(kw_only=True, slots=True)
+class SessionTimer:
+    """A session that ends unless somebody refreshes it (RFC 4028).
+
+    ``is_ours``: we refresh, else the peer does. ``is_agreed``: the peer knows of it. ``ends_at``: when we hang up;
+    ``timer``: the next thing to do. ``failures``: of the refresh that is due.
+    """
+
+    interval_s: int
+    is_ours: bool
+    is_agreed: bool
+    ends_at: float
+    timer: Timer
+    failures: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """A re-INVITE of ours. ``is_refresh``: it changes nothing (RFC 4028). ``is_again``: it met the peer's already."""
+
+    offer: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    is_refresh: bool = False
+    is_again: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
 class Retry:
     """Our re-INVITE that met the peer's (491): sent once more when ``timer`` fires (§14.1)."""
 
-    body: bytes
-    headers: tuple[tuple[str, str], ...]
+    wanted: Wanted
     timer: Timer
 
 
@@ -228,8 +252,11 @@ class Usage:
     ``pracked``: the peer's PRACK whose offer waits for our answer. ``updating``: our UPDATE that waits for its final
     response; ``updated``: the peer's whose offer waits for our answer. ``local_session``: our session description
     that holds now.
+    ``refreshing``: our re-INVITE that only refreshes the session, and ``waiting``: what goes out after it.
     ``credentials``: with which its peer's challenges are answered; ``known_hosts``: the names and addresses of that
     peer, for nobody else shall see them. ``proofs``: the credential headers of our latest INVITE, for its ACK.
+    ``timer_rules``: what we want of the session; ``min_se_s``: the least interval that the peer's side takes, and
+    ``raises``: how often a 422 taught us that. ``end_cause``: why our BYE was sent, where that was our own doing.
     ``trunk_id``: by which trunk it came. ``peer_supports`` and ``peer_allows``: of our own option tags and methods,
     those that the peer named last.
     """
@@ -244,6 +271,8 @@ class Usage:
     acknowledged: Acknowledged | None = None
     unacknowledged: Unacknowledged | None = None
     retry: Retry | None = None
+    refreshing: Wanted | None = None
+    waiting: Wanted | None = None
     ring_timer: Timer | None = None
     give_up_timer: Timer | None = None
     offer_number: int = 0
@@ -252,7 +281,13 @@ class Usage:
     pracked: ServerTransaction | None = None
     updating: Update | None = None
     updated: ServerTransaction | None = None
+    update_retry: Timer | None = None
     local_session: bytes = b""
+    timer_rules: SessionTimerRules = DEFAULT_SESSION_TIMER
+    session_timer: SessionTimer | None = None
+    min_se_s: int = LEAST_MIN_SE_S
+    raises: int = 0
+    end_cause: UsageEndCause | None = None
     peer_supports: frozenset[str] = frozenset()
     peer_allows: frozenset[str] = frozenset()
     bye_headers: tuple[tuple[str, str], ...] = ()
@@ -297,8 +332,12 @@ class Usage:
         """The dialog with that remote tag, an early one only as long as no 2xx came."""
         if self.dialog is not None:
             return self.dialog if self.dialog.remote_tag == remote_tag else None
-        early = self.early.get(remote_tag)
+        early = self.branch(remote_tag)
         return None if early is None else early.dialog
+
+    def branch(self, remote_tag: str) -> EarlyDialog | None:
+        """The branch of our INVITE with that remote tag; None: there is none, or a 2xx came."""
+        return self.early.get(remote_tag) if self.dialog is None else None
 
     def note_peer(self, message: Request | Response) -> None:
         """Remember what the peer says that it can do, as far as it means anything to us."""
@@ -306,7 +345,7 @@ class Usage:
         if "Allow" in headers:
             self.peer_allows = frozenset(headers.values("Allow")).intersection(METHODS)
         tags = {tag.lower() for name in ("Supported", "Require") for tag in headers.values(name)}
-        if isinstance(message, Request) or "Supported" in headers:
+        if tags:
             self.peer_supports = frozenset(tags.intersection(EXTENSIONS))
 
 

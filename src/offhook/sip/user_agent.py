@@ -8,10 +8,23 @@ Nothing that arrives raises. This file only says who does what: each procedure l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 
 from offhook.model.errors import LocalProtocolError, SipParseError
-from offhook.sip import acknowledge, bye, info_message, invite, options, prack, refer, referred, reinvite
+from offhook.sip import (
+    acknowledge,
+    bye,
+    info_message,
+    invite,
+    options,
+    prack,
+    refer,
+    referred,
+    reinvite,
+    session_refresh,
+    update,
+)
 from offhook.sip.admission import Admission, Admitted, Ignored
 from offhook.sip.call_commands import CallCommands
 from offhook.sip.dialog import Dialog
@@ -49,6 +62,7 @@ _IN_DIALOG: Mapping[str, Callable[[Parts, Usage, Request, Flow, float], None]] =
     "MESSAGE": info_message.receive,
     "REFER": referred.receive,
     "NOTIFY": refer.receive_notify,
+    "UPDATE": update.receive,
 }
 """Who takes a request in a dialog, once it is trusted, in order and of a method that ``inspect`` lets pass."""
 
@@ -73,6 +87,7 @@ class UserAgent(CallCommands):
     ) -> None:
         self.admission = admission or Admission()
         super().__init__(Parts(product=product, new_token=new_token, limits=limits))
+        self._parts.refresh_session = partial(session_refresh.refresh, self._parts)
         self._registrations: dict[int, Registration] = {}
         self._registration_ids = count(1)
 
