@@ -309,6 +309,7 @@ class Peer:
         uri: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
+        content_type: str = "application/sdp",
     ) -> Request:
         """Build a request to ``to`` and send it. A new branch each time unless one is given."""
         request = self.build(
@@ -322,6 +323,7 @@ class Peer:
             uri=uri,
             headers=headers,
             body=body,
+            content_type=content_type,
         )
         self.send(request, to)
         return request
@@ -339,6 +341,7 @@ class Peer:
         uri: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
+        content_type: str = "application/sdp",
     ) -> Request:
         host, port = self.address
         branch = branch or f"z9hG4bKpeer{next(self._branches)}"
@@ -353,7 +356,7 @@ class Peer:
             f"CSeq: {cseq} {method}",
             f"Contact: <sip:peer@{host}:{port}>",
             *(f"{name}: {value}" for name, value in headers),
-            *(["Content-Type: application/sdp"] if body else []),
+            *([f"Content-Type: {content_type}"] if body else []),
             f"Content-Length: {len(body)}",
         ]
         message = parse_message("\r\n".join([*text, "", ""]).encode() + body)
