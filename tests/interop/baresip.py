@@ -115,22 +115,26 @@ class Baresip:
     async def hang_up(self) -> None:
         await self._command("hangup")
 
-    async def event(self, kind: str, timeout_s: float = 10.0) -> dict[str, object]:
-        """Wait for the first event of that type."""
+    async def transfer(self, uri: str) -> None:
+        """Ask the other side to call ``uri`` (REFER); it does so itself when it is asked."""
+        await self._command("transfer", uri)
+
+    async def event(self, kind: str, timeout_s: float = 10.0, number: int = 1) -> dict[str, object]:
+        """Wait for the first (second…) event of that type."""
         try:
             async with asyncio.timeout(timeout_s), self._changed:
                 while True:
-                    for one in self.events:
-                        if one.get("type") == kind:
-                            return one
+                    found = [one for one in self.events if one.get("type") == kind]
+                    if len(found) >= number:
+                        return found[number - 1]
                     await self._changed.wait()
         except TimeoutError:
             seen = [one.get("type") for one in self.events]
             raise AssertionError(f"baresip: no {kind} in {timeout_s:g} s, only {seen}\n{self.program.tail()}") from None
 
-    def heard(self) -> Samples:
-        """What it decoded; complete once the call is closed."""
-        return read_wav(next(iter(sorted(self._where.glob("dump-*-dec.wav")))))
+    def heard(self, number: int = 1) -> Samples:
+        """What it decoded in its first (second…) call; complete once that is closed."""
+        return read_wav(sorted(self._where.glob("dump-*-dec.wav"))[number - 1])
 
     async def close(self) -> None:
         with contextlib.suppress(ConnectionError):

@@ -107,11 +107,13 @@ class Linphone:
     async def ringing(self, timeout_s: float = 10.0) -> None:
         await self.program.says("ringing", timeout_s)
 
-    async def established(self, timeout_s: float = 10.0) -> None:
-        await self.program.says("Media streams established", timeout_s)
+    async def established(self, timeout_s: float = 10.0, number: int = 1) -> None:
+        """Wait for media in its first (second…) call."""
+        await self.program.says(f"Media streams established .* call {number} ", timeout_s)
 
-    async def closed(self, timeout_s: float = 10.0) -> None:
-        await self.program.says(r"Call \d+ with .* (ended|terminated|error)", timeout_s)
+    async def closed(self, timeout_s: float = 10.0, number: int | None = None) -> None:
+        """Wait for the end of a call: of any, or of its first (second…) one."""
+        await self.program.says(rf"Call {number or '[0-9]+'} with .* (ended|terminated|error)", timeout_s)
 
     async def send_digits(self, digits: str) -> None:
         await self.program.type(digits)
@@ -128,9 +130,21 @@ class Linphone:
     async def hang_up(self) -> None:
         await self.program.type("terminate")
 
-    def heard(self) -> Samples:
+    async def transfer(self, uri: str) -> None:
+        """Ask the other side to call ``uri`` (REFER); it does so itself when it is asked."""
+        await self.program.type(f"transfer {uri}")
+
+    async def transfer_to_second_call(self) -> None:
+        """Ask the other side of the first call to take the second one over (REFER with Replaces)."""
+        await self._command("transfer 1 --to-call 2", "Performing attended transfer")
+
+    async def record(self, name: str) -> None:
+        """Put what is heard from now on into another file: two streams into one leave nothing of the second."""
+        await self._command(f"record {self._where / name}", "record")
+
+    def heard(self, name: str = "out.wav") -> Samples:
         """What it recorded; complete once the call is closed."""
-        return read_wav(self._where / "out.wav")
+        return read_wav(self._where / name)
 
     async def close(self) -> None:
         if self.program.running:

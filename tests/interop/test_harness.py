@@ -22,13 +22,18 @@ from tests.interop.speech import (
     flite_wav,
     read_wav,
     silence,
+    tone,
+    tone_db,
     trimmed,
     write_wav,
 )
+from tests.interop.trunks import python_phone
 
 Sipp = Callable[..., Awaitable[SippRun]]
 BaresipStarter = Callable[..., Awaitable[Baresip]]
 LinphoneStarter = Callable[..., Awaitable[Linphone]]
+Phones = Callable[..., RtpPhone]
+CALLER_HZ, TARGET_HZ = 900, 1500
 transports = pytest.mark.parametrize("transport", ["udp", "tcp"])
 
 
@@ -146,6 +151,39 @@ async def test_baresip_answers_linphone(
     await caller.established()
     await callee.hang_up()
     await caller.closed()
+
+
+@pytest.mark.parametrize("peer", ["baresip", "linphone", "baresip-python"])
+async def test_a_phone_calls_whom_it_is_referred_to(
+    *, sipp: Sipp, baresip: BaresipStarter, linphone: LinphoneStarter, rtp_phone: Phones, tmp_path: Path, peer: str
+) -> None:
+    """SIPp refers it, and hangs up when it has told that the target answered: the phones themselves do not."""
+    target, caller_wav = rtp_phone(), write_wav(tmp_path / "caller.wav", tone(CALLER_HZ, 30_000))
+    target.begin_to_say(tone(TARGET_HZ, 20_000))
+    answering = await sipp("uas_bye", audio_port=target.port, stay_ms=1500)
+    to = f"sip:there@{answering.host}:{answering.port}"
+    referring = await sipp("uas_refers", stay_ms=1200, keys={"to": to})
+    uri = f"sip:here@{referring.host}:{referring.port}"
+    if peer == "baresip":
+        phone: Baresip = await baresip(speaks=caller_wav)
+        await phone.dial(uri)
+        await phone.event("CALL_CLOSED", 15, number=2)
+        heard = phone.heard(2)
+    elif peer == "linphone":
+        console: Linphone = await linphone(speaks=caller_wav)
+        await console.dial(uri)
+        await console.established()
+        await console.record("there.wav")
+        await console.closed(15, number=2)
+        heard = console.heard("there.wav")
+    else:
+        wav = tmp_path / "heard.wav"
+        await python_phone(tmp_path, domain=uri[9:], dial=uri, plan="be_transferred", tone_hz=CALLER_HZ, heard=str(wav))
+        heard = read_wav(wav)
+    (await referring.result()).assert_all_went_well()
+    (await answering.result()).assert_all_went_well()
+    assert tone_db(target.heard()[-RATE_HZ:], CALLER_HZ) > -25
+    assert tone_db(heard[-RATE_HZ:], TARGET_HZ) > -25
 
 
 # ── network ──────────────────────────────────────────────────────────────────────────────────────────────
