@@ -9,13 +9,18 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from tests.audio.signals import frames_of, level_at, sine
 
+from offhook.audio.g711 import decode
+from offhook.audio.level import level_of
+from offhook.audio.tones import tone
 from offhook.audio.wav import read_wav
 from offhook.media import recorder as recorder_module
 from offhook.media.recorder import MAX_WAITING_BATCHES, RecordingWriter, wav_header
-from offhook.model.audio import Encoding
+from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 
 HEARD, SENT = b"\x11" * 160, b"\x22" * 160
 
@@ -23,8 +28,8 @@ RECORD_UNTIL_KILLED = """
 import sys, time
 from pathlib import Path
 from offhook.media.recorder import RecordingWriter
-from offhook.model.audio import Encoding
-recorder = RecordingWriter().open(Path(sys.argv[1]), Encoding.PCMU)
+from offhook.model.audio import PCMU_8K
+recorder = RecordingWriter().open(Path(sys.argv[1]), PCMU_8K)
 for second in range(10_000):
     for _ in range(50):
         recorder.write(bytes([0x11]) * 160, bytes([0x22]) * 160)
@@ -41,21 +46,56 @@ def writer() -> Iterator[RecordingWriter]:
 
 
 async def test_left_is_what_was_heard_and_right_what_was_sent(writer: RecordingWriter, tmp_path: Path) -> None:
-    recorder = writer.open(tmp_path / "new" / "call.wav", Encoding.PCMU)
+    recorder = writer.open(tmp_path / "new" / "call.wav", PCMU_8K)
     for _ in range(125):
         recorder.write(HEARD, SENT)
     assert recorder.close() == 2500
     await recorder.written()
     data = recorder.path.read_bytes()
     audio_format, left = read_wav(data)
-    assert audio_format.encoding is Encoding.PCMU
+    assert audio_format == PCMU_8K
     assert left == HEARD * 125
-    assert data == wav_header(Encoding.PCMU, 20_000) + b"\x11\x22" * 20_000
+    assert data == wav_header(PCMU_8K, 20_000) + b"\x11\x22" * 20_000
     assert recorder.problem is None
 
 
+async def test_a_wideband_leg_is_recorded_in_its_band(writer: RecordingWriter, tmp_path: Path) -> None:
+    recorder = writer.open(tmp_path / "call.wav", L16_16K)
+    heard, sent = sine(5000, 1500, 16_000), sine(6000, 1500, 16_000)
+    for left, right in zip(frames_of(heard, 640), frames_of(sent, 640), strict=True):
+        recorder.write(left, right)
+    assert recorder.close() == 1500
+    await recorder.written()
+    data = recorder.path.read_bytes()
+    assert read_wav(data) == (L16_16K, heard)
+    header = wav_header(L16_16K, 24_000)
+    assert data[: len(header)] == header
+    both = np.frombuffer(data[len(header) :], dtype="<i2")
+    assert both[1::2].tobytes() == sent
+
+
+@pytest.mark.parametrize(("file", "later"), [(PCMU_8K, L16_16K), (L16_16K, PCMA_8K)])
+async def test_a_changed_rate_keeps_the_time_of_the_file(
+    writer: RecordingWriter, tmp_path: Path, file: AudioFormat, later: AudioFormat
+) -> None:
+    recorder = writer.open(tmp_path / "call.wav", file)
+    for audio_format in (file, later, file):
+        recorder.follow(audio_format)
+        audio = tone(1000, 1000, -10, audio_format.encoding, sample_rate_hz=audio_format.sample_rate_hz)
+        for frame in frames_of(audio, audio_format.frame_bytes):
+            recorder.write(frame, frame)
+    assert recorder.close() == 3000
+    await recorder.written()
+    audio_format, left = read_wav(recorder.path.read_bytes())
+    assert (audio_format, len(left)) == (file, 150 * file.frame_bytes)
+    for second in range(3):
+        heard = decode(file.encoding, left[second * 50 * file.frame_bytes :][: 50 * file.frame_bytes])
+        level = level_of(level_at(1000, heard, file.sample_rate_hz) / np.sqrt(2))
+        assert level == pytest.approx(-10, abs=0.3)
+
+
 async def test_closing_twice_is_closing_once(writer: RecordingWriter, tmp_path: Path) -> None:
-    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMA)
+    recorder = writer.open(tmp_path / "call.wav", PCMA_8K)
     recorder.write(HEARD, SENT)
     assert (recorder.close(), recorder.close()) == (20, 20)
     await recorder.written()
@@ -63,19 +103,19 @@ async def test_closing_twice_is_closing_once(writer: RecordingWriter, tmp_path: 
 
 
 async def test_a_call_without_audio_leaves_a_valid_empty_file(writer: RecordingWriter, tmp_path: Path) -> None:
-    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMA)
+    recorder = writer.open(tmp_path / "call.wav", PCMA_8K)
     recorder.close()
     await recorder.written()
     audio_format, samples = read_wav(recorder.path.read_bytes())
-    assert (audio_format.encoding, samples) == (Encoding.PCMA, b"")
+    assert (audio_format, samples) == (PCMA_8K, b"")
 
 
 async def test_a_changed_codec_is_translated_into_that_of_the_file(writer: RecordingWriter, tmp_path: Path) -> None:
-    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMU)
+    recorder = writer.open(tmp_path / "call.wav", PCMU_8K)
     recorder.write(b"\xff" * 160, b"\xff" * 160)
-    recorder.follow(Encoding.PCMA)
+    recorder.follow(PCMA_8K)
     recorder.write(b"\xd5" * 160, b"\xd5" * 160)
-    recorder.follow(Encoding.PCMU)
+    recorder.follow(PCMU_8K)
     recorder.write(b"\xff" * 160, b"\xff" * 160)
     recorder.close()
     await recorder.written()
@@ -103,7 +143,7 @@ def test_a_killed_process_leaves_a_valid_file(tmp_path: Path, attempt: int) -> N
 
 @pytest.mark.skipif(shutil.which("soxi") is None, reason="sox is not installed")
 async def test_sox_reads_it(writer: RecordingWriter, tmp_path: Path) -> None:
-    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMA)
+    recorder = writer.open(tmp_path / "call.wav", PCMA_8K)
     for _ in range(150):
         recorder.write(HEARD, SENT)
     recorder.close()
@@ -120,8 +160,8 @@ async def test_a_disk_that_refuses_is_told_and_harms_no_other(tmp_path: Path) ->
     problems: list[tuple[Path, str]] = []
     writer = RecordingWriter(on_problem=lambda path, problem: problems.append((path, problem)))
     (tmp_path / "file").write_text("no folder")
-    refused = writer.open(tmp_path / "file" / "call.wav", Encoding.PCMU)
-    fine = writer.open(tmp_path / "call.wav", Encoding.PCMU)
+    refused = writer.open(tmp_path / "file" / "call.wav", PCMU_8K)
+    fine = writer.open(tmp_path / "call.wav", PCMU_8K)
     for _ in range(100):
         refused.write(HEARD, SENT)
         fine.write(HEARD, SENT)
@@ -146,7 +186,7 @@ async def test_a_disk_that_hangs_costs_audio_and_not_memory(
         really(file, data, offset)
 
     monkeypatch.setattr(recorder_module, "_write_all", hang)
-    recorder = writer.open(tmp_path / "call.wav", Encoding.PCMU)
+    recorder = writer.open(tmp_path / "call.wav", PCMU_8K)
     for _ in range(50 * (MAX_WAITING_BATCHES + 5)):
         recorder.write(HEARD, SENT)
     assert recorder.dropped_ms == 5000
@@ -160,7 +200,7 @@ async def test_descriptors_are_given_back(writer: RecordingWriter, tmp_path: Pat
     process = psutil.Process()
     before = process.num_fds()
     for index in range(20):
-        recorder = writer.open(tmp_path / f"{index}.wav", Encoding.PCMU)
+        recorder = writer.open(tmp_path / f"{index}.wav", PCMU_8K)
         recorder.write(HEARD, SENT)
         recorder.close()
         await recorder.written()

@@ -167,5 +167,12 @@ class AgentSession:
 
 
 def _preferred(formats: tuple[AudioFormat, ...], leg_format: AudioFormat) -> AudioFormat:
-    """The leg's own format where the provider takes it (untouched bytes), else the provider's best."""
-    return leg_format if leg_format in formats else formats[0]
+    """The leg's own format where the provider takes it (untouched bytes), else what it is converted to with the least
+    loss and work: nothing of its band cut off, the nearest rate, its own encoding, the provider's best.
+    """
+
+    def cost(candidate: AudioFormat) -> tuple[bool, int, bool]:
+        beyond_hz = candidate.sample_rate_hz - leg_format.sample_rate_hz
+        return beyond_hz < 0, abs(beyond_hz), candidate.encoding is not leg_format.encoding
+
+    return min(formats, key=cost)

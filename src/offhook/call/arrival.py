@@ -7,17 +7,16 @@ import time
 from offhook.call.answer_plan import Refuse, plan_answer
 from offhook.call.conduct import Conduct
 from offhook.call.inbox import AgentFailed, AgentReady, InboxFact, MediaFact, SipFact
-from offhook.call.leg import Leg, new_capabilities
-from offhook.call.negotiation import Negotiation, Unacceptable
+from offhook.call.leg import Leg, dialled_user
+from offhook.call.negotiation import Unacceptable
 from offhook.call.session import CallSession
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
-from offhook.model.errors import BridgeError, ResourceExhaustedError, SipParseError
+from offhook.model.errors import BridgeError, ResourceExhaustedError
 from offhook.model.records import Agent
 from offhook.model.trunks import DEFAULT_RULES
 from offhook.sip.custom_headers import custom_headers
 from offhook.sip.events import AckReceived, InviteReceived
-from offhook.sip.uri import SipUri
 
 FIRST_LEG = "leg-1"
 RETRY_AFTER_S = 5
@@ -47,6 +46,7 @@ class Arrival:
                 headers=custom_headers(request.headers),
             )
         )
+        self._call.trunk_id = self._invite.trunk_id
         self._call.move("resolve")
         plan = plan_answer(self._call.equipment.directory, dialled_user(request.uri))
         if isinstance(plan, Refuse):
@@ -64,18 +64,7 @@ class Arrival:
             return
         trunk = self._call.equipment.trunks.get(self._invite.trunk_id)
         rules = DEFAULT_RULES if trunk is None else trunk.rules
-        negotiation = Negotiation(new_capabilities(self._invite.flow, media.local_port, rules))
-        leg = Leg(
-            leg_id=FIRST_LEG,
-            endpoint=self._call.equipment.endpoint,
-            media=media,
-            negotiation=negotiation,
-            direction="inbound",
-            flow=self._invite.flow,
-            usage_id=self._invite.usage_id,
-            state="incoming",
-            rules=rules,
-        )
+        leg = Leg.incoming(FIRST_LEG, self._call.equipment.endpoint, media, self._invite, rules)
         self._call.add_leg(leg)
         body = self._invite.request.body
         answer = negotiation.answer(body) if body else negotiation.hindrance or negotiation.offer()
@@ -124,7 +113,7 @@ class Arrival:
         leg.answer(self._answer)
         self._call.answered()
         setup_ms = round((time.monotonic() - self._arrived_at) * 1000)
-        self._call.emit(CallAnswered(codec=leg.format.encoding.value, setup_ms=setup_ms))
+        self._call.emit(CallAnswered(codec=leg.codec.value, setup_ms=setup_ms))
         conduct.answered(leg.negotiation.agreement)
 
     def _acknowledged(self, body: bytes) -> None:
@@ -181,12 +170,3 @@ class Arrival:
 
     def _explain(self, why: Unacceptable) -> None:
         self._call.emit(CallRefused(status=why.status, rule="RFC 3264 offer/answer", evidence=why.why, fix=why.fix))
-
-
-def dialled_user(request_uri: str) -> str:
-    """The user part of a Request-URI without its parameters (RFC 3261 §19.1.1); empty where there is none."""
-    try:
-        user = SipUri.parse(request_uri).user or ""
-    except SipParseError:
-        return ""
-    return user.split(";", 1)[0]

@@ -144,7 +144,7 @@ class Conduct:
         if equipment.recordings is None or not self._agent.agent.record or self._recorder is not None:
             return
         path = equipment.recordings_folder / f"{self._call.call_id}.wav"
-        self._recorder = equipment.recordings.open(path, self._leg.format.encoding)
+        self._recorder = equipment.recordings.open(path, self._leg.format)
         self._wiring.add_tap(RECORDER, self._recorder.write)
         self._wiring.seat(taps=frozenset({RECORDER}))
 
@@ -212,7 +212,7 @@ class Conduct:
 
     def format_changed(self) -> None:
         if self._recorder is not None:
-            self._recorder.follow(self._leg.format.encoding)
+            self._recorder.follow(self._leg.format)
 
     def _signal(self, event: BridgeEvent) -> None:
         signal: LiveSignal

@@ -6,20 +6,20 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.states import LegState, leg_machine
 from offhook.media.session import MediaSession
-from offhook.model.audio import AudioFormat, Encoding
+from offhook.model.audio import AudioFormat, Encoding, leg_format
 from offhook.model.call_events import Direction, MediaReported
-from offhook.model.errors import LocalProtocolError
+from offhook.model.errors import LocalProtocolError, SipParseError
 from offhook.model.trunks import DEFAULT_RULES, CallRules
 from offhook.sdp.crypto import SEED_BYTES, SrtpTerms
 from offhook.sdp.offer_answer import Agreement, Capabilities
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.sip.digest import DigestClient
-from offhook.sip.events import AnswerReceived, Flow, Hop, ProvisionalReceived
+from offhook.sip.events import AnswerReceived, Flow, Hop, InviteReceived, ProvisionalReceived, ReferReceived
 from offhook.sip.headers import NameAddr
 from offhook.sip.uri import SipUri
 from offhook.sip.user_agent import UserAgent
@@ -44,6 +44,14 @@ class DialPlan:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Abilities:
+    """What a party said that it does: ``refer`` by its Allow (None: it did not say), ``replaces`` by its Supported."""
+
+    refer: bool | None
+    replaces: bool
+
+
 class Leg:
     """Commands go to the SIP core and are flushed at once; what comes back is reported by ``CallSession``."""
 
@@ -59,9 +67,14 @@ class Leg:
         usage_id: int,
         state: LegState,
         rules: CallRules = DEFAULT_RULES,
+        local_user: str = "",
+        remote_uri: str = "",
     ) -> None:
+        """``local_user``: our user part towards this party. ``remote_uri``: its address of record."""
         self.leg_id = leg_id
         self.rules = rules
+        self.local_user = local_user
+        self.remote_uri = remote_uri
         self.media = media
         self.negotiation = negotiation
         self.direction = direction
@@ -87,6 +100,27 @@ class Leg:
             usage_id=0,
             state="dialing",
             rules=rules,
+            local_user=plan.from_.sip_uri().user or "",
+            remote_uri=str(replace(plan.target, params=(), headers="")),
+        )
+
+    @classmethod
+    def incoming(
+        cls, leg_id: str, endpoint: SipEndpoint, media: MediaSession, invite: InviteReceived, rules: CallRules
+    ) -> Leg:
+        """A leg that was called, and waits for our answer."""
+        return cls(
+            leg_id=leg_id,
+            endpoint=endpoint,
+            media=media,
+            negotiation=Negotiation(new_capabilities(invite.flow, media.local_port, rules)),
+            direction="inbound",
+            flow=invite.flow,
+            usage_id=invite.usage_id,
+            state="incoming",
+            rules=rules,
+            local_user=dialled_user(invite.request.uri),
+            remote_uri=invite.request.from_.uri,
         )
 
     @property
@@ -99,10 +133,15 @@ class Leg:
         return self._machine.absorbed
 
     @property
-    def format(self) -> AudioFormat:
-        """What the leg's audio is; PCMU until something was agreed."""
+    def codec(self) -> Encoding:
+        """What goes over the wire; PCMU until something was agreed."""
         agreement = self.negotiation.agreement
-        return AudioFormat(encoding=agreement.encoding if agreement else Encoding.PCMU)
+        return agreement.encoding if agreement else Encoding.PCMU
+
+    @property
+    def format(self) -> AudioFormat:
+        """What the leg's audio is on our side: G.711 as it is, else L16 at 16 kHz."""
+        return leg_format(self.codec)
 
     def format_changed(self) -> bool:
         """Whether the leg's audio is of another format than when this was asked last."""
@@ -197,6 +236,10 @@ class Leg:
         """We wanted to cancel, but the 2xx was there first, and acknowledged: its call is ended (RFC 3261 §9.1)."""
         self._command(lambda core, now: core.bye(usage_id, now))
 
+    def first_answer(self, body: bytes) -> bytes | Unacceptable:
+        """What goes into our 200: the answer to the caller's offer, or an offer of ours where there is none."""
+        return self.negotiation.answer(body) if body else self.negotiation.offer()
+
     # ── both ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def start_media(self, agreement: Agreement) -> None:
@@ -232,6 +275,45 @@ class Leg:
     def reinvite(self) -> None:
         """Offer our session anew (after a restore, with our new address)."""
         self._command(lambda core, now: core.reinvite(self.usage_id, now, offer=self.negotiation.offer()))
+
+    # ── transfers (RFC 3515, RFC 3891) ───────────────────────────────────────────────────────────────────
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the party said that it does."""
+        core = self._endpoint.user_agent
+        try:
+            return Abilities(
+                refer=core.peer_allows(self.usage_id, "REFER"),
+                replaces=core.peer_supports(self.usage_id, "replaces"),
+            )
+        except LocalProtocolError:  # it is over: its end is on its way to us
+            return Abilities(refer=None, replaces=False)
+
+    def refer(self, refer_to: str, headers: Iterable[tuple[str, str]]) -> int:
+        """Ask the party to call ``refer_to``; returns the refer_id. Raises ``OffhookError`` where it cannot be asked."""
+        refer_id = self._endpoint.user_agent.refer(
+            self.usage_id,
+            time.monotonic(),
+            refer_to=refer_to,
+            referred_by=f"<{SipUri(user=self.local_user or None, host=self.flow.local.host)}>",
+            headers=headers,
+        )
+        self._endpoint.flush()
+        return refer_id
+
+    def replacing_uri(self) -> str:
+        """Where somebody has to be referred to, to take our place with this party."""
+        return self._endpoint.user_agent.replacing_uri(self.usage_id)
+
+    def accept_refer(self, event: ReferReceived) -> None:
+        self._command(lambda core, now: core.accept_refer(event.usage_id, event.refer_id, now))
+
+    def reject_refer(self, event: ReferReceived, status: int) -> None:
+        self._command(lambda core, now: core.reject_refer(event.usage_id, event.refer_id, now, status=status))
+
+    def notify_refer(self, event: ReferReceived, status: int) -> None:
+        self._command(lambda core, now: core.notify_refer(event.usage_id, event.refer_id, now, status=status))
 
     def hang_up(self) -> None:
         """End it the way its state asks for: 480, CANCEL or BYE. Does nothing when it is ending already."""
@@ -295,3 +377,12 @@ def new_capabilities(flow: Flow, media_port: int, rules: CallRules = DEFAULT_RUL
         version=1,
         peer_address=flow.remote.host,
     )
+
+
+def dialled_user(request_uri: str) -> str:
+    """The user part of a Request-URI without its parameters (RFC 3261 §19.1.1); empty where there is none."""
+    try:
+        user = SipUri.parse(request_uri).user or ""
+    except SipParseError:
+        return ""
+    return user.split(";", 1)[0]

@@ -1,4 +1,6 @@
-"""Recordings: stereo G.711 WAV, left the remote party as heard, right what it was sent.
+"""Recordings: stereo WAV, left the remote party as heard, right what it was sent.
+
+A file has the format its leg had when it began: G.711, 16 KB a second, or L16 at 16 kHz, 64 KB.
 
 The loop only appends bytes; one thread writes for all calls, a second of audio at a time. The sizes in
 the header are brought up to date with every batch, so the file is valid whenever the process dies.
@@ -16,38 +18,39 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import assert_never
 
-from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA
-from offhook.model.audio import FRAME_MS, Encoding
+import numpy as np
 
-BATCH_BYTES = 8000
-"""One second of one channel: what is lost at most when the machine, not only the process, dies."""
+from offhook.audio.convert import Converter, converter
+from offhook.model.audio import FRAME_MS, AudioFormat, Encoding
+
+BATCH_FRAMES = 50
+"""One second: what is lost at most when the machine, not only the process, dies."""
 
 MAX_WAITING_BATCHES = 30
 """Seconds of one recording the thread may be behind; a disk that hangs costs audio, not memory."""
 
-_BYTES_PER_MS = 8
 _CHANNELS = 2
-_RATE_HZ = 8000
-_FORMAT_TAGS = {Encoding.PCMA: 6, Encoding.PCMU: 7}  # mmreg.h: WAVE_FORMAT_ALAW, WAVE_FORMAT_MULAW
+_FORMAT_TAGS = {Encoding.L16: 1, Encoding.PCMA: 6, Encoding.PCMU: 7}  # mmreg.h: WAVE_FORMAT_PCM, _ALAW, _MULAW
+_SAMPLE_TYPES = {1: "u1", 2: "<i2"}  # numpy's names, by bytes
 _HEADER = struct.Struct("<4sI4s 4sIHHIIHHH 4sII 4sI")
-_TRANSLATION = {(Encoding.PCMU, Encoding.PCMA): PCMU_TO_PCMA, (Encoding.PCMA, Encoding.PCMU): PCMA_TO_PCMU}
 
 
-def wav_header(encoding: Encoding, samples: int) -> bytes:
-    """A stereo G.711 WAV header for ``samples`` per channel."""
-    data_bytes = samples * _CHANNELS
+def wav_header(audio_format: AudioFormat, samples: int) -> bytes:
+    """A stereo WAV header for ``samples`` per channel; of the same size in every format."""
+    rate_hz, frame_bytes = audio_format.sample_rate_hz, _CHANNELS * audio_format.bytes_per_sample
+    data_bytes = samples * frame_bytes
     return _HEADER.pack(
         b"RIFF",
         _HEADER.size - 8 + data_bytes,
         b"WAVE",
         b"fmt ",
         18,
-        _FORMAT_TAGS[encoding],
+        _FORMAT_TAGS[audio_format.encoding],
         _CHANNELS,
-        _RATE_HZ,
-        _RATE_HZ * _CHANNELS,
-        _CHANNELS,
-        8,
+        rate_hz,
+        rate_hz * frame_bytes,
+        frame_bytes,
+        8 * audio_format.bytes_per_sample,
         0,  # size of the extension: none
         b"fact",  # required of every format but PCM
         4,
@@ -66,12 +69,12 @@ class Recorder:
     def __init__(
         self,
         path: Path,
-        encoding: Encoding,
+        audio_format: AudioFormat,
         queue: SimpleQueue[_Order],
         on_problem: Callable[[Path, str], None] | None,
     ) -> None:
         self.path = path
-        self.encoding = encoding
+        self.format = audio_format
         self.problem: str | None = None
         self.dropped_ms = 0
         self._queue = queue
@@ -80,7 +83,7 @@ class Recorder:
         self._frames = 0
         self._ordered = 0  # batches given to the thread; counted on the loop
         self._done = 0  # and written; counted in the thread
-        self._table: bytes | None = None
+        self._convert: tuple[Converter, Converter] | None = None
         self._closed = False
         self._written: Future[None] = Future()
         self._file: int | None = None  # of the thread
@@ -92,17 +95,18 @@ class Recorder:
 
     def write(self, heard: bytes, sent: bytes) -> None:
         """Append one frame of each side."""
-        if self._table is not None:
-            heard, sent = heard.translate(self._table), sent.translate(self._table)
+        if self._convert is not None:
+            heard, sent = self._convert[0](heard), self._convert[1](sent)
         self._left += heard
         self._right += sent
         self._frames += 1
-        if len(self._left) >= BATCH_BYTES:
+        if self._frames % BATCH_FRAMES == 0:
             self._hand_over()
 
-    def follow(self, encoding: Encoding) -> None:
-        """The leg changed its codec: what is written from now on is translated into the file's."""
-        self._table = _TRANSLATION.get((encoding, self.encoding))
+    def follow(self, audio_format: AudioFormat) -> None:
+        """The leg changed its codec: what is written from now on is converted into the file's."""
+        left, right = converter(audio_format, self.format), converter(audio_format, self.format)
+        self._convert = (left, right) if left is not None and right is not None else None
 
     def close(self) -> int:
         """No more audio comes; the duration in ms. Idempotent. ``written`` waits for the disk."""
@@ -122,7 +126,7 @@ class Recorder:
         if not left:
             return
         if self._ordered - self._done >= MAX_WAITING_BATCHES:
-            self.dropped_ms += len(left) // _BYTES_PER_MS
+            self.dropped_ms += len(left) // self.format.bytes_per_ms
             return
         self._ordered += 1
         self._queue.put((self, (left, right)))
@@ -135,13 +139,12 @@ class Recorder:
         if self.problem is not None:
             return
         try:
-            both = bytearray(len(left) * _CHANNELS)
-            both[0::2] = left
-            both[1::2] = right
+            width = self.format.bytes_per_sample
+            channels = [np.frombuffer(channel, dtype=_SAMPLE_TYPES[width]) for channel in (left, right)]
             file = self._open()
-            _write_all(file, both, _HEADER.size + self._samples * _CHANNELS)
-            self._samples += len(left)
-            _write_all(file, wav_header(self.encoding, self._samples), 0)
+            _write_all(file, np.column_stack(channels).tobytes(), _HEADER.size + self._samples * _CHANNELS * width)
+            self._samples += len(left) // width
+            _write_all(file, wav_header(self.format, self._samples), 0)
         except OSError as error:
             self._fail(error)
 
@@ -149,7 +152,7 @@ class Recorder:
         """Close the file; one without audio is written as well, empty."""
         try:
             if self.problem is None and not self._samples:
-                _write_all(self._open(), wav_header(self.encoding, 0), 0)
+                _write_all(self._open(), wav_header(self.format, 0), 0)
         except OSError as error:
             self._fail(error)
         self._release()
@@ -190,9 +193,9 @@ class RecordingWriter:
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
         self._thread.start()
 
-    def open(self, path: Path, encoding: Encoding) -> Recorder:
-        """A recording in ``encoding`` (PCMU or PCMA). Touches no disk here, so it never fails here."""
-        return Recorder(path, encoding, self._queue, self._on_problem)
+    def open(self, path: Path, audio_format: AudioFormat) -> Recorder:
+        """A recording in this format. Touches no disk here, so it never fails here."""
+        return Recorder(path, audio_format, self._queue, self._on_problem)
 
     def close(self, *, within_s: float = 5.0) -> None:
         """Write what was handed over and end the thread; waits no longer than ``within_s``."""
