@@ -8,8 +8,11 @@ import pytest
 from tests.media.wire import HOST, until
 
 from offhook.media.ports import PortPair, PortPool
-from offhook.media.transport import UdpTransport
-from offhook.rtp.packet import MAX_PACKET_BYTES
+from offhook.media.transport import Transport, UdpTransport, transport_for
+from offhook.model.srtp import Crypto, CryptoSuite, MasterKey
+from offhook.rtp.packet import MAX_PACKET_BYTES, RtpPacket
+from offhook.rtp.rtcp import ControlReport, build_report
+from offhook.rtp.srtp import SrtpReceiver, SrtpSender
 
 Heard = list[tuple[bytes, tuple[str, int]]]
 
@@ -23,7 +26,7 @@ class Line:
         self.rtp: Heard = []
         self.arrivals: list[float] = []
         self.rtcp: Heard = []
-        self.transport = UdpTransport(asyncio.get_running_loop(), self.pair)
+        self.transport: Transport = UdpTransport(asyncio.get_running_loop(), self.pair)
         self.transport.on_rtp = self._hear
         self.transport.on_rtcp = lambda datagram, source: self.rtcp.append((datagram, source))
 
@@ -129,3 +132,130 @@ async def test_no_report_is_heard_after_close() -> None:
         await asyncio.sleep(0.05)
     assert line.rtcp == []
     line.pool.release(line.pair)
+
+
+# ── SRTP ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+PACKET = bytes(RtpPacket(payload_type=0, sequence=1, timestamp=0, ssrc=7, payload=b"a" * 160))
+REPORT = build_report(ControlReport(ssrc=7, cname="c"))
+
+
+def keyed(suite: CryptoSuite, *, ours: int = 1, theirs: int = 2) -> Crypto:
+    """Keys made of one octet each."""
+    return Crypto(
+        suite=suite,
+        send=MasterKey(secret=bytes([ours]) * suite.master_bytes),
+        receive=MasterKey(secret=bytes([theirs]) * suite.master_bytes),
+    )
+
+
+class SecureLine(Line):
+    """A line under SRTP, and a remote party that has its keys."""
+
+    def __init__(self, suite: CryptoSuite = CryptoSuite.AEAD_AES_128_GCM) -> None:
+        super().__init__()
+        self.clear = self.transport
+        self.follow(keyed(suite))
+        self.remote = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.remote.bind((HOST, 0))
+        self.sender = SrtpSender(keyed(suite, ours=2, theirs=1))
+        self.receiver = SrtpReceiver(keyed(suite, ours=2, theirs=1))
+
+    def follow(self, crypto: Crypto | None) -> None:
+        self.transport = transport_for(crypto, self.transport, time.monotonic())
+        self.transport.on_rtp = self._hear
+        self.transport.on_rtcp = lambda datagram, source: self.rtcp.append((datagram, source))
+
+    async def comes(self, datagram: bytes | None) -> None:
+        """A datagram from the remote party, read."""
+        assert datagram is not None
+        self.remote.sendto(datagram, (HOST, self.pair.port))
+        await until(self.read)
+
+    async def report_comes(self, datagram: bytes | None) -> None:
+        assert datagram is not None
+        counted = len(self.rtcp) + self.transport.packets_unauthentic
+        self.remote.sendto(datagram, (HOST, self.pair.port + 1))
+        await until(lambda: len(self.rtcp) + self.transport.packets_unauthentic > counted)
+
+    def close(self) -> None:
+        super().close()
+        self.remote.close()
+
+
+@pytest.mark.parametrize("suite", CryptoSuite)
+async def test_under_srtp_packets_are_encrypted_on_the_wire_and_clear_inside(suite: CryptoSuite) -> None:
+    line = SecureLine(suite)
+    source = line.remote.getsockname()
+    await line.comes(line.sender.protect(PACKET))
+    await line.report_comes(line.sender.protect_control(REPORT))
+    assert line.rtp == [(PACKET, source)]
+    assert line.rtcp == [(REPORT, source)]
+    assert line.transport.send(bytearray(PACKET), source)
+    line.transport.send_control(REPORT, source)
+    sent, report = line.remote.recv(2048), line.remote.recv(2048)
+    assert b"aaa" not in sent
+    assert line.receiver.unprotect(sent, 0.0) == PACKET
+    assert line.receiver.unprotect_control(report) == REPORT
+    line.close()
+
+
+async def test_what_is_not_authentic_is_counted_and_not_handed_on() -> None:
+    line = SecureLine()
+    good = line.sender.protect(PACKET)
+    assert good is not None
+    await line.comes(PACKET)
+    await line.comes(good[:-1] + bytes([good[-1] ^ 1]))
+    await line.comes(b"")
+    await line.report_comes(REPORT)
+    assert (line.rtp, line.rtcp) == ([], [])
+    assert (line.transport.packets_unauthentic, line.transport.packets_replayed) == (4, 0)
+    await line.comes(good)
+    await line.comes(good)
+    assert (len(line.rtp), line.transport.packets_replayed) == (1, 1)
+    line.close()
+
+
+async def test_what_cannot_be_encrypted_is_not_sent_at_all() -> None:
+    line = SecureLine()
+    line.remote.setblocking(False)
+    assert not line.transport.send(bytes(1400), line.remote.getsockname())
+    line.transport.send_control(bytes(1400), line.remote.getsockname())
+    assert line.transport.send_failures == 2
+    await asyncio.sleep(0.02)
+    with pytest.raises(BlockingIOError):
+        line.remote.recv(2048)
+    line.close()
+
+
+async def test_the_numbering_goes_on_with_the_keys_and_begins_anew_with_others() -> None:
+    line = SecureLine()
+    suite = CryptoSuite.AEAD_AES_128_GCM
+    first = line.sender.protect(PACKET)
+    await line.comes(first)
+    line.follow(keyed(suite))  # a re-INVITE that changed nothing
+    await line.comes(first)
+    assert (len(line.rtp), line.transport.packets_replayed) == (1, 1)
+    line.follow(keyed(suite, theirs=3))
+    await line.comes(SrtpSender(keyed(suite, ours=3)).protect(PACKET))
+    assert len(line.rtp) == 2
+    source = line.remote.getsockname()
+    assert line.transport.send(PACKET, source)
+    assert not line.transport.send(PACKET, source)  # our own key stayed, and that number is used
+    line.follow(keyed(suite, ours=9, theirs=3))
+    assert line.transport.send(PACKET, source)
+    line.close()
+
+
+async def test_clear_and_encrypted_follow_each_other_as_agreed() -> None:
+    line = SecureLine()
+    secure = line.transport
+    line.follow(None)
+    assert line.transport is line.clear
+    await line.comes(PACKET)
+    assert len(line.rtp) == 1
+    line.follow(keyed(CryptoSuite.AEAD_AES_128_GCM))
+    assert line.transport is not secure
+    await line.comes(PACKET)
+    assert (len(line.rtp), line.transport.packets_unauthentic) == (1, 1)
+    line.close()
