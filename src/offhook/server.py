@@ -14,10 +14,10 @@ from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry, Provider
 from offhook.call.agent_session import Bridges
-from offhook.call.arrival import dialled_user
 from offhook.call.dialling import PlaceCall
 from offhook.call.equipment import Equipment, MediaOpener
 from offhook.call.hold_audio import HoldAudio
+from offhook.call.leg import dialled_user
 from offhook.call.manager import CallManager
 from offhook.call.ports import Directory, EventSink
 from offhook.call.session import CallSession

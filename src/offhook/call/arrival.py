@@ -67,7 +67,7 @@ class Arrival:
         leg = Leg.incoming(FIRST_LEG, self._call.equipment.endpoint, media, self._invite, rules)
         self._call.add_leg(leg)
         body = self._invite.request.body
-        answer = negotiation.answer(body) if body else negotiation.hindrance or negotiation.offer()
+        answer = leg.answer_to(body)
         if isinstance(answer, Unacceptable):
             self._refuse_offer(answer)
             return

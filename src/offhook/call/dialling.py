@@ -62,6 +62,7 @@ class Dialling:
 
     def begin(self) -> None:
         target = self._command.target
+        self._call.trunk_id = "" if self._command.trunk is None else self._command.trunk.trunk_id
         self._call.emit(
             CallArrived(
                 direction="outbound",
@@ -70,7 +71,7 @@ class Dialling:
                 sip_call_id="",
                 transport=(target.param("transport") or "udp").upper(),
                 remote_address=target.host,
-                trunk_id="" if self._command.trunk is None else self._command.trunk.trunk_id,
+                trunk_id=self._call.trunk_id,
                 headers=self._command.headers,
             )
         )

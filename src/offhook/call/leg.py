@@ -236,9 +236,9 @@ class Leg:
         """We wanted to cancel, but the 2xx was there first, and acknowledged: its call is ended (RFC 3261 §9.1)."""
         self._command(lambda core, now: core.bye(usage_id, now))
 
-    def first_answer(self, body: bytes) -> bytes | Unacceptable:
-        """What goes into our 200: the answer to the caller's offer, or an offer of ours where there is none."""
-        return self.negotiation.answer(body) if body else self.negotiation.offer()
+    def answer_to(self, body: bytes) -> bytes | Unacceptable:
+        """What goes into our 200: the answer to the party's offer, or an offer of ours where there is none."""
+        return self.negotiation.answer(body) if body else self.negotiation.hindrance or self.negotiation.offer()
 
     # ── both ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -252,10 +252,9 @@ class Leg:
 
     def answer_reinvite(self, body: bytes) -> Unacceptable | None:
         """Answer the peer's new offer, or make ours where it asked for one; None when it went well."""
-        negotiation = self.negotiation
-        answer = negotiation.answer(body) if body else negotiation.hindrance or negotiation.offer()
+        answer = self.answer_to(body)
         if isinstance(answer, Unacceptable):
-            header = answer.warning_header(negotiation.capabilities.address)
+            header = answer.warning_header(self.negotiation.capabilities.address)
             status = answer.status
             self._command(lambda core, now: core.reject(self.usage_id, now, status=status, headers=(header,)))
             return answer
@@ -291,7 +290,7 @@ class Leg:
             return Abilities(refer=None, replaces=False)
 
     def refer(self, refer_to: str, headers: Iterable[tuple[str, str]]) -> int:
-        """Ask the party to call ``refer_to``; returns the refer_id. Raises ``OffhookError`` where it cannot be asked."""
+        """Ask the party to call ``refer_to``; returns the refer_id. Raises ``OffhookError`` where it cannot be."""
         refer_id = self._endpoint.user_agent.refer(
             self.usage_id,
             time.monotonic(),

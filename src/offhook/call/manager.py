@@ -12,12 +12,14 @@ from types import MappingProxyType
 from offhook.call.arrival import RETRY_AFTER_S, Arrival
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
-from offhook.call.inbox import HangUp, SipFact
+from offhook.call.inbox import HangUp, Replaced, SipFact, TransferCaller
 from offhook.call.leg import Leg
 from offhook.call.rejections import Rejections
 from offhook.call.resumption import CallSnapshot, LegSnapshot, Resumption
 from offhook.call.session import CallSession, SetUp
+from offhook.call.transfer_desk import TransferDesk
 from offhook.call.trunks import Trunks
+from offhook.model.records import TransferDestination
 from offhook.sip.events import (
     InviteReceived,
     MessageRejected,
@@ -74,6 +76,13 @@ class CallManager:
         self._run(call, Resumption(call, snapshot))
         return call
 
+    def transfer(self, call_id: str, destination: TransferDestination) -> bool:
+        """Transfer the caller; what becomes of it is told by ``TransferEnded``. False where there is no such call."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.deliver(TransferCaller(destination=destination))
+        return call is not None
+
     async def wait(self, call: CallSession) -> None:
         """Until the call is over."""
         task = self._tasks.get(call.call_id)
@@ -93,6 +102,8 @@ class CallManager:
 
     def on_sip(self, event: SipEvent) -> None:
         match event:
+            case InviteReceived(replaces=replaced) if replaced is not None and replaced in self._by_usage:
+                self._succeed(event, self._by_usage[replaced])
             case InviteReceived():
                 self._arrive(event)
             case MessageRejected():
@@ -111,10 +122,19 @@ class CallManager:
             return
         call = self._new_call()
         call.own_usage(invite.usage_id)
+        self._authenticate(invite)
+        self._run(call, Arrival(call, invite))
+
+    def _succeed(self, invite: InviteReceived, call: CallSession) -> None:
+        """Somebody comes in the place of a party of ``call`` (RFC 3891)."""
+        call.own_usage(invite.usage_id)
+        self._authenticate(invite)
+        call.deliver(Replaced(invite=invite))
+
+    def _authenticate(self, invite: InviteReceived) -> None:
         credentials = None if self._trunks is None else self._trunks.credentials(invite.trunk_id)
         if credentials is not None:
             self._need_equipment().endpoint.user_agent.authenticate(invite.usage_id, credentials)
-        self._run(call, Arrival(call, invite))
 
     def _refuse_full(self, invite: InviteReceived) -> None:
         """An INVITE that was in the core's queue before it was shut; never 486, carriers fail over on 503."""
@@ -130,6 +150,7 @@ class CallManager:
             usages=self._by_usage,
             last_seq=last_seq,
         )
+        call.transfers = TransferDesk(call)
         self._calls[call.call_id] = call
         self._open_or_shut()
         return call

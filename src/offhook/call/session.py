@@ -95,6 +95,7 @@ class CallSession:
         self.leg: Leg | None = None
         """The remote party's, whom the call is with."""
         self.legs: dict[str, Leg] = {}
+        self.trunk_id = ""
         self._set_up: SetUp | None = None
         self._machine = call_machine()
         self._inbox: asyncio.Queue[InboxFact] = asyncio.Queue(MAX_WAITING)

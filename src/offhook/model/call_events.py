@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["inbound", "outbound"]
-Speaker = Literal["caller", "agent"]
-"""``caller`` is the remote party of the call's first leg, whoever dialled."""
+Speaker = Literal["caller", "agent", "operator"]
+"""``caller`` is the remote party of the call's first leg, whoever dialled; ``operator`` the second party of a transfer."""
 
 EndedBy = Literal["caller", "agent", "operator", "system"]
 CallPhase = Literal["arrived", "resolving", "ringing", "up", "ending", "ended"]

@@ -1,0 +1,191 @@
+"""The remote party becomes another one: we are sent to it (REFER, RFC 3515), or it is sent to us (Replaces, RFC 3891).
+
+The agent goes on with whoever is there; the call stays the same call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from offhook.call.conduct import Conduct
+from offhook.call.dial import Dial, NotReached, Party
+from offhook.call.inbox import InboxFact, MediaFact, SipFact, TimerFired
+from offhook.call.leg import Leg
+from offhook.call.negotiation import Unacceptable
+from offhook.call.routing import leg_port
+from offhook.call.session import CallSession
+from offhook.call.ways import target_of
+from offhook.media.events import MediaEvent
+from offhook.model.call_events import CallRefused, LegAnswered, LegDialled, LegEnded, PartyReplaced, ReplacedBy
+from offhook.model.errors import ResourceExhaustedError, SipParseError
+from offhook.model.trunks import DEFAULT_RULES
+from offhook.sdp.offer_answer import Agreement
+from offhook.sip.events import AckReceived, InviteReceived, ReferReceived
+
+GOODBYE_S = 5.0
+"""Whoever sent us on hangs up when it is told that we got there; after this, we do."""
+
+_STATUSES = {"no_answer": 408, "unreachable": 503, "unacceptable": 488, "cancelled": 487, "no_room": 503}
+
+
+def change_party(call: CallSession, conduct: Conduct, leg: Leg, by: ReplacedBy) -> None:
+    """The agent goes on with the party of ``leg``."""
+    call.leg = leg
+    call.wire(leg).seat(caller=leg_port(leg.leg_id), away=frozenset())
+    conduct.move_to(leg)
+    leg.media.confirm()
+    leg.media.resume()
+    call.emit(PartyReplaced(by=by, remote_uri=leg.remote_uri))
+
+
+class Redirection:
+    """We are sent to somebody else, call him, and tell the one who sent us how it goes."""
+
+    def __init__(self, call: CallSession, old: Leg, conduct: Conduct, event: ReferReceived) -> None:
+        self._call = call
+        self._old = old
+        self._conduct = conduct
+        self._event = event
+        self._leg_id = f"leg-{len(call.legs) + 1}"
+        self._target = event.refer_to
+        self._dial: Dial | None = None
+        self._new: Leg | None = None
+        self.over = False
+
+    def begin(self) -> None:
+        event, old = self._event, self._old
+        trunk = self._call.equipment.trunks.get(self._call.trunk_id)
+        try:
+            target = target_of(event.refer_to, trunk)
+        except SipParseError as error:
+            self.over = True
+            old.reject_refer(event, 404)
+            evidence = f"Refer-To: {event.refer_to[:80]}"
+            fix = "name a sip: URI, or a number that the trunk can dial"
+            self._call.emit(CallRefused(status=404, rule=error.problem, evidence=evidence, fix=fix))
+            return
+        old.accept_refer(event)
+        headers = [("Referred-By", f"<{event.referred_by}>")] if event.referred_by else []
+        if event.replaces is not None:
+            headers.append(("Replaces", str(event.replaces)))
+        party = Party(target=target, trunk=trunk, from_user=old.local_user, headers=tuple(headers), beside=old.media)
+        self._target = str(target)
+        self._dial = Dial(self._call, self._leg_id, party, self)
+        self._dial.begin()
+
+    # ── what the dial tells ──────────────────────────────────────────────────────────────────────────────
+
+    def dialling(self, leg: Leg) -> None:
+        self._call.add_leg(leg)
+        self._new = leg
+        self._call.emit(LegDialled(to_uri=self._target), leg.leg_id)
+
+    def rings(self, status: int) -> None:
+        self._old.notify_refer(self._event, status)
+
+    def picked_up(self, leg: Leg, agreement: Agreement) -> None:
+        self.over = True
+        self._call.emit(LegAnswered(codec=agreement.encoding.value), leg.leg_id)
+        self._old.notify_refer(self._event, 200)
+        leg.start_media(agreement)
+        change_party(self._call, self._conduct, leg, "refer")
+        self._call.arm("transfer", GOODBYE_S, self._leg_id)
+
+    def not_reached(self, failure: NotReached) -> None:
+        self.over = True
+        if failure.told is not None:
+            self._call.emit(failure.told, self._leg_id)
+        if self._new is not None:
+            self._call.emit(LegEnded(sip_code=failure.status, reason=failure.reason), self._leg_id)
+        self._old.notify_refer(self._event, failure.status or _STATUSES.get(failure.cause, 503))
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        if self._dial is not None and self._dial.absorbs(fact):
+            return True
+        match fact:
+            case TimerFired(timer="transfer", leg_id=self._leg_id):
+                self._old.hang_up()
+                return True
+            case SipFact(event=event) if self._is_dialled(event) and self._dial is not None:
+                self._dial.observe(fact)
+                return True
+            case _:
+                return False
+
+    def _is_dialled(self, event: object) -> bool:
+        """Until it is answered; from then on it is the call's party."""
+        return not self.over and self._new is not None and getattr(event, "usage_id", None) == self._new.usage_id
+
+    def stop(self) -> None:
+        if self._dial is not None and not self.over:
+            self._dial.give_up()
+            self._old.notify_refer(self._event, 487)
+            self.over = True
+
+
+class Succession:
+    """Somebody comes in the place of our party: answered at once, and the old one is let go (RFC 3891 §3)."""
+
+    def __init__(self, call: CallSession, invite: InviteReceived, replace: Callable[[Leg, Leg], None]) -> None:
+        """``replace(old, new)`` is called once the new leg is up."""
+        self._call = call
+        self._invite = invite
+        self._replace = replace
+        self._leg_id = f"leg-{len(call.legs) + 1}"
+        self._old: Leg | None = None
+        self._new: Leg | None = None
+
+    def begin(self) -> None:
+        call, invite = self._call, self._invite
+        self._old = next((leg for leg in call.legs.values() if leg.usage_id == invite.replaces), None)
+        trunk = call.equipment.trunks.get(invite.trunk_id)
+        rules = DEFAULT_RULES if trunk is None else trunk.rules
+        try:
+            beside = None if self._old is None else self._old.media
+            media = call.equipment.open_media(invite.flow.bind_host, self._media_event, beside)
+        except ResourceExhaustedError as error:
+            call.equipment.endpoint.user_agent.reject(invite.usage_id, time.monotonic(), status=503)
+            call.equipment.endpoint.flush()
+            fix = "raise max_calls or widen rtp.port_min to rtp.port_max"
+            call.emit(CallRefused(status=503, rule="no room for one more leg", evidence=str(error), fix=fix))
+            return
+        leg = Leg.incoming(self._leg_id, call.equipment.endpoint, media, invite, rules)
+        if self._old is None or self._old.state not in ("up", "held") or call.phase != "up":
+            leg.refuse(481)
+            media.close()
+            return
+        answer = leg.answer_to(invite.request.body)
+        if isinstance(answer, Unacceptable):
+            leg.refuse(answer.status, (answer.warning_header(invite.flow.local.host),))
+            media.close()
+            fix = "offer one of our codecs"
+            call.emit(CallRefused(status=answer.status, rule="RFC 3264", evidence=answer.why, fix=fix))
+            return
+        call.add_leg(leg)
+        self._new = leg
+        leg.media.pause()
+        leg.answer(answer)
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        new = self._new
+        if new is None or not isinstance(fact, SipFact):
+            return False
+        if isinstance(fact.event, AckReceived) and fact.event.usage_id == new.usage_id:
+            self._acknowledged(new, fact.event.body)
+            return True
+        return False
+
+    def _acknowledged(self, leg: Leg, body: bytes) -> None:
+        self._new = None
+        agreement = leg.negotiation.accept(body) if leg.negotiation.offering else leg.negotiation.agreement
+        if agreement is None or isinstance(agreement, Unacceptable):
+            leg.hang_up()
+            return
+        leg.start_media(agreement)
+        self._call.emit(LegAnswered(codec=agreement.encoding.value), leg.leg_id)
+        if self._old is not None:
+            self._replace(self._old, leg)
+
+    def _media_event(self, event: MediaEvent) -> None:
+        self._call.deliver(MediaFact(leg_id=self._leg_id, event=event))

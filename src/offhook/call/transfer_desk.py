@@ -1,0 +1,103 @@
+"""Whatever exchanges the people of a call: transfers of ours, REFERs from outside, INVITEs with Replaces."""
+
+from __future__ import annotations
+
+from offhook.bridge.codec import ToolResult
+from offhook.call.inbox import BriefingJudged, InboxFact, Replaced, SipFact, TransferCaller
+from offhook.call.leg import Leg
+from offhook.call.redirection import Redirection, Succession, change_party
+from offhook.call.session import CallSession
+from offhook.call.transferring import Transferring
+from offhook.model.call_events import CallRefused
+from offhook.sip.events import ReferReceived
+
+DECLINE = 603
+"""RFC 3515 §2.4.2."""
+
+
+class TransferDesk:
+    """One exchange at a time; facts are shown to whichever goes on."""
+
+    def __init__(self, call: CallSession) -> None:
+        self._call = call
+        self._transfers: list[Transferring] = []
+        self._redirection: Redirection | None = None
+        self._succession: Succession | None = None
+
+    def command(self, fact: TransferCaller | BriefingJudged | Replaced) -> None:
+        match fact:
+            case TransferCaller():
+                self._begin(fact)
+            case BriefingJudged(accept=accept):
+                for transfer in self._transfers:
+                    transfer.judged(accept=accept)
+            case Replaced(invite=invite):
+                self._succession = Succession(self._call, invite, self._replace)
+                self._succession.begin()
+
+    def _begin(self, wanted: TransferCaller) -> None:
+        call = self._call
+        problem = self._hindrance()
+        if problem or call.leg is None or call.conduct is None:
+            if call.conduct is not None and wanted.tool_call_id:
+                result = ToolResult(tool_call_id=wanted.tool_call_id, output=problem, is_error=True)
+                call.conduct.tell(result)
+            return
+        transfer = Transferring(call, call.leg, call.conduct, wanted.destination, wanted.tool_call_id)
+        self._transfers.append(transfer)
+        transfer.begin()
+
+    def _hindrance(self) -> str:
+        """Why no transfer can begin now; "" where one can."""
+        if self._call.phase != "up" or self._call.conduct is None or not self._call.conduct.talking:
+            return "the call is not up"
+        if self._busy:
+            return "a transfer is under way"
+        return ""
+
+    @property
+    def _busy(self) -> bool:
+        going_on = self._redirection is not None and not self._redirection.over
+        return going_on or any(not transfer.over for transfer in self._transfers)
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        if isinstance(fact, SipFact) and isinstance(fact.event, ReferReceived):
+            self._referred(fact.event)
+            return True
+        exchanges = (*self._transfers, self._redirection, self._succession)
+        return any(exchange.absorbs(fact) for exchange in exchanges if exchange is not None)
+
+    def _referred(self, event: ReferReceived) -> None:
+        """The peer wants us to call somebody else: by its trunk's rule only, and not in the middle of a transfer."""
+        leg = self._call.leg
+        if leg is None or self._call.conduct is None:
+            return
+        if leg.usage_id != event.usage_id or self._busy or leg.rules.refer != "accept":
+            leg.reject_refer(event, DECLINE)
+            fix = 'set "refer": "accept" on the trunk to let its peers transfer our calls'
+            if leg.rules.refer == "accept":
+                fix = "nothing: a transfer is under way already"
+            evidence = f"Refer-To: {event.refer_to[:80]}"
+            self._call.emit(CallRefused(status=DECLINE, rule="REFER from outside", evidence=evidence, fix=fix))
+            return
+        self._redirection = Redirection(self._call, leg, self._call.conduct, event)
+        self._redirection.begin()
+
+    def _replace(self, old: Leg, new: Leg) -> None:
+        """Whoever sat there is let go, and the new one takes the seat."""
+        if old is self._call.leg and self._call.conduct is not None:
+            change_party(self._call, self._call.conduct, new, "replaces")
+        elif not any(transfer.replace_operator(old, new) for transfer in self._transfers):
+            new.hang_up()
+            return
+        old.hang_up()
+
+    def stop(self) -> None:
+        for transfer in self._transfers:
+            transfer.stop()
+        if self._redirection is not None:
+            self._redirection.stop()
+
+    async def close(self) -> None:
+        for transfer in self._transfers:
+            await transfer.close()

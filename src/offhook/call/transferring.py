@@ -1,0 +1,481 @@
+"""One transfer of the caller, carried out: the agent falls silent, somebody is called, and it ends in a known state."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from offhook.bridge.codec import TextInput, ToolResult
+from offhook.call.briefing import BRIEFING_S, DECLINES, TAKES, BriefingControls, briefing_agent
+from offhook.call.conduct import Conduct
+from offhook.call.dial import Dial, NotReached, Party
+from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, MediaFact, SipFact, TimerFired
+from offhook.call.leg import Leg
+from offhook.call.mid_call import MidCall
+from offhook.call.routing import agent_port, leg_port
+from offhook.call.session import CallSession
+from offhook.call.transfer import (
+    TransferInput,
+    first_step,
+    mode_of,
+    next_step,
+    outcome_of,
+    outcome_of_call,
+    say_outcome,
+    transfer_machine,
+)
+from offhook.call.ways import target_of
+from offhook.media.events import DtmfReceived, MediaEvent, MediaTimedOut
+from offhook.model.call_events import (
+    LegAnswered,
+    LegDialled,
+    LegEnded,
+    PartyReplaced,
+    TransferEnded,
+    TransferOutcome,
+    TransferStarted,
+)
+from offhook.model.errors import BridgeError, OffhookError, SipParseError
+from offhook.model.records import TransferDestination
+from offhook.model.trunks import Trunk
+from offhook.sdp.offer_answer import Agreement
+from offhook.sip.events import ByeReceived, ReferAnswered, ReferProgress, SipEvent, UsageEnded
+from offhook.sip.uri import SipUri
+
+PARTING_S = 4.0
+"""A PBX may hang up before its last NOTIFY; one that did not come by then does not come."""
+
+REPORT_S = 10.0
+"""Longer than the target may ring: for the caller's side to find out that nobody answers, and to tell us."""
+
+
+class Transferring:
+    """Facts come by ``absorbs``. ``over``: another transfer may begin; a party that joined may still be there."""
+
+    def __init__(
+        self, call: CallSession, caller: Leg, conduct: Conduct, wanted: TransferDestination, asked: str
+    ) -> None:
+        """``asked``: the tool call that asked for it; "" where nobody waits for a result."""
+        self._call = call
+        self._caller = caller
+        self._conduct = conduct
+        self._wanted = wanted
+        self._asked = asked
+        self._machine = transfer_machine()
+        self._trunk = self._trunk_of(wanted)
+        self._target: SipUri | None = None
+        self._refer_id: int | None = None
+        self._operator_id = f"leg-{len(call.legs) + 1}"
+        self._dial: Dial | None = None
+        self._operator: Leg | None = None
+        self._operator_mid_call: MidCall | None = None
+        self._briefing: Conduct | None = None
+        self._told = False
+
+    @property
+    def over(self) -> bool:
+        return self._machine.state == "over"
+
+    @property
+    def operator(self) -> Leg | None:
+        """The second party, while it is there."""
+        return self._operator
+
+    def _trunk_of(self, wanted: TransferDestination) -> Trunk | None:
+        trunks = self._call.equipment.trunks
+        return trunks.get(wanted.trunk_id) or trunks.get(self._call.trunk_id)
+
+    # ── the beginning ────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> None:
+        wanted = self._wanted
+        self._call.emit(TransferStarted(mode=wanted.mode, target=wanted.target, destination=wanted.name))
+        try:
+            self._target = self._resolve(wanted.target)
+        except SipParseError as error:
+            self._fail("failed", None, error.problem)
+            return
+        self._conduct.after_speech(self._go)
+
+    def _resolve(self, target: str) -> SipUri:
+        """A number without a trunk is one of the system that the caller came from."""
+        try:
+            return target_of(target, self._trunk)
+        except SipParseError:
+            remote = self._caller.flow.remote
+            return target_of(f"sip:{target.strip()}@{_bracketed(remote.host)}:{remote.port}", None)
+
+    def _go(self) -> None:
+        if self._machine.state != "finishing":
+            return
+        self._seat("waiting")
+        if first_step(self._wanted, self._caller.abilities) == "refer" and self._target is not None:
+            self._machine.command("refer")
+            self._refer(str(self._target))
+        else:
+            self._machine.command("dial")
+            self._call_target()
+
+    # ── REFER ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _refer(self, refer_to: str) -> None:
+        try:
+            self._refer_id = self._caller.refer(refer_to, self._wanted.headers)
+        except OffhookError as error:
+            self._not_referred(None, str(error))
+            return
+        self._call.arm("transfer", self._wanted.no_answer_s + REPORT_S)
+
+    def _not_referred(self, status: int | None, reason: str) -> None:
+        """The caller's side does not do it."""
+        if self._machine.state == "replacing" and self._operator is not None:
+            self._join("fall_back")
+        elif self._machine.state == "referring" and self._wanted.fallback:
+            self._machine.command("fall_back")
+            self._call_target()
+        else:
+            self._fail("refused" if status is not None else "failed", status, reason)
+
+    def _on_refer(self, event: ReferAnswered | ReferProgress) -> None:
+        status = event.status
+        if isinstance(event, ReferAnswered) and (status is None or status >= 300):
+            self._not_referred(status, event.reason)
+        elif isinstance(event, ReferAnswered):
+            self._machine.observe("accepted")
+            if not event.subscribed:
+                self._connected(status, "the caller's side took it, and tells no more (RFC 4488)")
+        elif status is not None and 200 <= status < 300:
+            self._connected(status, event.reason)
+        elif event.terminated or (status is not None and status >= 300):
+            self._not_connected(status, event.reason)
+
+    def _connected(self, status: int | None, reason: str) -> None:
+        """The caller talks with the target and does not need us any more: whoever was referred waits for our BYE."""
+        self._tell_end("connected", status, reason)
+        self._machine.command("connected")
+        self._call.end(by="agent", cause="transferred", reason=reason)
+
+    def _not_connected(self, status: int | None, reason: str) -> None:
+        if self._machine.state == "replacing" and self._operator is not None and self._operator.state == "up":
+            self._join("fall_back")
+        else:
+            self._fail(outcome_of(status), status, reason)
+
+    # ── a call of ours ───────────────────────────────────────────────────────────────────────────────────
+
+    def _call_target(self) -> None:
+        if self._target is None:
+            return
+        party = Party(
+            target=self._target,
+            trunk=self._trunk,
+            from_user=self._caller.local_user,
+            no_answer_s=self._wanted.no_answer_s,
+            headers=(*self._wanted.headers, ("Referred-By", f"<{self._caller.remote_uri}>")),
+            beside=self._caller.media,
+        )
+        self._dial = Dial(self._call, self._operator_id, party, self)
+        self._dial.begin()
+
+    def dialling(self, leg: Leg) -> None:
+        self._call.add_leg(leg)
+        self._operator = leg
+        wiring = self._call.wire(leg)
+        self._operator_mid_call = MidCall(self._call, leg, wiring, self)
+        self._seat("waiting", operator=leg_port(leg.leg_id))
+        self._call.emit(LegDialled(to_uri=str(self._target)), leg.leg_id)
+
+    def rings(self, status: int) -> None:
+        if self._operator is not None and self._operator.plays_early:
+            self._operator.media.confirm()
+            self._seat("early")
+
+    def picked_up(self, leg: Leg, agreement: Agreement) -> None:
+        self._call.emit(LegAnswered(codec=agreement.encoding.value), leg.leg_id)
+        leg.start_media(agreement)
+        leg.media.confirm()
+        leg.media.resume()
+        if leg.format_changed():
+            self._call.wire(leg).follow(leg_port(leg.leg_id))
+        step = next_step(self._wanted, self._caller.abilities)
+        match step:
+            case "hand_over":
+                self._join("hand_over")
+            case "brief":
+                self._machine.command("brief")
+                self._brief(leg)
+            case "replace":
+                self._machine.command("replace")
+                self._seat("waiting")
+                self._refer(leg.replacing_uri())
+            case _:
+                assert_never(step)
+
+    def not_reached(self, failure: NotReached) -> None:
+        if failure.told is not None:
+            self._call.emit(failure.told, self._operator_id)
+        if self._operator is not None:
+            self._call.emit(LegEnded(sip_code=failure.status, reason=failure.reason), self._operator_id)
+        self._fail(outcome_of_call(failure), failure.status, failure.reason)
+
+    def format_changed(self) -> None:
+        """The operator's; nothing of ours depends on it."""
+
+    # ── the briefing ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _brief(self, leg: Leg) -> None:
+        briefer = briefing_agent(self._conduct.agent, self._wanted)
+        controls = BriefingControls(self._call, lambda: self._judged(accept=False))
+        try:
+            self._briefing = Conduct(controls, leg, briefer, self._call.wire(leg), leg.leg_id)
+        except BridgeError:
+            self._judged(accept=True)
+            return
+        self._seat("briefing", briefer=agent_port(leg.leg_id))
+        self._call.arm("transfer", BRIEFING_S)
+        self._briefing.engage()
+
+    def _briefer_ready(self) -> None:
+        if self._briefing is not None and self._machine.state == "briefing":
+            self._briefing.answered(None)
+            self._briefing.begin()
+
+    def judged(self, *, accept: bool) -> None:
+        """The operator said whether he takes the caller."""
+        self._judged(accept=accept)
+
+    def _judged(self, *, accept: bool) -> None:
+        if self._machine.state != "briefing":
+            return
+        if not accept:
+            self._fail("refused", None, "the operator does not take the call")
+        elif self._wanted.after_briefing == "three_way":
+            self._join("join")
+        else:
+            self._join("hand_over")
+
+    # ── the end of it ────────────────────────────────────────────────────────────────────────────────────
+
+    def _join(self, given: TransferInput) -> None:
+        """The caller hears the operator from here on."""
+        self._call.disarm("transfer")
+        state = self._machine.command(given)
+        self._end_briefing()
+        self._tell_end("connected", None, "")
+        if state == "three_way":
+            self._seat("three_way", briefer=None)
+            self._tell_agent("connected", "the operator has joined the call")
+        else:
+            self._conduct.leave("handed over")
+            self._seat("handed_over", briefer=None)
+
+    def _fail(self, outcome: TransferOutcome, status: int | None, reason: str) -> None:
+        """Nobody took the caller: back to the agent, which is told why."""
+        self._tell_end(outcome, status, reason)
+        self._let_go("fail")
+        self._tell_agent(outcome, reason)
+
+    def _let_go(self, given: TransferInput) -> None:
+        """Nothing of the transfer is left; caller and agent talk."""
+        parted = self._machine.state == "parting"
+        self._machine.command(given)
+        self._call.disarm("transfer")
+        if self._dial is not None:
+            self._dial.give_up()
+        if self._operator is not None and self._operator.state != "ended":
+            self._operator.hang_up()
+        self._end_briefing()
+        self._seat("talking", operator=None, briefer=None)
+        if parted:
+            self._call.end(by="caller", cause="hangup")
+
+    def _end_briefing(self) -> None:
+        if self._briefing is not None:
+            self._briefing.leave("the briefing is over")
+
+    def _tell_end(self, outcome: TransferOutcome, status: int | None, reason: str) -> None:
+        if not self._told:
+            self._told = True
+            mode = mode_of(self._machine.state, self._wanted)
+            target = self._wanted.target
+            self._call.emit(TransferEnded(mode=mode, target=target, outcome=outcome, sip_code=status, reason=reason))
+
+    def _tell_agent(self, outcome: TransferOutcome, reason: str) -> None:
+        text = say_outcome(outcome, self._wanted.name or self._wanted.target, reason)
+        if self._asked:
+            failed = outcome != "connected"
+            self._conduct.tell(ToolResult(tool_call_id=self._asked, output=text, is_error=failed))
+        else:
+            self._conduct.tell(TextInput(role="system", text=text, respond=True))
+
+    def _seat(self, stage: str, **changes: object) -> None:
+        if self._call.wiring is not None:
+            self._call.wiring.seat(stage=stage, **changes)
+
+    def stop(self) -> None:
+        """The call ends: what was not decided by now never will be."""
+        if not self.over:
+            self._tell_end("abandoned", None, "the call ended")
+            self._machine.observe("caller_gone")
+        if self._dial is not None:
+            self._dial.give_up()
+        if self._briefing is not None:
+            self._briefing.stop()
+
+    async def close(self) -> None:
+        if self._briefing is not None:
+            await self._briefing.close()
+
+    # ── facts ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        """Whether the fact is the transfer's alone."""
+        if self._dial is not None and self._dial.absorbs(fact):
+            return True
+        match fact:
+            case SipFact(event=ReferAnswered() | ReferProgress() as event) if event.refer_id == self._refer_id:
+                self._follow(event)
+                return True
+            case SipFact(event=ByeReceived(usage_id=self._caller.usage_id)):
+                return self._caller_gone()
+            case SipFact(event=event) if self._is_operators(event):
+                self._on_operator(fact, event)
+                return True
+            case TimerFired(timer="transfer", leg_id=""):
+                self._out_of_time()
+                return True
+            case MediaFact(leg_id=self._operator_id, event=media_event):
+                self._on_operator_media(fact, media_event)
+                return True
+            case MediaFact(leg_id=self._caller.leg_id, event=DtmfReceived(digit=digit)):
+                self._pass_on(digit, self._operator)
+            case AgentFact() | AgentReady() | AgentFailed() | TimerFired() if fact.leg_id == self._operator_id:
+                self._on_briefing(fact)
+                return True
+            case _:
+                pass
+        return False
+
+    def _follow(self, event: ReferAnswered | ReferProgress) -> None:
+        if self._machine.state in ("referring", "referred", "replacing", "parting"):
+            self._on_refer(event)
+        elif event.status is not None and 200 <= event.status < 300 and isinstance(event, ReferProgress):
+            # We had given up waiting; but now the caller talks with the target, and not with us.
+            self._call.end(by="agent", cause="transferred", reason=event.reason)
+
+    def _caller_gone(self) -> bool:
+        """Whether the call waits for the last NOTIFY before it ends."""
+        if self._machine.state not in ("referring", "referred", "replacing"):
+            return False
+        self._machine.command("caller_gone")
+        self._caller.gone()
+        self._conduct.cut()
+        self._call.arm("transfer", PARTING_S)
+        return True
+
+    def _out_of_time(self) -> None:
+        match self._machine.state:
+            case "parting":
+                self._fail("abandoned", None, "the caller's side hung up and told no outcome")
+            case "referring" | "referred":
+                self._fail("no_answer", None, "the caller's side told no outcome in time")
+            case "replacing":
+                self._not_connected(None, "the caller's side told no outcome in time")
+            case "briefing":
+                self._fail("refused", None, "the operator did not decide in time")
+            case _:
+                pass
+
+    def _is_operators(self, event: SipEvent) -> bool:
+        return self._operator is not None and getattr(event, "usage_id", None) == self._operator.usage_id
+
+    def _on_operator(self, fact: InboxFact, event: SipEvent) -> None:
+        """Something happened in the dialog with the operator."""
+        if isinstance(event, ByeReceived | UsageEnded):
+            self._operator_gone(event)
+        elif self._dial is not None and self._operator is not None and self._operator.state in ("up", "held"):
+            if self._operator_mid_call is not None:
+                self._operator_mid_call.observe(event)
+        elif self._dial is not None:
+            self._dial.observe(fact)
+
+    def _operator_gone(self, event: ByeReceived | UsageEnded) -> None:
+        leg = self._operator
+        if leg is None:
+            return
+        wanted_so = leg.state == "ending"
+        leg.gone()
+        self._call.emit(LegEnded(), leg.leg_id)
+        if wanted_so or not self._machine.observe("target_gone"):
+            return
+        match self._machine.state:
+            case "over" if not self._told:
+                self._fail_after_briefing()
+            case "over" if self._call.wiring is not None and self._call.wiring.seating.stage == "three_way":
+                self._seat("talking", operator=None)
+                self._conduct.tell(TextInput(role="system", text="the operator has left the call"))
+            case "over":
+                self._call.end(by="operator", cause="hangup")
+            case _:
+                pass  # replaced: the NOTIFY tells
+
+    def _fail_after_briefing(self) -> None:
+        """The operator hung up instead of taking the call."""
+        self._tell_end("refused", None, "the operator hung up")
+        self._call.disarm("transfer")
+        self._end_briefing()
+        self._seat("talking", operator=None, briefer=None)
+        self._tell_agent("refused", "the operator hung up")
+
+    def _on_operator_media(self, fact: MediaFact, event: MediaEvent) -> None:
+        match event:
+            case DtmfReceived(digit=digit) if self._machine.state == "briefing":
+                if digit in (TAKES, DECLINES):
+                    self._judged(accept=digit == TAKES)
+            case DtmfReceived(digit=digit):
+                self._pass_on(digit, self._caller)
+            case MediaTimedOut(after_s=after_s) if self._operator is not None and self._operator.state == "up":
+                self._operator.hang_up()
+                reason = f"no RTP from the operator for {after_s:g} s"
+                if self._machine.state == "handed_over":
+                    self._call.end(by="system", cause="media_timeout", reason=reason)
+            case _ if self._briefing is not None:
+                self._briefing.observe(fact)
+            case _:
+                pass
+
+    def replace_operator(self, old: Leg, new: Leg) -> bool:
+        """Somebody came in the place of the operator, who may hang up now; False where that was not ours."""
+        if old is not self._operator or self._machine.state not in ("handed_over", "three_way"):
+            return False
+        self._operator, self._operator_id = new, new.leg_id
+        wiring = self._call.wire(new)
+        self._operator_mid_call = MidCall(self._call, new, wiring, self)
+        self._seat(wiring.seating.stage, operator=leg_port(new.leg_id))
+        new.media.confirm()
+        new.media.resume()
+        self._call.emit(PartyReplaced(by="replaces", remote_uri=new.remote_uri), new.leg_id)
+        return True
+
+    def _pass_on(self, digit: str, leg: Leg | None) -> None:
+        """A key of one party, pressed for the other."""
+        if self._machine.state == "handed_over" and leg is not None and leg.state == "up":
+            leg.media.send_dtmf(digit)
+
+    def _on_briefing(self, fact: AgentFact | AgentReady | AgentFailed | TimerFired) -> None:
+        match fact:
+            case AgentReady():
+                self._briefer_ready()
+            case AgentFailed():
+                self._judged(accept=True)  # better unannounced than not at all
+            case AgentFact() if self._briefing is not None:
+                self._briefing.observe(fact)
+            case TimerFired(timer="duration_limit"):
+                self._judged(accept=False)
+            case TimerFired(timer=timer) if self._briefing is not None:
+                self._briefing.on_timer(timer)
+            case _:
+                pass
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
