@@ -17,7 +17,8 @@ from offhook.call.session import CallSession
 from offhook.media.ports import PortPool
 from offhook.model.call_events import CallEnded, CallEvent, LiveSignal
 from offhook.model.records import Agent, Number
-from offhook.server import Phone, build_phone
+from offhook.model.trunks import Trunk
+from offhook.server import Phone, Surroundings, build_phone
 from offhook.signaling.transports import free_port
 from offhook.sip.events import Address
 from offhook.sip.uri import SipUri
@@ -133,7 +134,12 @@ NOTHING_LEFT = {"usages": 0, "dialogs": 0, "calls": 0, "ports": 0}
 
 @asynccontextmanager
 async def phone(
-    *agents: Agent, max_calls: int = 50, folder: Path = Path(), port: int = 0, media_timeout_s: float = 60.0
+    *agents: Agent,
+    max_calls: int = 50,
+    folder: Path = Path(),
+    port: int = 0,
+    media_timeout_s: float = 60.0,
+    trunks: tuple[Trunk, ...] = (),
 ) -> AsyncIterator[TestPhone]:
     """A phone on UDP and TCP; the first agent answers every number, the others the number of their id."""
     numbers = [Number(user=agent.agent_id, agent_id=agent.agent_id) for agent in agents[1:]]
@@ -149,6 +155,7 @@ async def phone(
         ports=ports,
         recordings_folder=folder,
         media_timeout_s=media_timeout_s,
+        surroundings=Surroundings(trunks=trunks),
     )
     try:
         address = await built.endpoint.listen("UDP", HOST, port or free_port(HOST, ["UDP", "TCP"]))
