@@ -148,6 +148,7 @@ class _TrunkSettings(_Section, frozen=True, tag_field="kind"):
     id: Annotated[str, msgspec.Meta(min_length=1)]
     codecs: Annotated[tuple[CodecName, ...], msgspec.Meta(min_length=1)] = ("G722", "PCMU", "PCMA")
     srtp: SrtpPolicy = "off"
+    srtp_without_tls: bool = False
     dtmf: DtmfMethod = "auto"
     refer: ReferPolicy = "refuse"
     session_expires_s: Annotated[int, msgspec.Meta(ge=0, le=86400)] = SESSION_EXPIRES_S
