@@ -25,6 +25,7 @@ module_path {modules}
 module g711.so
 module aufile.so
 module sndfile.so
+module srtp.so
 module_app account.so
 module_app menu.so
 module_app ctrl_tcp.so
@@ -63,10 +64,12 @@ class Baresip:
         host: str = "127.0.0.1",
         password: str = "",
         authorities: Path | None = None,
+        mediaenc: str = "",
     ) -> Baresip:
         """``speaks``: 8 kHz mono WAV; the call ends with it, so end it with silence.
 
         ``password``: what it answers challenges with, as ``trunk``. ``authorities``: PEM file to trust, for TLS.
+        ``mediaenc``: "srtp" (RTP/AVP with keys), "srtp-mand" (RTP/SAVP) or "srtp-mandf" (RTP/SAVPF).
         """
         needs("baresip")
         port, control_port, rtp_port = free_sip_port(host), free_port("tcp"), free_port("udp", host)
@@ -91,7 +94,8 @@ class Baresip:
         uri = f"sip:alice@{literal}:{port};transport={transport}"
         mode = "auto" if answers else "manual"
         proof = f";auth_user=trunk;auth_pass={password}" if password else ""
-        (where / "accounts").write_text(f"<{uri}>;regint=0;answermode={mode}{proof}\n")
+        security = f";mediaenc={mediaenc}" if mediaenc else ""
+        (where / "accounts").write_text(f"<{uri}>;regint=0;answermode={mode}{proof}{security}\n")
         for empty in ("contacts", "uuid"):
             (where / empty).touch()
         program = await Program.start("baresip", "-f", where, "-v", cwd=where)

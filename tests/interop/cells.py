@@ -31,6 +31,7 @@ FEATURES = (
     "routes by Record-Route",
     "TLS",
     "IPv6",
+    "SRTP",
     "DTMF",
     "CANCEL",
     "OPTIONS",
@@ -58,6 +59,8 @@ CANNOT = {
     ("baresip-python", "it challenges, we prove ourselves"): "a phone challenges nobody",
     ("linphone", "it challenges, we prove ourselves"): "a phone challenges nobody",
     ("SIPp", "TLS"): "Debian builds it without TLS",
+    ("SIPp", "SRTP"): "its scenarios cannot answer a key",
+    ("Kamailio", "SRTP"): _RELAYS,
 }
 
 INTRODUCTION = """# Interoperability

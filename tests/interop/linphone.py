@@ -19,6 +19,7 @@ sip_port={udp_port}
 sip_tcp_port={tcp_port}
 sip_tls_port={tls_port}
 {root_ca}
+{security}
 use_ipv6={ipv6}
 ipv6_migration_done=1
 contact="linphone" <sip:linphone@{host}:{port};transport={transport}>
@@ -61,10 +62,12 @@ class Linphone:
         ipv6: bool = False,
         password: str = "",
         authorities: Path | None = None,
+        encrypts: bool = False,
     ) -> Linphone:
         """``speaks``: 8 kHz mono WAV. ``ipv6``: as installed, linphone writes an IPv6 address into its SDP.
 
         ``password``: what it answers challenges with, as ``trunk``. ``authorities``: PEM file to trust, for TLS.
+        ``encrypts``: it offers and takes SRTP alone.
         """
         needs("linphonec")
         port, rtp_port = free_sip_port(host), free_sip_port(host)
@@ -80,6 +83,7 @@ class Linphone:
                 transport=transport,
                 rtp_port=rtp_port,
                 root_ca="" if authorities is None else f"root_ca={authorities}",
+                security="media_encryption=srtp\nmedia_encryption_mandatory=1" if encrypts else "",
                 tls_port=port if transport == "tls" else 0,
             )
             + (_AUTHENTICATION.format(password=password) if password else "")

@@ -154,6 +154,7 @@ async def make_call(runtime: baresip.Runtime, wanted: dict[str, Any]) -> None:
         auth_user="trunk" if wanted.get("password") else None,
         transport=wanted.get("transport", "udp"),
         reg_interval=0,
+        extra_params=tuple(wanted.get("account", ())),
     )
     agent = await baresip.UserAgent.create(runtime, account)
     phone = Phone(agent=agent, happened=Happened(runtime), coming=asyncio.Queue(), wanted=wanted)
