@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.model.errors import SipParseError
-from offhook.sip.uri import SipUri, is_sip, same_uri, scheme_of, unescape
+from offhook.sip.uri import SipUri, escape, is_sip, same_uri, scheme_of, unescape
 
 
 def test_every_part_of_a_uri_is_found() -> None:
@@ -181,3 +181,20 @@ def test_whatever_parses_is_written_and_read_back_as_itself(text: str) -> None:
     SipUri.check(text)
     assert SipUri.parse(str(uri)) == uri
     assert same_uri(uri, uri)
+
+
+def test_escape_leaves_nothing_that_means_something_in_a_uri() -> None:
+    assert escape("a@b;to-tag=1;from-tag=2") == "a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2"
+    assert escape('é%&?<>" \udce9') == "%C3%A9%25%26%3F%3C%3E%22%20%E9"
+    assert escape("-_.!~*'()aZ9") == "-_.!~*'()aZ9"
+    for text in ("a@b;x=%41", "Grüße & <mehr>", ""):
+        assert unescape(escape(text)) == text
+
+
+def test_headers_of_a_uri_are_found_without_regard_to_case_and_escapes() -> None:
+    uri = SipUri.parse("sip:a@b?Subject=x&%52eplaces=c%3Bd&replaces=&X")
+    assert uri.header_values("replaces") == ["c;d", ""]
+    assert uri.header_values("subject") == ["x"]
+    assert uri.header_values("x") == [""]
+    assert uri.header_values("route") == []
+    assert SipUri.parse("sip:a@b").header_values("replaces") == []

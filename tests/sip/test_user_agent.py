@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.sip.network import ANSWER, OFFER, Network, Peer, Phone, dial, nothing_left
 from tests.vectors.location import vectors
 
+from offhook.model.errors import LocalProtocolError
 from offhook.sip.events import (
     AnswerReceived,
     ByeReceived,
@@ -20,6 +22,7 @@ from offhook.sip.events import (
     InviteFailed,
     InviteReceived,
     MessageRejected,
+    ReferReceived,
     ReinviteReceived,
     SipEvent,
     UsageEnded,
@@ -57,13 +60,16 @@ def test_with_a_fifth_of_all_messages_lost_every_call_is_set_up_and_ends_on_both
         net.advance(random.random() * 0.1)
     net.advance(32)
     answered = {event.usage_id for event in alice.of(AnswerReceived)}
-    assert answered == set(callers)
-    assert len(bob.of(InviteReceived)) == CALLS
+    # Seven copies of an INVITE are all lost once in 78,125 times: then it has failed, and bob knows nothing of it.
+    unheard = {event.usage_id for event in alice.of(InviteFailed) if event.cause == "timeout"}
+    assert (answered | unheard, answered & unheard, len(unheard) <= 2) == (set(callers), set(), True)
+    callers = sorted(answered)
+    assert len(bob.of(InviteReceived)) == len(callers)
     for usage in callers[::2]:
         alice.agent.bye(usage, net.now)
     halfway = {event.request.sip_call_id: event.usage_id for event in bob.of(InviteReceived)}
     by_call = {sent.message.sip_call_id for sent in net.sent("INVITE")}
-    assert by_call == set(halfway)
+    assert by_call >= set(halfway)
     net.advance(1)
     still = [event for event in bob.of(InviteReceived) if event.usage_id not in ended(bob)]
     for event in still[:: max(1, len(still) // 90)]:
@@ -129,8 +135,9 @@ def test_a_thousand_calls_in_a_row_leave_nothing() -> None:
 
 # ── a bad peer ───────────────────────────────────────────────────────────────────────────────────────────
 
-REQUESTS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO")
-COMMANDS = ("ring", "answer", "reject", "ack", "cancel", "bye", "reinvite", "snapshot")
+REQUESTS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "MESSAGE", "REFER", "NOTIFY", "NOTIFY")
+COMMANDS = ("ring", "answer", "reject", "ack", "cancel", "bye", "reinvite", "snapshot", "refer", "info", "message")
+REFERRED = ("accept_refer", "reject_refer", "notify_refer")
 STATUSES = (100, 180, 199, 200, 202, 302, 408, 481, 487, 491, 603)
 
 
@@ -145,7 +152,8 @@ class Chaos:
         self.usages: list[int] = []
 
     def step(self) -> None:
-        self.random.choices((self.request, self.respond, self.command, self.call), weights=(8, 6, 6, 1))[0]()
+        steps = (self.request, self.respond, self.command, self.referred, self.call)
+        self.random.choices(steps, weights=(8, 6, 6, 2, 1))[0]()
         self.net.advance(self.random.choice((0.0, 0.01, 0.02, 0.3, 2.0, 35.0 if self.random.random() < 0.1 else 0.0)))
         self.collect()
 
@@ -166,8 +174,19 @@ class Chaos:
             to_tag=ours,
             from_tag=its,
             call_id=call_id,
+            headers=self.headers(),
             body=OFFER if method in ("INVITE", "ACK") and self.random.random() < 0.6 else b"",
         )
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What REFER and NOTIFY say, and others should not: right, wrong or missing."""
+        given = {
+            "Refer-To": ("<sip:a@b>", "<sip:a@b?Replaces=one%3Bto-tag%3Dx%3Bfrom-tag%3Dpeertag>", "tel:+1", "?", ""),
+            "Refer-Sub": ("true", "false"),
+            "Event": ("refer", "refer;id=2", "refer;id=3", "presence", ";"),
+            "Subscription-State": ("active", "terminated", "active;expires=5", "?;"),
+        }
+        return [(name, self.random.choice(values)) for name, values in given.items() if self.random.random() < 0.8]
 
     def names(self) -> tuple[str, str | None, str]:
         """Call-ID, the phone's tag, the peer's: mostly of a dialog that there was, sometimes of none."""
@@ -195,10 +214,27 @@ class Chaos:
         if not self.usages:
             return
         name = self.random.choice(COMMANDS)
-        arguments: dict[str, object] = {"answer": {"body": ANSWER}, "reinvite": {"offer": OFFER}}.get(name, {})  # type: ignore[assignment]
+        wanted: dict[str, dict[str, object]] = {
+            "answer": {"body": ANSWER},
+            "reinvite": {"offer": OFFER},
+            "refer": {"refer_to": "sip:operator@pbx.example"},
+            "info": {"content_type": "application/dtmf", "body": b"5"},
+            "message": {"body": b"hi"},
+        }
+        arguments = wanted.get(name, {})
         if name == "reject":
             arguments = {"status": self.random.choice((302, 486))}
         self.phone.attempt(name, self.random.choice(self.usages), **arguments)
+
+    def referred(self) -> None:
+        """Answer a REFER that came, or tell how it goes; maybe too late."""
+        asked = self.phone.of(ReferReceived)
+        if not asked:
+            return
+        event, name = self.random.choice(asked), self.random.choice(REFERRED)
+        status = {"status": self.random.choice((180, 200, 486))} if name == "notify_refer" else {}
+        with suppress(LocalProtocolError):
+            getattr(self.phone.agent, name)(event.usage_id, event.refer_id, self.net.now, **status)
 
     def end(self) -> None:
         """Hang up whatever can be, wait, and look."""
@@ -210,7 +246,7 @@ class Chaos:
         self.net.advance(150)
         for usage in self.usages:
             self.phone.attempt("bye", usage)
-        self.net.advance(150)
+        self.net.advance(400)
 
 
 @settings(max_examples=60, deadline=None)
