@@ -93,11 +93,44 @@ def test_options_inside_the_call(server: Server, peer: Peer, dialog: Dialog) -> 
     assert "INVITE" in answer.get("allow")
 
 
-@pytest.mark.parametrize("method", ["INFO", "MESSAGE", "UPDATE", "REFER", "WINK"])
+@pytest.mark.parametrize("method", ["SUBSCRIBE", "PUBLISH", "REGISTER", "WINK"])
 def test_what_we_do_not_serve_inside_the_call_gets_405(server: Server, peer: Peer, dialog: Dialog, method: str) -> None:
     answer = asked(server, peer, dialog.next(method))
     assert answer.status == 405
     assert {"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"} <= set(answer.get("allow").split(", "))
+
+
+REFER_EVENT = "Event: refer\nSubscription-State: active\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"method": "INFO"}, 200),
+        ({"method": "INFO", "content_type": "application/dtmf-relay", "body": "Signal=5\nDuration=160\n"}, 200),
+        ({"method": "INFO", "content_type": "application/dtmf", "body": "5"}, 200),
+        ({"method": "INFO", "content_type": "application/media_control+xml", "body": "<x/>"}, 415),
+        ({"method": "INFO", "content_type": "application/dtmf", "body": "5", "extra": "Info-Package: x\n"}, 469),
+        ({"method": "MESSAGE", "content_type": "text/plain", "body": "hello"}, 200),
+        ({"method": "MESSAGE", "content_type": "text/html", "body": "<b>hello</b>"}, 415),
+        ({"method": "REFER"}, 400),
+        ({"method": "REFER", "extra": "Refer-To: <sip:a@b>\nRefer-To: <sip:c@d>\n"}, 400),
+        ({"method": "REFER", "extra": "Refer-To: <http://example.com>\n"}, 416),
+        ({"method": "NOTIFY", "extra": "Event: presence\nSubscription-State: active\n"}, 489),
+        (
+            {"method": "NOTIFY", "extra": REFER_EVENT, "content_type": "message/sipfrag", "body": "SIP/2.0 200 OK\n"},
+            481,
+        ),
+    ],
+)
+def test_what_is_said_beside_the_audio(
+    server: Server, peer: Peer, dialog: Dialog, said: dict[str, str], status: int
+) -> None:
+    """RFC 6086, 3428, 3515, 6665; a copy of the request gets a copy of the answer."""
+    request = dialog.next(**said)
+    first = asked(server, peer, request)
+    assert (first.status, asked(server, peer, request).status) == (status, status)
+    assert bool(first.all("accept")) is (status == 415)
 
 
 def test_a_number_lower_than_the_last_gets_500(server: Server, peer: Peer, dialog: Dialog) -> None:
@@ -113,8 +146,8 @@ def test_numbers_may_have_gaps(server: Server, peer: Peer, dialog: Dialog) -> No
 
 
 def test_an_extension_required_inside_the_call_gets_420(server: Server, peer: Peer, dialog: Dialog) -> None:
-    answer = asked(server, peer, dialog.next("OPTIONS", extra="Require: 100rel\n"))
-    assert (answer.status, answer.get("unsupported")) == (420, "100rel")
+    answer = asked(server, peer, dialog.next("OPTIONS", extra="Require: x-telepathy\n"))
+    assert (answer.status, answer.get("unsupported")) == (420, "x-telepathy")
 
 
 # ── re-INVITE ────────────────────────────────────────────────────────────────────────────────────────────
