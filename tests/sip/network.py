@@ -21,11 +21,14 @@ from random import Random
 from typing import TypeVar
 
 from offhook.model.errors import LocalProtocolError
+from offhook.model.trunks import ReliableProvisional
+from offhook.sip.digest import DigestClient
 from offhook.sip.events import Address, Flow, Hop, Inbound, Outbound, SipEvent, Transport
 from offhook.sip.headers import NameAddr
 from offhook.sip.message import Request, Response, SipMessage, response_to, serialize
 from offhook.sip.parser import parse_message
 from offhook.sip.parts import UserAgentLimits
+from offhook.sip.session_interval import DEFAULT_SESSION_TIMER, SessionTimerRules
 from offhook.sip.uri import SipUri
 from offhook.sip.user_agent import UserAgent
 
@@ -239,7 +242,16 @@ class Phone:
         destination = flow.remote if hop is None else Address(hop.host, hop.port)
         self.network.put(self.address, destination, packet.data, flow.transport if hop is None else hop.transport)
 
-    def invite(self, callee: Phone | Peer, *, offer: bytes = OFFER, headers: Iterable[tuple[str, str]] = ()) -> int:
+    def invite(
+        self,
+        callee: Phone | Peer,
+        *,
+        offer: bytes = OFFER,
+        headers: Iterable[tuple[str, str]] = (),
+        credentials: DigestClient | None = None,
+        session_timer: SessionTimerRules = DEFAULT_SESSION_TIMER,
+        reliable: ReliableProvisional = "supported",
+    ) -> int:
         """Send an INVITE to ``callee`` and return the usage."""
         usage_id = self.agent.invite(
             target=SipUri(user="demo", host=callee.address.host, port=callee.address.port),
@@ -248,6 +260,9 @@ class Phone:
             next_hop=Hop(transport=self.network.transport, host=callee.address.host, port=callee.address.port),
             offer=offer,
             headers=headers,
+            credentials=credentials,
+            session_timer=session_timer,
+            reliable=reliable,
             now=self.network.now,
         )
         self.pump()
@@ -409,10 +424,12 @@ class Call:
     callee: int
 
 
-def dial(caller: Phone, callee: Phone, *, offer: bytes = OFFER) -> Call:
+def dial(
+    caller: Phone, callee: Phone, *, offer: bytes = OFFER, session_timer: SessionTimerRules = DEFAULT_SESSION_TIMER
+) -> Call:
     """Call, answer, acknowledge; fails the test where that does not come off."""
     network = caller.network
-    calling = caller.invite(callee, offer=offer)
+    calling = caller.invite(callee, offer=offer, session_timer=session_timer)
     network.advance(0.05)
     called = callee.events[-1]
     usage_id = getattr(called, "usage_id", None)

@@ -8,7 +8,7 @@ from functools import partial
 
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
 from offhook.model.trunks import ReliableProvisional
-from offhook.sip import acknowledge, bye, prack, session_timer
+from offhook.sip import acknowledge, bye, prack, session_timer, update
 from offhook.sip.authentication import Proof, answer_challenge, once_more, proofs_in
 from offhook.sip.dialog import Dialog, DialogInput, dialog_of_client, dialog_of_server
 from offhook.sip.digest import DigestClient
@@ -414,6 +414,7 @@ class _Caller:
         early = usage.branch(response.to.tag or "")
         dialog = usage.dialog = self._dialog_of(response, flow)
         session_timer.settle(self._parts, usage, response, now)
+        update.forget_others(self._parts, usage, now)
         session = response.body if early is None else early.session or response.body
         if self._request.body or (early is not None and early.session and early.owed is None):
             usage.advance(UsageInput.ANSWER_CAME)

@@ -68,10 +68,7 @@ def answer(parts: Parts, usage: Usage, now: float, *, body: bytes, headers: Head
     transaction = _take(usage)
     request, flow = transaction.request, transaction.flow
     remote_tag = request.from_.tag or ""
-    dialog, early = usage.dialog_with(remote_tag), usage.branch(remote_tag)
-    if dialog is None:  # an early one, and the 2xx of another branch came meanwhile
-        parts.respond(transaction, 481, now)
-        return
+    dialog, early = usage.dialog_with(remote_tag) or usage.settled, usage.branch(remote_tag)
     dialog.refresh_target(request, flow)
     timer = session_timer.accept(parts, usage, request, now) if session_timer.is_up(usage) else []
     lines = [("Contact", dialog.contact), ALLOW, SUPPORTED, *timer, *headers]
@@ -93,6 +90,16 @@ def _take(usage: Usage) -> ServerTransaction:
     if transaction is None:
         raise LocalProtocolError(f"usage {usage.usage_id} has no UPDATE that waits for an answer")
     return transaction
+
+
+def forget_others(parts: Parts, usage: Usage, now: float) -> None:
+    """One branch of our INVITE was answered: what the others asked, or were asked, means nothing any more."""
+    served, asked = usage.updated, usage.updating
+    if served is not None and usage.dialog_with(served.request.from_.tag or "") is None:
+        usage.updated = None
+        parts.respond(served, 487, now)
+    if asked is not None and asked.dialog is not usage.dialog:
+        usage.updating = None
 
 
 # ── the UAC ──────────────────────────────────────────────────────────────────────────────────────────────
