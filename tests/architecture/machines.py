@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from offhook.call.states import CALL, LEG
-from offhook.sip import transaction
+from offhook.sip import refer_usage, transaction
 from offhook.sip.registration import REGISTRATION
 from offhook.sip.usage import USAGE
 
@@ -35,6 +35,12 @@ def _machines() -> Iterable[tuple[str, str, Rows]]:
     yield "Leg", "src/offhook/call/states.py", _rows(LEG)
     yield "Registration (RFC 3261 §10.2)", "src/offhook/sip/registration.py", _rows(REGISTRATION)
     yield "INVITE usage (RFC 3261 §13, §14, §15)", "src/offhook/sip/usage.py", _rows(USAGE)
+    yield "REFER by us (RFC 3515 §2.4, RFC 6665 §4.1)", "src/offhook/sip/refer_usage.py", _rows(refer_usage.ASKED)
+    yield (
+        "REFER by the peer (RFC 3515 §2.4, RFC 6665 §4.2)",
+        "src/offhook/sip/refer_usage.py",
+        _rows(refer_usage.SERVED),
+    )
     for title, machine in (
         ("INVITE client transaction (RFC 3261 §17.1.1, RFC 6026)", transaction.INVITE_CLIENT),
         ("Non-INVITE client transaction (RFC 3261 §17.1.2)", transaction.NON_INVITE_CLIENT),
