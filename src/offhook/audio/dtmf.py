@@ -148,7 +148,7 @@ class ToneDetector:
     """The keys in one audio stream, frame by frame. A key is told when it is over."""
 
     def __init__(self, audio_format: AudioFormat) -> None:
-        self._encoding = audio_format.encoding
+        self.format = audio_format
         count = audio_format.sample_rate_hz * FRAME_MS // 1000
         self._count = count
         self._samples = np.zeros(2 * count)
@@ -165,7 +165,7 @@ class ToneDetector:
 
     def take(self, frame: bytes) -> list[ToneHeard]:
         """The next 20 ms; the key that has ended by it, if any. A frame of another length counts as missed."""
-        samples = np.frombuffer(decode(self._encoding, frame), dtype="<i2")
+        samples = np.frombuffer(decode(self.format.encoding, frame), dtype="<i2")
         if samples.size != self._count:
             return self.miss()
         self._samples[: self._count] = self._latest

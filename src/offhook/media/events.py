@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +29,11 @@ class SpeechSent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DtmfReceived:
+    """A key of the remote party, by events (RFC 4733), or by tones where it never agreed to events."""
+
     digit: str
     duration_ms: int
+    source: Literal["rfc4733", "inband"] = "rfc4733"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

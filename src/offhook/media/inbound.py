@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from offhook.audio.dtmf import ToneDetector
 from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, silence
 from offhook.audio.level import LOUDNESS, loudness_of
 from offhook.media.concealment import Concealer
@@ -19,6 +20,9 @@ from offhook.rtp.packet import COMFORT_NOISE, HEADER, HEADER_BYTES, MARKER, PLAI
 from offhook.rtp.reception import Admission, Reception
 from offhook.rtp.telephone_event import DigitPressed, DtmfReceiver
 from offhook.sdp.offer_answer import Agreement
+
+ECHO_S = 1.0
+"""Our own tones may come back for so long: 0.3 s here, the rest in the network and in a slow gateway."""
 
 _STATIC_TYPES = {0: Encoding.PCMU, 8: Encoding.PCMA}
 """RFC 3551 §6. A sender may take up the other codec of an offer without a word (RFC 3264 §8.3.2)."""
@@ -35,7 +39,8 @@ class InboundStream:
     """Latch, reception, jitter buffer, concealment, digits and speech level of what the remote party sends.
 
     ``receive`` is called for each datagram, ``next_frame`` each tick. G.711 is handled here as the bytes it is; of a
-    wideband codec all from the jitter buffer on is its ``WidebandStream``'s.
+    wideband codec all from the jitter buffer on is its ``WidebandStream``'s. Only where the remote party agreed to no
+    telephone-events are keys looked for in the audio; ``tones`` is None otherwise, and costs nothing.
     """
 
     def __init__(
@@ -58,6 +63,9 @@ class InboundStream:
         self.unexpected = 0
         self._concealed_before = 0  # under another codec, as the next
         self._spoke_before = 0.0
+        self.tones: ToneDetector | None = None
+        self._tones_from = 0.0
+        self._concealed_heard = 0
         self._digits = DtmfReceiver()  # one for all agreements: a key may be held while one follows another
         self._agree(agreement)
 
@@ -139,6 +147,20 @@ class InboundStream:
             return self.silence
         return self._concealer.lost(ending=frame is Gap.STALLED)
 
+    def listen(self, frame: bytes, now: float) -> None:
+        """Look for keys in the frame just given; to be called each tick while there are ``tones``."""
+        assert self.tones is not None
+        concealed = self.concealed_frames
+        told = self.tones.take(frame) if concealed == self._concealed_heard else self.tones.miss()
+        self._concealed_heard = concealed
+        if now >= self._tones_from:
+            for digit, duration_ms in told:
+                self._tell(DtmfReceived(digit=digit, duration_ms=duration_ms, source="inband"))
+
+    def ignore_tones(self, now: float) -> None:
+        """Tones of ours are on the line: what is heard soon after may be their echo."""
+        self._tones_from = now + ECHO_S
+
     def skip(self, frames: int) -> None:
         """Ticks that will never be played."""
         self.jitter_buffer.skip(frames)
@@ -170,6 +192,10 @@ class InboundStream:
         self._audio_type = agreement.receive_payload_type
         self._event_type = agreement.dtmf_receive_payload_type
         self._digits.clock_hz = agreement.dtmf_clock_hz
+        if agreement.dtmf_payload_type is not None:
+            self.tones = None
+        elif self.tones is None or self.tones.format != leg_format(agreement.encoding):
+            self.tones = ToneDetector(leg_format(agreement.encoding))
         self._negotiated = {self._audio_type, self._event_type, COMFORT_NOISE}
 
     def _is_quiet(self, frame: bytes) -> bool:

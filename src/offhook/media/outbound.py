@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from offhook.audio.dtmf import ToneSender
 from offhook.audio.g711 import silence
 from offhook.audio.level import LOUDNESS, loudness_of, sketch
 from offhook.audio.mix import mix
@@ -68,6 +69,8 @@ class OutboundStream:
         self._relayed: deque[bytes] = deque()
         self._codec: Encoding | None = None
         self._digits = DtmfSender()
+        self._tones: ToneSender | None = None  # while digits leave as tones
+        self._next_said = playout.next_frame
         self._event_packet = bytearray(HEADER_BYTES + PAYLOAD.size)
         self.update(agreement)
 
@@ -77,7 +80,7 @@ class OutboundStream:
             self._codec = agreement.encoding
             self._encoder: WireEncoder | None = wire_encoder(agreement.encoding)
         audio_format = leg_format(agreement.encoding)
-        self._encoding = audio_format.encoding
+        self._format, self._encoding = audio_format, audio_format.encoding
         self._frame = audio_format.frame_bytes
         self._step = agreement.clock_hz * FRAME_MS // 1000
         self.silence = silence(audio_format)
@@ -87,6 +90,8 @@ class OutboundStream:
         if self._event_type is None:
             self._digits.clear()
         self._digits.retune(agreement.dtmf_clock_hz)
+        if self._tones is not None:
+            self._tones.retune(audio_format)
         self._may_send = agreement.direction in ("sendrecv", "sendonly")
         self._relayed.clear()
 
@@ -105,9 +110,19 @@ class OutboundStream:
         self._digits.queue(digits, duration_ms)
         return True
 
+    @property
+    def sounds_tones(self) -> bool:
+        return self._tones is not None
+
+    def queue_tones(self, digits: str, duration_ms: int) -> None:
+        """Digits in the audio itself; nothing else is heard meanwhile. Raises ``ValueError`` as ``queue_digits``."""
+        tones = self._tones if self._tones is not None else ToneSender(self._format)
+        tones.queue(digits, duration_ms)
+        self._tones, self._next_said = tones, self._next_tone
+
     def relay(self, frame: bytes) -> None:
         """A frame of another leg in this leg's format: sent alone, or with what this leg's agent says."""
-        if len(frame) != self._frame:
+        if len(frame) != self._frame or self._tones is not None:
             return
         if len(self._relayed) == RELAYED_FRAMES:
             self._relayed.popleft()
@@ -127,7 +142,7 @@ class OutboundStream:
             self._send_event(payload, destination)
             return self.silence
         playout = self.playout
-        said = frame = playout.next_frame()
+        said = frame = self._next_said()
         if frame is None:
             frame = self.silence if relayed is None else relayed
         elif relayed is not None:
@@ -154,6 +169,16 @@ class OutboundStream:
         self.skipped_ticks += frames
         self.playout.missed(frames)
         self._relayed.clear()
+
+    def _next_tone(self) -> bytes | None:
+        """In place of what the playout would say, which waits."""
+        assert self._tones is not None
+        frame = self._tones.next_frame()
+        if frame is None:
+            self._tones, self._next_said = None, self.playout.next_frame
+            return self.playout.next_frame()
+        self.playout.sounding_item = None
+        return frame
 
     def _send_event(self, payload: bytes, destination: Address) -> None:
         assert self._event_type is not None

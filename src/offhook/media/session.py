@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from offhook.media.clock import FRAME_S, MediaClock
 from offhook.media.events import (
@@ -225,14 +226,21 @@ class MediaSession:
         if self._inbound is not None:
             self._outbound.relay(frame)
 
-    def send_dtmf(self, digits: str, duration_ms: int = DEFAULT_DURATION_MS) -> bool:
-        """Queue digits (RFC 4733); speech waits while one sounds. False: the remote party takes none.
+    def send_dtmf(
+        self, digits: str, duration_ms: int = DEFAULT_DURATION_MS, *, way: Literal["rfc4733", "inband"] = "rfc4733"
+    ) -> bool:
+        """Queue digits as events (RFC 4733) or as tones; speech waits while one sounds.
 
-        Raises ``ValueError`` for what is no digit or too many of them, ``LocalProtocolError`` before ``start``.
+        False: the remote party takes no events. Raises ``ValueError`` for what is no digit or too many of them,
+        ``LocalProtocolError`` before ``start``.
         """
         if self._inbound is None:
             raise LocalProtocolError("digits can be sent once the media session is started")
-        return self._outbound.queue_digits(digits, duration_ms)
+        if way == "rfc4733":
+            return self._outbound.queue_digits(digits, duration_ms)
+        self._outbound.queue_tones(digits, duration_ms)
+        self._inbound.ignore_tones(time.monotonic())
+        return True
 
     # ── figures ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -296,6 +304,8 @@ class MediaSession:
             return
         self._ticked_at = due_s
         heard = inbound.next_frame(due_s)
+        if inbound.tones is not None:
+            inbound.listen(heard, due_s)
         for sink in self._sinks:
             sink(heard)
         for tap in self._taps:
@@ -316,6 +326,8 @@ class MediaSession:
         inbound.skip(lost)
         for frame in range(lost, frames):
             heard = inbound.next_frame(due_s + frame * FRAME_S)
+            if inbound.tones is not None:
+                inbound.listen(heard, due_s)
             for sink in self._sinks:
                 sink(heard)
             for tap in self._taps:
@@ -335,6 +347,8 @@ class MediaSession:
 
     def _do_chores(self, inbound: InboundStream, now: float) -> None:
         inbound.expire(now)
+        if self._outbound.sounds_tones:
+            inbound.ignore_tones(now)
         if not self._closed:
             self._reports.send_due(now)
             self._watch_silence(inbound, now)
