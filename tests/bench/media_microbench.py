@@ -1,6 +1,6 @@
 """What one received and sent RTP packet costs: MediaSession against a bare UDP echo, in the same run.
 
-Run: python tests/bench/media_microbench.py [--sessions 100] [--seconds 5]
+Run: python tests/bench/media_microbench.py [--sessions 100] [--seconds 5] [--codec PCMU|PCMA|G722|opus]
 
 A child process plays the remote parties (its CPU does not count); the figures are this process's CPU time
 (user + system) per packet pair, one received and one sent.
@@ -16,7 +16,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from multiprocessing.connection import Connection
 
 import uvloop
@@ -24,9 +24,11 @@ import uvloop
 from offhook.media.clock import PHASE_GROUPS, MediaClock
 from offhook.media.ports import PortPool
 from offhook.media.session import MediaSession
-from offhook.model.audio import Encoding
+from offhook.media.wideband import wire_encoder
+from offhook.model.audio import FRAME_MS, Encoding, leg_format
 from offhook.rtp.packet import RtpPacket
 from offhook.sdp.offer_answer import Agreement
+from offhook.sdp.rtp_formats import CODEC_FORMATS
 
 HOST = "127.0.0.1"
 Address = tuple[str, int]
@@ -39,18 +41,26 @@ def open_socket() -> socket.socket:
     return made
 
 
-def remote_parties(pipe: Connection, count: int) -> None:
+def speech_payload(codec: Encoding) -> bytes:
+    """20 ms of sound, as it is on the wire."""
+    sound = bytes(range(20, 100)) * (leg_format(codec).frame_bytes // 80)
+    encoder = wire_encoder(codec)
+    return sound if encoder is None else encoder.encode(sound)
+
+
+def remote_parties(pipe: Connection, count: int, codec: Encoding) -> None:
     """Send 50 packets a second from each socket until told to stop; what comes back is thrown away."""
     sockets = [open_socket() for _ in range(count)]
     pipe.send([one.getsockname() for one in sockets])
     targets: list[Address] = pipe.recv()
-    speech = bytes(range(20, 100)) * 2
+    speech = speech_payload(codec)
+    step = CODEC_FORMATS[codec].clock_hz * FRAME_MS // 1000
     sequence, due = 0, time.monotonic()
     pause = 0.02 / count
     while not pipe.poll():
         for index, one in enumerate(sockets):
             packet = RtpPacket(
-                payload_type=0, sequence=sequence & 0xFFFF, timestamp=sequence * 160, ssrc=index + 1, payload=speech
+                payload_type=0, sequence=sequence & 0xFFFF, timestamp=sequence * step, ssrc=index + 1, payload=speech
             )
             one.sendto(bytes(packet), targets[index])
             due += pause
@@ -82,7 +92,7 @@ async def measure(seconds: float, pairs: Callable[[], int]) -> float:
     return (cpu_s() - cpu) / max(1, pairs() - done) * 1e6
 
 
-async def bare_echo(remotes: list[Address], pipe: Connection, seconds: float) -> float:
+async def bare_echo(remotes: list[Address], pipe: Connection, seconds: float, codec: Encoding) -> float:
     """The floor: read a datagram, send it back."""
     loop = asyncio.get_running_loop()
     buffer = bytearray(2048)
@@ -105,7 +115,7 @@ async def bare_echo(remotes: list[Address], pipe: Connection, seconds: float) ->
     return result
 
 
-async def media_sessions(remotes: list[Address], pipe: Connection, seconds: float) -> float:
+async def media_sessions(remotes: list[Address], pipe: Connection, seconds: float, codec: Encoding) -> float:
     """The real thing: latch, reception, jitter buffer, sink, playout, paced sending."""
     clock, pool = MediaClock(), PortPool(20_000, 30_000)
     sessions: list[MediaSession] = []
@@ -125,7 +135,7 @@ async def media_sessions(remotes: list[Address], pipe: Connection, seconds: floa
         )
         session.start(
             Agreement(
-                encoding=Encoding.PCMU,
+                encoding=codec,
                 payload_type=0,
                 receive_payload_type=0,
                 ptime_ms=20,
@@ -134,10 +144,11 @@ async def media_sessions(remotes: list[Address], pipe: Connection, seconds: floa
                 remote=remote,
                 remote_rtcp=(HOST, 9),
                 direction="sendrecv",
+                clock_hz=CODEC_FORMATS[codec].clock_hz,
             )
         )
         session.connect(lambda frame: None)
-        session.play("speech", bytes(range(20, 100)) * 2 * 50 * int(seconds + 3))
+        session.play("speech", bytes(range(20, 100)) * (leg_format(codec).frame_bytes // 80) * 50 * int(seconds + 3))
         sessions.append(session)
     pipe.send([(HOST, session.local_port) for session in sessions])
     result = await measure(seconds, pairs)
@@ -146,12 +157,15 @@ async def media_sessions(remotes: list[Address], pipe: Connection, seconds: floa
     return result
 
 
-def run(case: Callable[[list[Address], Connection, float], object], sessions: int, seconds: float) -> float:
+Case = Callable[[list[Address], Connection, float, Encoding], Coroutine[None, None, float]]
+
+
+def run(case: Case, sessions: int, seconds: float, codec: Encoding) -> float:
     ours, theirs = multiprocessing.Pipe()
-    child = multiprocessing.Process(target=remote_parties, args=(theirs, sessions), daemon=True)
+    child = multiprocessing.Process(target=remote_parties, args=(theirs, sessions, codec), daemon=True)
     child.start()
     try:
-        return float(uvloop.run(case(ours.recv(), ours, seconds)))  # type: ignore[arg-type]
+        return uvloop.run(case(ours.recv(), ours, seconds, codec))
     finally:
         ours.send("stop")
         child.join()
@@ -161,10 +175,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--codec", type=Encoding, default=Encoding.PCMU)
     options = parser.parse_args()
-    floor = run(bare_echo, options.sessions, options.seconds)
-    session = run(media_sessions, options.sessions, options.seconds)
+    floor = run(bare_echo, options.sessions, options.seconds, options.codec)
+    session = run(media_sessions, options.sessions, options.seconds, options.codec)
     figures = {
+        "codec": options.codec.value,
         "sessions": options.sessions,
         "echo_us_per_pair": round(floor, 1),
         "media_us_per_pair": round(session, 1),

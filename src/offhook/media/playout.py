@@ -122,9 +122,8 @@ class Playout:
         if self.paused or not self._items:
             return None
         head = self._items[0]
-        audio, wanted = head.audio, head.frame_bytes
-        count = wanted
-        if len(audio) < wanted:
+        audio, count = head.audio, head.frame_bytes
+        if len(audio) < count:
             if not head.finished and len(self._items) == 1:
                 self.starved_frames += head.sent_bytes > 0
                 return None
@@ -132,12 +131,12 @@ class Playout:
             count = len(audio)
             if not count:
                 return None
-        frame = bytes(audio[:count])
+            frame = bytes(audio).ljust(head.frame_bytes, SILENCE[head.format.encoding])
+        else:
+            frame = bytes(audio[:count])
         del audio[:count]
         head.sent_bytes += count
         self.sounding_item = None if head.sounded else head.name
-        if count < wanted:
-            frame = frame.ljust(wanted, SILENCE[head.format.encoding])
         return frame if head.outward is None else head.outward(frame)
 
     def mark_sounded(self) -> None:
