@@ -1,0 +1,130 @@
+"""What passes between a leg and a provider, and in which format."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import pytest
+from tests.audio.signals import frames_of, level_at
+
+from offhook.audio.convert import converter
+from offhook.audio.g711 import decode
+from offhook.audio.level import level_of
+from offhook.audio.tones import tone
+from offhook.bridge.codec import BridgeConnection, BridgeInput, BridgeProfile, BridgeRequest
+from offhook.call.agent_session import AgentSession
+from offhook.media.playout import Playout
+from offhook.media.session import MediaSession
+from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
+from offhook.model.records import Agent
+
+L16_24K = AudioFormat(encoding=Encoding.L16, sample_rate_hz=24_000)
+LEG_FORMATS = [PCMU_8K, PCMA_8K, L16_16K]
+
+
+class Provider:
+    """A registry and its one connection; remembers what it was asked for and what it heard."""
+
+    def __init__(self, *formats: AudioFormat) -> None:
+        self._profile = BridgeProfile(provider="toy", input_formats=formats, output_formats=formats)
+        self.heard: list[bytes] = []
+        self.request: BridgeRequest | None = None
+
+    def profile(self, name: str) -> BridgeProfile:
+        return self._profile
+
+    def open_bridge(self, request: BridgeRequest) -> BridgeConnection:
+        self.request = request
+        return cast(BridgeConnection, self)
+
+    def send_audio(self, frame: bytes) -> None:
+        self.heard.append(frame)
+
+    def send(self, command: BridgeInput) -> None: ...
+
+
+def session(provider: Provider, leg: AudioFormat) -> AgentSession:
+    agent = Agent(agent_id="a", provider="toy")
+    return AgentSession(call_id="c", agent=agent, bridges=provider, leg_format=leg, report=lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("leg", "formats", "chosen"),
+    [
+        (PCMA_8K, (PCMU_8K, PCMA_8K), PCMA_8K),
+        (PCMU_8K, (L16_24K, L16_16K, PCMU_8K), PCMU_8K),
+        (PCMA_8K, (L16_24K, PCMU_8K), PCMU_8K),  # one table, no resampling
+        (PCMA_8K, (L16_24K, L16_16K), L16_16K),
+        (L16_16K, (PCMU_8K, L16_16K, L16_24K), L16_16K),
+        (L16_16K, (PCMU_8K, L16_24K), L16_24K),  # nothing of the band is lost
+        (L16_16K, (PCMA_8K, PCMU_8K), PCMA_8K),  # all the same: the provider's own order
+        (L16_16K, (PCMU_8K, L16_8K), L16_8K),
+    ],
+)
+def test_a_provider_is_met_in_the_format_that_loses_and_costs_least(
+    leg: AudioFormat, formats: tuple[AudioFormat, ...], chosen: AudioFormat
+) -> None:
+    provider = Provider(*formats)
+    assert session(provider, leg).hearing == chosen
+    assert provider.request is not None
+    assert (provider.request.input_format, provider.request.output_format) == (chosen, chosen)
+
+
+@pytest.mark.parametrize("leg", LEG_FORMATS)
+@pytest.mark.parametrize("theirs", [*LEG_FORMATS, L16_24K])
+def test_what_the_agent_says_is_played_in_the_format_of_each_leg(leg: AudioFormat, theirs: AudioFormat) -> None:
+    playout = Playout(leg)
+    agent = session(Provider(theirs), leg)
+    agent.speak_to(cast(MediaSession, playout), leg)
+    said = tone(900, 600, -12, theirs.encoding, sample_rate_hz=theirs.sample_rate_hz)
+    for chunk in frames_of(said, 3 * theirs.frame_bytes):
+        agent.audio_out("item", chunk)
+    assert agent.audio_ms == {"item": 600}
+    assert playout.queued_ms == 600
+    frames = [playout.next_frame() for _ in range(30)]
+    heard = decode(leg.encoding, b"".join(frame for frame in frames[2:] if frame is not None))
+    assert level_of(level_at(900, heard, leg.sample_rate_hz) / np.sqrt(2)) == pytest.approx(-12, abs=0.3)
+
+
+def test_bytes_of_the_same_format_pass_untouched_both_ways() -> None:
+    provider, playout = Provider(PCMU_8K), Playout(PCMU_8K)
+    agent = session(provider, PCMU_8K)
+    agent.speak_to(cast(MediaSession, playout), PCMU_8K)
+    frame = bytes(range(160))
+    agent.hear(frame)
+    agent.audio_out("item", frame)
+    assert provider.heard[0] is frame
+    assert playout.next_frame() == frame
+
+
+@pytest.mark.parametrize(("before", "after"), [(PCMU_8K, L16_16K), (L16_16K, PCMA_8K)])
+def test_a_leg_that_changes_its_codec_goes_on_hearing_the_same_words(before: AudioFormat, after: AudioFormat) -> None:
+    """The playout converts what waits; the agent speaks to the leg anew in its new format."""
+    playout = Playout(before)
+    agent = session(Provider(L16_24K), before)
+    leave = agent.speak_to(cast(MediaSession, playout), before)
+    said = tone(900, 300, -12, Encoding.L16, sample_rate_hz=24_000)
+    agent.audio_out("item", said)
+    leave()
+    playout.recode(after)
+    agent.speak_to(cast(MediaSession, playout), after)
+    agent.audio_out("item", said)
+    assert playout.queued_ms == 600
+    frames = [frame for _ in range(30) if (frame := playout.next_frame()) is not None]
+    assert {len(frame) for frame in frames} == {after.frame_bytes}
+    for half in (frames[2:14], frames[17:]):
+        heard = decode(after.encoding, b"".join(half))
+        assert level_of(level_at(900, heard, after.sample_rate_hz) / np.sqrt(2)) == pytest.approx(-12, abs=0.5)
+
+
+def test_an_agent_of_another_rate_hears_at_the_rate_it_asked_for() -> None:
+    provider = Provider(L16_24K)
+    agent = session(provider, PCMU_8K)
+    convert = converter(PCMU_8K, agent.hearing)
+    assert convert is not None
+    for frame in frames_of(tone(900, 400, -12, Encoding.PCMU)):
+        agent.hear(convert(frame))
+    assert {len(frame) for frame in provider.heard} == {L16_24K.frame_bytes}
+    heard = b"".join(provider.heard[2:])
+    assert level_of(level_at(900, heard, 24_000) / np.sqrt(2)) == pytest.approx(-12, abs=0.3)
