@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.rtp.network import Sent, impair, stream
 
+from offhook.audio.dtmf import ToneSender
 from offhook.audio.g711 import PCMU_TO_PCMA, decode, silence
 from offhook.audio.level import frame_level_db
 from offhook.audio.tones import tone
@@ -260,3 +261,78 @@ def test_digits_between_the_audio_are_told() -> None:
     ear.stream.expire(ear.now + 1)
     assert ear.told == [DtmfReceived(digit="7", duration_ms=20)]
     assert ear.stream.reception.lost == 0
+
+
+def test_a_key_held_over_a_change_of_codec_is_told_once() -> None:
+    ear = Ear()
+    ear.listen(tone_stream(0.1), tail_s=0.02)
+    for step in range(8):
+        if step in {3, 6}:
+            encoding = Encoding.PCMA if step == 3 else Encoding.PCMU
+            ear.stream.update(replace(AGREEMENT, encoding=encoding))
+        sent = Sent(at=0, sequence=500 + step, timestamp=9000, payload=bytes([7, 0x8A if step > 4 else 10, 0, 160]))
+        ear.receive(wire(sent, payload_type=96))
+    ear.stream.expire(ear.now + 1)
+    assert ear.told == [DtmfReceived(digit="7", duration_ms=20)]
+
+
+def keyed_stream(keys: str) -> list[Sent]:
+    """A second of tone, then keys in the audio itself, then silence."""
+    sender = ToneSender(PCMU_8K)
+    sender.queue(keys)
+    audio = tone(440, 1000, -10, Encoding.PCMU)
+    while (frame := sender.next_frame()) is not None:
+        audio += frame
+    audio += SILENCE * 10
+    return stream(len(audio) // FRAME, payload=lambda index: audio[index * FRAME : (index + 1) * FRAME])
+
+
+def keys_heard(ear: Ear, packets: list[Sent]) -> str:
+    queue, tick = list(packets), packets[0].at + 0.007
+    while tick < packets[-1].at + 0.5:
+        while queue and queue[0].at <= tick:
+            sent = queue.pop(0)
+            ear.now = sent.at
+            ear.receive(wire(sent))
+        frame = ear.stream.next_frame(tick)
+        if ear.stream.tones is not None:
+            ear.stream.listen(frame, tick)
+        tick += 0.02
+    return "".join(told.digit for told in ear.told if isinstance(told, DtmfReceived) and told.source == "inband")
+
+
+def test_keys_in_the_audio_are_told_where_no_events_were_agreed() -> None:
+    ear = Ear()
+    ear.stream.update(replace(AGREEMENT, dtmf_payload_type=None))
+    assert keys_heard(ear, keyed_stream("1559#")) == "1559#"
+
+
+def test_keys_in_the_audio_are_not_looked_for_beside_events() -> None:
+    ear = Ear()
+    assert ear.stream.tones is None
+    assert keys_heard(ear, keyed_stream("159")) == ""
+    ear.stream.update(replace(AGREEMENT, dtmf_payload_type=None))
+    assert ear.stream.tones is not None
+    ear.stream.update(AGREEMENT)
+    assert ear.stream.tones is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_keys_in_the_audio_survive_loss_and_jitter_and_are_never_doubled(seed: int) -> None:
+    rng = random.Random(seed)
+    ear = Ear()
+    ear.stream.update(replace(AGREEMENT, dtmf_payload_type=None))
+    packets = [replace(sent, at=sent.at + rng.uniform(0.01, 0.07)) for sent in keyed_stream("1122334455")]
+    kept = sorted((sent for sent in packets if rng.random() > 0.02), key=lambda sent: sent.at)
+    heard = keys_heard(ear, kept)
+    assert len(heard) >= 9
+    rest = iter("1122334455")
+    assert all(digit in rest for digit in heard)
+
+
+def test_echoes_of_our_own_keys_are_not_the_remote_partys() -> None:
+    ear = Ear()
+    ear.stream.update(replace(AGREEMENT, dtmf_payload_type=None))
+    packets = keyed_stream("1")
+    ear.stream.ignore_tones(packets[-1].at)
+    assert keys_heard(ear, packets) == ""

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.media.test_inbound import AGREEMENT, REMOTE
 
+from offhook.audio.dtmf import TONE_GAP_MS, key_tone
 from offhook.audio.g711 import silence
 from offhook.audio.mix import mix
 from offhook.audio.tones import tone
 from offhook.media.events import Drained
 from offhook.media.outbound import RELAYED_FRAMES, OutboundStream, is_sendable
 from offhook.media.playout import Playout
-from offhook.model.audio import PCMU_8K, Encoding
+from offhook.model.audio import PCMA_8K, PCMU_8K, Encoding
 from offhook.rtp.packet import RtpPacket, parse_packet, sequence_distance, timestamp_distance
 
 FRAME = 160
@@ -99,6 +100,39 @@ def test_digits_take_the_place_of_audio_and_speech_waits() -> None:
     # The audio's timeline ran on beneath the event.
     assert timestamp_distance(mouth.sent[7].timestamp, mouth.sent[1].timestamp) == 6 * FRAME
     assert {packet.timestamp for packet in mouth.sent[2:7]} == {(mouth.sent[1].timestamp + FRAME) & 0xFFFFFFFF}
+
+
+def test_digits_as_tones_take_the_place_of_all_other_audio_and_speech_waits() -> None:
+    mouth = Mouth()
+    mouth.playout.play("a", SILENCE + LOUD * 4)
+    mouth.tick()
+    mouth.stream.queue_tones("5", 60)
+    assert mouth.stream.sounds_tones
+    mouth.stream.relay(LOUD)
+    frames = mouth.tick(12)
+    pause = TONE_GAP_MS // 20
+    assert b"".join(frames[:3]) == key_tone("5", 60, PCMU_8K)
+    assert frames[3:] == [SILENCE] * pause + [LOUD] * 4
+    assert {packet.payload_type for packet in mouth.sent} == {0}
+    assert mouth.sounded == [("a", 4.0 + pause + 1)]  # a tone is no speech
+    assert not mouth.stream.sounds_tones
+
+
+def test_tones_follow_the_format_of_the_leg() -> None:
+    mouth = Mouth()
+    mouth.stream.queue_tones("56", 60)
+    mouth.tick()
+    mouth.stream.update(replace(AGREEMENT, encoding=Encoding.PCMA, payload_type=8))
+    assert b"".join(mouth.tick(3)) == key_tone("6", 60, PCMA_8K)
+
+
+def test_digits_that_wait_are_forgotten_when_the_remote_takes_no_events_any_more() -> None:
+    mouth = Mouth()
+    mouth.stream.queue_digits("123", 60)
+    mouth.tick(2)
+    mouth.stream.update(replace(AGREEMENT, dtmf_payload_type=None))
+    mouth.tick(20)
+    assert [packet.payload_type for packet in mouth.sent] == [101] * 2 + [0] * 20
 
 
 def test_a_remote_without_events_is_sent_none() -> None:

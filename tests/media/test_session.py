@@ -13,11 +13,13 @@ import psutil
 import pytest
 from tests.media.wire import EVENT_TYPE, HOST, PCMU_SILENCE, Desk, RemoteParty, direction, until
 
+from offhook.audio.dtmf import ToneSender, key_tone
 from offhook.media.clock import MOST_DUE, MediaClock
 from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, Played, SpeechSent
+from offhook.media.inbound import ECHO_S
 from offhook.media.ports import PortPool
 from offhook.media.session import MediaSession
-from offhook.model.audio import Encoding
+from offhook.model.audio import PCMU_8K, Encoding
 from offhook.model.errors import LocalProtocolError
 from offhook.rtp.packet import sequence_distance, timestamp_distance
 from offhook.rtp.rtcp import parse_report
@@ -184,6 +186,22 @@ async def test_digits_are_sent_in_the_cadence_of_the_audio() -> None:
         assert [packet.payload[1] >= 0x80 for packet in events] == [False] * 4 + [True] * 3
         sequences = [packet.sequence for _, packet in remote.packets]
         assert [sequence_distance(b, a) for a, b in pairwise(sequences)] == [1] * (len(sequences) - 1)
+
+
+async def test_digits_go_and_come_as_tones_where_no_events_were_agreed() -> None:
+    async with call() as (desk, remote):
+        desk.session.start(remote.agreement(dtmf_payload_type=None))
+        assert not desk.session.send_dtmf("7")
+        assert desk.session.send_dtmf("7", duration_ms=100, way="inband")
+        await until(lambda: key_tone("7", 100, PCMU_8K) in remote.audio)
+        sender = ToneSender(PCMU_8K)
+        sender.queue("1")
+        await asyncio.sleep(ECHO_S)  # what comes earlier might be the echo of ours
+        while (frame := sender.next_frame()) is not None:
+            await speak(remote, desk.address, 1, frame)
+        await until(lambda: desk.told(DtmfReceived))
+        ((digit, source),) = [(told.digit, told.source) for told in desk.told(DtmfReceived)]
+        assert (digit, source) == ("1", "inband")
 
 
 async def test_silence_of_the_remote_party_times_out_once() -> None:
