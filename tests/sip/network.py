@@ -75,7 +75,7 @@ class _Rule:
 
 
 class Network:
-    """Who is where, what is under way, and what time it is."""
+    """Who is where, what is under way, and what time it is. ``rewrite``: what a box between does to each message."""
 
     def __init__(self, *, transport: Transport = "UDP", seed: int = 0, limits: UserAgentLimits | None = None) -> None:
         self.now = 1000.0
@@ -85,6 +85,7 @@ class Network:
         self.jitter_s = 0.0
         self.loss = 0.0
         self.duplication = 0.0
+        self.rewrite: Callable[[bytes], bytes] = _as_it_is
         self.wire: list[Sent] = []
         self.phones: dict[Address, Phone] = {}
         self.peers: dict[Address, Peer] = {}
@@ -118,6 +119,7 @@ class Network:
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────
 
     def put(self, source: Address, destination: Address, data: bytes, transport: Transport) -> None:
+        data = self.rewrite(data)
         sent = Sent(
             at=self.now,
             source=source,
@@ -291,6 +293,10 @@ class Phone:
         return [type(event).__name__ for event in self.events]
 
 
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
 def _ignore(event: SipEvent) -> None:
     pass
 
@@ -404,6 +410,10 @@ class Peer:
 
     def requests(self, method: str) -> list[Request]:
         return [message for message in self.received if isinstance(message, Request) and message.method == method]
+
+    def distinct(self, method: str) -> list[Request]:
+        """The same without their copies."""
+        return list({request.via_top.branch: request for request in self.requests(method)}.values())
 
     def responses(self, method: str = "INVITE") -> list[Response]:
         """The responses to requests of a method that came, in order."""

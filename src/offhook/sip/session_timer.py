@@ -20,8 +20,9 @@ from offhook.sip.session_interval import (
     agree,
     agreed,
     min_se,
+    supports,
 )
-from offhook.sip.usage import SessionTimer, Usage, UsageState
+from offhook.sip.usage import SessionTimer, Usage, UsageInput
 
 MARGIN_S = 32
 """§10: who does not refresh hangs up "slightly before the session expires"; "the minimum of 32 seconds and one third
@@ -79,7 +80,7 @@ def accept(parts: Parts, usage: Usage, request: Request, now: float) -> Lines:
         parts.cancel_session_timer(usage)
         return []
     lines = [("Session-Expires", str(told))]
-    knows = OPTION in usage.peer_supports
+    knows = supports(request)
     _start(parts, usage, now, interval_s=told.interval_s, is_ours=told.refresher == "uas", is_agreed=knows)
     # §9: with refresher=uac "the UAS MUST place a Require header field into the response with the value 'timer'"
     return [("Require", OPTION), *lines] if knows else lines
@@ -163,7 +164,7 @@ def refresh_failed(parts: Parts, usage: Usage, status: int | None, now: float) -
 def expire(parts: Parts, usage: Usage, now: float) -> None:
     """§10: nobody refreshed the session: BYE."""
     parts.cancel_session_timer(usage)
-    if usage.state is UsageState.CONFIRMED:
+    if usage.can(UsageInput.BYE):
         usage.end_cause = "session_expired"
         bye.hang_up(parts, usage, now, (REASON,))
 
