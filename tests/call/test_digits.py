@@ -196,27 +196,27 @@ def test_a_flood_of_one_source_is_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "payload_type", "allows", "way"),
+    ("method", "payload_type", "allows_info", "way"),
     [
-        ("auto", 101, (), "rfc4733"),
-        ("auto", 101, ("INVITE", "INFO"), "rfc4733"),
-        ("auto", None, ("INVITE", "INFO"), "info"),
-        ("auto", None, ("INVITE", "ACK", "BYE"), "inband"),
-        ("auto", None, (), "inband"),
-        ("rfc4733", 101, ("INFO",), "rfc4733"),
-        ("rfc4733", None, ("INFO",), None),
-        ("info", 101, (), "info"),
-        ("info", None, (), "info"),
-        ("inband", 101, ("INFO",), "inband"),
-        ("inband", None, (), "inband"),
+        ("auto", 101, None, "rfc4733"),
+        ("auto", 101, True, "rfc4733"),
+        ("auto", None, True, "info"),
+        ("auto", None, False, "inband"),
+        ("auto", None, None, "inband"),
+        ("rfc4733", 101, True, "rfc4733"),
+        ("rfc4733", None, True, None),
+        ("info", 101, False, "info"),
+        ("info", None, None, "info"),
+        ("inband", 101, True, "inband"),
+        ("inband", None, None, "inband"),
     ],
 )
-def test_the_way_out(method: DtmfMethod, payload_type: int | None, allows: tuple[str, ...], way: str | None) -> None:
-    assert choose_way(method, dtmf_payload_type=payload_type, peer_allows=allows) == way
+def test_the_way_out(method: DtmfMethod, payload_type: int | None, allows_info: bool | None, way: str | None) -> None:
+    assert choose_way(method, dtmf_payload_type=payload_type, allows_info=allows_info) == way
 
 
 def test_every_method_has_a_way() -> None:
-    assert all(choose_way(method, dtmf_payload_type=0) for method in get_args(DtmfMethod))
+    assert all(choose_way(method, dtmf_payload_type=0, allows_info=None) for method in get_args(DtmfMethod))
 
 
 def sent(dialler: InfoDialler, now: float) -> str:
@@ -258,9 +258,10 @@ def test_a_peer_that_does_not_know_the_type_gets_the_plain_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "left"), [([405], "123"), ([415, 415], "123"), ([200, 501], "23"), ([200, 408], ""), ([481], "")]
+    ("statuses", "left"),
+    [([405], "123"), ([415, 415], "123"), ([200, 501], "23"), ([200, 408], ""), ([481], ""), ([None], "123")],
 )
-def test_what_a_peer_refuses_is_left_for_another_way(statuses: list[int], left: str) -> None:
+def test_what_a_peer_refuses_is_left_for_another_way(statuses: list[int | None], left: str) -> None:
     dialler = InfoDialler()
     dialler.queue("123")
     given_back = ""

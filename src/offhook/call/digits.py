@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, assert_never
 
@@ -144,18 +143,17 @@ class DigitGate:
 # ── the way out ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def choose_way(
-    method: DtmfMethod, *, dtmf_payload_type: int | None, peer_allows: Collection[str] = ()
-) -> DigitWay | None:
+def choose_way(method: DtmfMethod, *, dtmf_payload_type: int | None, allows_info: bool | None) -> DigitWay | None:
     """How digits are sent to a peer; None: it takes no events and we may send nothing else.
 
-    ``dtmf_payload_type`` is the agreement's, ``peer_allows`` what its Allow header (RFC 3261 §20.5) names.
+    ``dtmf_payload_type`` is the agreement's. ``allows_info``: whether the peer's Allow names INFO (RFC 3261 §20.5);
+    None where it sent none: then tones are surer than an INFO that may be answered and ignored.
     """
     match method:
         case "auto":
             if dtmf_payload_type is not None:
                 return "rfc4733"
-            return "info" if "INFO" in peer_allows else "inband"
+            return "info" if allows_info else "inband"
         case "rfc4733":
             return "rfc4733" if dtmf_payload_type is not None else None
         case "info" | "inband":
@@ -213,14 +211,14 @@ class InfoDialler:
         body = write_info(key.digit, key.duration_ms, content_type=self._content_type)
         return InfoRequest(self._content_type, body)
 
-    def answered(self, status: int) -> str:
-        """The final status of the INFO in flight; 408 when none came. The digits that are to go by another way.
+    def answered(self, status: int | None) -> str:
+        """The final status of the INFO in flight, None where it could not be sent. The digits to go by another way.
 
         A peer that does not know ``application/dtmf-relay`` gets ``application/dtmf``; one that refuses that as
         well, or INFO altogether, takes nothing more by it.
         """
         key, self._in_flight = self._in_flight, None
-        if key is None or status < 300:
+        if key is None or (status is not None and status < 300):
             return ""
         if status == _UNSUPPORTED_MEDIA_TYPE and self._content_type == RELAY_TYPE:
             self._content_type = PLAIN_TYPE
