@@ -67,7 +67,7 @@ class CallManager:
         if call is None or call.phase != "up" or call.leg is None or call.conduct is None:
             return None
         return CallSnapshot(
-            call_id=call_id, seq=call.seq, agent=call.conduct.agent, leg=_leg_snapshot(call.leg, self._need_equipment())
+            call_id=call_id, seq=call.seq, agent=call.conduct.agent, leg=_leg_snapshot(call, call.leg)
         )
 
     def restore(self, snapshot: CallSnapshot) -> CallSession:
@@ -180,14 +180,16 @@ class CallManager:
         return self._equipment
 
 
-def _leg_snapshot(leg: Leg, equipment: Equipment) -> LegSnapshot:
+def _leg_snapshot(call: CallSession, leg: Leg) -> LegSnapshot:
     capabilities = leg.negotiation.capabilities
     return LegSnapshot(
         direction=leg.direction,
-        dialog=equipment.endpoint.user_agent.snapshot(leg.usage_id),
+        dialog=call.equipment.endpoint.user_agent.snapshot(leg.usage_id),
         transport=leg.flow.transport,
         remote_host=leg.flow.remote.host,
         remote_port=leg.flow.remote.port,
         session_id=capabilities.session_id,
         version=capabilities.version,
+        trunk_id=call.trunk_id,
+        secure=leg.negotiation.secure,
     )

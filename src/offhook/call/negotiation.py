@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from offhook.model.errors import SdpError
 from offhook.model.srtp import Crypto
+from offhook.sdp.crypto import is_secure
 from offhook.sdp.description import SessionDescription, parse, serialize
 from offhook.sdp.offer_answer import Agreement, Capabilities, NoCommonCodec, accept_answer, negotiate, offer
 
@@ -59,6 +60,11 @@ class Negotiation:
         """Why there can be no media whatever the peer offers or answers; ask before ``offer``."""
         why = self._capabilities.srtp.hindrance
         return self._refusal(_WARN_MISCELLANEOUS, why) if why else None
+
+    @property
+    def secure(self) -> bool:
+        """What was agreed is encrypted, over a protocol that knows nothing else."""
+        return self._standing is not None and self._sent is not None and any(map(is_secure, self._sent.media))
 
     @property
     def _standing(self) -> Crypto | None:

@@ -22,11 +22,15 @@ from offhook.media.events import MediaEvent
 from offhook.model.call_events import Direction
 from offhook.model.errors import OffhookError, ResourceExhaustedError
 from offhook.model.records import Agent
+from offhook.model.trunks import DEFAULT_RULES, CallRules
 from offhook.sip.events import Flow, Hop, ReinviteAnswered, ReinviteFailed, Transport
 
 
 class LegSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """An answered leg. ``dialog`` is ``UserAgent.snapshot``'s; its peer signals from ``remote_host:remote_port``."""
+    """An answered leg. ``dialog`` is ``UserAgent.snapshot``'s; its peer signals from ``remote_host:remote_port``.
+
+    ``trunk_id`` names its rules. ``secure``: its media is encrypted, and stays so; keys are never written down.
+    """
 
     direction: Direction
     dialog: dict[str, Any]
@@ -35,6 +39,8 @@ class LegSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     remote_port: int
     session_id: int
     version: int
+    trunk_id: str = ""
+    secure: bool = False
 
 
 class CallSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +61,7 @@ class Resumption:
 
     def begin(self) -> None:
         self._call.move("restore")
+        self._call.trunk_id = self._snapshot.leg.trunk_id
         self._call.spawn(self._find_way())
 
     async def _find_way(self) -> None:
@@ -98,8 +105,9 @@ class Resumption:
             return
         try:
             usage_id = equipment.endpoint.user_agent.restore(saved.dialog, flow, time.monotonic())
+            rules = self._rules()
             capabilities = replace(
-                new_capabilities(flow, media.local_port), session_id=saved.session_id, version=saved.version
+                new_capabilities(flow, media.local_port, rules), session_id=saved.session_id, version=saved.version
             )
             leg = Leg(
                 leg_id=FIRST_LEG,
@@ -110,6 +118,7 @@ class Resumption:
                 flow=flow,
                 usage_id=usage_id,
                 state="up",
+                rules=rules,
             )
             self._call.add_leg(leg)
             self._call.own_usage(usage_id)
@@ -118,9 +127,20 @@ class Resumption:
             media.close()
             self._call.end(by="system", cause="internal_error", reason=str(error))
             return
+        hindrance = leg.negotiation.hindrance
+        if hindrance is not None:
+            self._call.end(by="system", cause="refused", sip_code=hindrance.status, reason=hindrance.why)
+            return
         leg.media.pause()
         leg.reinvite()
         self._call.conduct.engage()
+
+    def _rules(self) -> CallRules:
+        """As this node has them; what was encrypted is not offered in clear (RFC 4568 §5.1.4)."""
+        saved = self._snapshot.leg
+        trunk = self._call.equipment.trunks.get(saved.trunk_id)
+        rules = DEFAULT_RULES if trunk is None else trunk.rules
+        return replace(rules, srtp="required") if saved.secure else rules
 
     def _answered(self, body: bytes) -> None:
         leg, conduct = self._call.leg, self._call.conduct
