@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.dialling import PlaceCall
+from offhook.call.inbox import HangUp
 from offhook.call.session import CallSession
 from offhook.media.ports import PortPool
-from offhook.model.call_events import CallEnded, CallEvent, LiveSignal
+from offhook.model.call_events import CallEnded, CallEvent, DigitReceived, LiveSignal
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import Trunk
 from offhook.server import Phone, Surroundings, build_phone
@@ -78,8 +79,11 @@ class TestPhone:
 
     __test__ = False
 
-    def __init__(self, phone: Phone, facts: Facts, ports: PortPool, address: Address) -> None:
+    def __init__(
+        self, phone: Phone, facts: Facts, ports: PortPool, address: Address, trunks: tuple[Trunk, ...] = ()
+    ) -> None:
         self.phone = phone
+        self.trunks = trunks
         self.facts = facts
         self.ports = ports
         self.address = address
@@ -91,6 +95,14 @@ class TestPhone:
         transport = ";transport=tcp" if tcp else ""
         target = SipUri.parse(f"sip:{user}@{address.host}:{address.port}{transport}")
         return self.phone.manager.place(PlaceCall(target=target, agent=agent))
+
+    def hang_up(self, call: CallSession) -> None:
+        call.deliver(HangUp(by="agent", cause="hangup"))
+
+    async def digits(self, number: int) -> str:
+        """The first ``number`` digits that came."""
+        await self.facts.until(DigitReceived, number)
+        return "".join(fact.digit for fact in self.facts.of(DigitReceived))
 
     async def ended(self, number: int = 1) -> CallEnded:
         return await self.facts.until(CallEnded, number)
@@ -160,7 +172,7 @@ async def phone(
     try:
         address = await built.endpoint.listen("UDP", HOST, port or free_port(HOST, ["UDP", "TCP"]))
         await built.endpoint.listen("TCP", HOST, address.port)
-        yield TestPhone(built, facts, ports, address)
+        yield TestPhone(built, facts, ports, address, trunks)
     finally:
         await built.close()
 

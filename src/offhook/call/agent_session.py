@@ -159,7 +159,7 @@ class AgentSession:
                 self._responding = True
             case ResponseDone():
                 self._responding = False
-            case ToolCall(name="end_call"):
+            case ToolCall(name="end_call" | "transfer_call"):
                 self._responding = False
             case _:
                 pass

@@ -161,6 +161,7 @@ class Leg:
 
     def refuse(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         self._machine.command("gone")
+        self.media.close()
         self._command(lambda core, now: core.reject(self.usage_id, now, status=status, headers=headers))
 
     # ── the caller's side ────────────────────────────────────────────────────────────────────────────────
@@ -319,6 +320,7 @@ class Leg:
         before = self.state
         if before in {"ending", "ended"}:
             return
+        self.media.close()
         if before in {"up", "held"}:
             self._machine.command("hang_up")
             self._command(lambda core, now: core.bye(self.usage_id, now))
@@ -358,6 +360,7 @@ class Leg:
     def gone(self) -> None:
         """The core said that the usage is gone."""
         self._machine.observe("gone")
+        self.media.close()
 
 
 def srtp_terms(flow: Flow, rules: CallRules) -> SrtpTerms:
@@ -369,6 +372,7 @@ def srtp_terms(flow: Flow, rules: CallRules) -> SrtpTerms:
 def new_capabilities(flow: Flow, media_port: int, rules: CallRules = DEFAULT_RULES) -> Capabilities:
     """What a new leg offers: its trunk's codecs and telephone-event, with a session id of its own (RFC 8866 §5.2)."""
     return Capabilities(
+        codecs=rules.codecs,
         address=flow.local.host,
         port=media_port,
         srtp=srtp_terms(flow, rules),

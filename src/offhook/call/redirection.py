@@ -153,12 +153,10 @@ class Succession:
         leg = Leg.incoming(self._leg_id, call.equipment.endpoint, media, invite, rules)
         if self._old is None or self._old.state not in ("up", "held") or call.phase != "up":
             leg.refuse(481)
-            media.close()
             return
         answer = leg.answer_to(invite.request.body)
         if isinstance(answer, Unacceptable):
             leg.refuse(answer.status, (answer.warning_header(invite.flow.local.host),))
-            media.close()
             fix = "offer one of our codecs"
             call.emit(CallRefused(status=answer.status, rule="RFC 3264", evidence=answer.why, fix=fix))
             return

@@ -196,7 +196,6 @@ class CallSession:
             self.conduct.stop()
         for leg in self.legs.values():
             leg.hang_up()
-            leg.media.close()
         self.arm("teardown", self.equipment.teardown_s)
         self._close_if_alone()
 

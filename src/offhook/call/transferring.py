@@ -269,7 +269,9 @@ class Transferring:
             self._seat("handed_over", briefer=None)
 
     def _fail(self, outcome: TransferOutcome, status: int | None, reason: str) -> None:
-        """Nobody took the caller: back to the agent, which is told why."""
+        """Nobody took the caller: back to the agent, which is told why; unless he hung up before that."""
+        if self._machine.state == "parting":
+            outcome = "abandoned"
         self._tell_end(outcome, status, reason)
         self._let_go("fail")
         self._tell_agent(outcome, reason)

@@ -1,0 +1,170 @@
+"""The language of the transfer tests: who is there, each with a tone of its own, and who hears whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import numpy as np
+from tests.call.phones import HOST, PATIENCE_S, Ear, RawPeer, TestPhone, phone, scripted
+
+from offhook.audio.g711 import decode
+from offhook.call.dialling import PlaceCall
+from offhook.call.session import CallSession
+from offhook.model.call_events import CallAnswered, TransferEnded, TransferMode
+from offhook.model.records import Agent, TransferDestination
+from offhook.model.trunks import CallRules, OpenTrunk
+from offhook.sip.uri import SipUri
+
+CALLER_HZ, AGENT_HZ, TARGET_HZ, BRIEFER_HZ = 500, 800, 1300, 1900
+NAMES = {CALLER_HZ: "caller", AGENT_HZ: "agent", TARGET_HZ: "target", BRIEFER_HZ: "briefer"}
+
+LOUD_DB = -35.0
+"""Tones are played at -18 dBm0; what is not there lies below -60."""
+
+FRAMES = 25
+"""Half a second, after ``SETTLING_FRAMES`` that may still carry what was before."""
+
+SETTLING_FRAMES = 15
+
+OPEN = OpenTrunk(trunk_id="any", calls_per_s=1000)
+WILLING = replace(OPEN, rules=CallRules(refer="accept"))
+"""Who is referred goes where he is sent, as a phone does."""
+
+
+def humming(name: str, hz: int) -> Agent:
+    """Somebody who makes one sound for ever."""
+    return scripted(name, greeting_tone_hz=hz, greeting_ms=100, greeting_repeats=True)
+
+
+USE = {"do": "use_tool", "name": "transfer_call", "arguments": {"destination": "sales"}}
+
+CALLER = humming("caller", CALLER_HZ)
+TARGET = humming("target", TARGET_HZ)
+BRIEFER = humming("briefer", BRIEFER_HZ)
+
+
+def transferring(to: TestPhone | Doorman | str, mode: TransferMode, *, user: str = "target", **how: object) -> Agent:
+    """An agent that says a little, transfers its caller, and hums when it is told the outcome."""
+    target = to if isinstance(to, str) else f"sip:{user}@{to.address.host}:{to.address.port}"
+    destination = TransferDestination(name="sales", target=target, mode=mode)
+    agent = scripted(
+        "transferring",
+        greeting_tone_hz=AGENT_HZ,
+        greeting_ms=200,
+        greeting_text="one moment",
+        steps=[
+            {
+                "after_ms": 100,
+                "do": [{"do": "use_tool", "name": "transfer_call", "arguments": {"destination": "sales"}}],
+            },
+            {"on": "tool_result", "do": [{"do": "speak", "tone_hz": AGENT_HZ, "ms": 100, "repeat": True}]},
+        ],
+    )
+    return replace(agent, destinations=(replace(destination, **how),))  # type: ignore[arg-type]  # a test's own words
+
+
+@asynccontextmanager
+async def calling(caller: TestPhone, server: TestPhone) -> AsyncIterator[CallSession]:
+    """The caller's call to the server, hung up in the end, with nothing left of it on either side."""
+    target = SipUri.parse(f"sip:demo@{server.address.host}:{server.address.port}")
+    command = PlaceCall(target=target, agent=CALLER, trunk=WILLING if WILLING in caller.trunks else None)
+    call = caller.phone.manager.place(command)
+    await caller.facts.until(CallAnswered)
+    try:
+        yield call
+    finally:
+        for one in tuple(caller.phone.manager.calls.values()):
+            caller.hang_up(one)
+        await caller.quiet()
+        await server.quiet()
+
+
+async def outcome(server: TestPhone) -> TransferEnded:
+    return await server.facts.until(TransferEnded)
+
+
+async def hears(call: CallSession) -> set[str]:
+    """Whose tones the party of this call's leg sends us now."""
+    assert call.leg is not None
+    media = call.leg.media
+    ear = Ear()
+    media.connect(ear)
+    try:
+        heard = await ear.frames(SETTLING_FRAMES + FRAMES)
+    finally:
+        media.disconnect(ear)
+    encoding = media.format.encoding
+    samples = np.frombuffer(decode(encoding, heard[-FRAMES * media.format.frame_bytes :]), dtype="<i2")
+    return {name for hz, name in NAMES.items() if _level_db(samples, hz, media.format.sample_rate_hz) > LOUD_DB}
+
+
+def _level_db(samples: np.ndarray, hz: int, rate_hz: int) -> float:
+    """The level of one tone in dB of full scale."""
+    wave = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / rate_hz)
+    amplitude = 2 * abs(np.dot(samples, wave)) / len(samples) / 32768
+    return float(20 * np.log10(amplitude + 1e-9))
+
+
+class Doorman(RawPeer):
+    """A target that is no phone: answers each INVITE as told, rings for ever where the answers are over.
+
+    ``received``: the methods of what came.
+    """
+
+    def __init__(self, answers: Iterable[int] = ()) -> None:
+        super().__init__()
+        self._answers = list(answers)
+        self.received: list[str] = []
+        self._invite = ""
+        self._task = asyncio.create_task(self._serve())
+
+    async def _serve(self) -> None:
+        while True:
+            text = (await asyncio.get_running_loop().sock_recv(self._socket, 65535)).decode()
+            method = text.split(" ", 1)[0]
+            self.received.append(method)
+            if method == "INVITE":
+                self._invite = text
+                self._reply(text, 180)
+                if self._answers:
+                    self._reply(text, self._answers.pop(0))
+            elif method == "CANCEL":
+                self._reply(text, 200)
+                self._reply(self._invite, 487)
+            elif method != "ACK":
+                self._reply(text, 200)
+
+    async def until(self, method: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while method not in self.received:  # noqa: ASYNC110 its task has no event for it
+                await asyncio.sleep(0.01)
+
+    def _reply(self, request: str, status: int) -> None:
+        wanted = ("Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:")
+        lines = [line for line in request.split("\r\n\r\n", maxsplit=1)[0].split("\r\n") if line.startswith(wanted)]
+        lines = [f"{line};tag=door" if line.startswith("To:") and "tag=" not in line else line for line in lines]
+        here = f"Contact: <sip:door@{HOST}:{self.address.port}>"
+        text = "\r\n".join([f"SIP/2.0 {status} As told", *lines, here, "Content-Length: 0", "", ""])
+        via = next(line for line in lines if line.startswith("Via:")).split(";")[0]
+        host, port = via.rsplit(" ", 1)[1].rsplit(":", 1)
+        self._socket.sendto(text.encode(), (host, int(port)))
+
+    async def __aenter__(self) -> Doorman:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self.close()
+
+
+@asynccontextmanager
+async def target_phone(*agents: Agent) -> AsyncIterator[TestPhone]:
+    async with phone(*(agents or (TARGET,))) as one:
+        yield one
+        await one.quiet()
