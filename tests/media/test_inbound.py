@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.rtp.captures import udp_payloads
 from tests.rtp.network import Sent, impair, stream
+from tests.vectors.location import vectors
 
 from offhook.audio.dtmf import ToneSender
 from offhook.audio.g711 import PCMU_TO_PCMA, decode, silence
@@ -336,3 +338,18 @@ def test_echoes_of_our_own_keys_are_not_the_remote_partys() -> None:
     packets = keyed_stream("1")
     ear.stream.ignore_tones(packets[-1].at)
     assert keys_heard(ear, packets) == ""
+
+
+@pytest.mark.parametrize("keys", ["0123456789*#", "#*9876543210", "1", "1122", "121", "3223", "00##**"])
+def test_the_captures_sipp_plays_one_after_another(keys: str) -> None:
+    ear = Ear()
+    ear.stream.update(replace(AGREEMENT, dtmf_receive_payload_type=101))
+    names = {"*": "star", "#": "pound"}
+    for key in keys:
+        capture = vectors("pcap", "sipp", f"dtmf_2833_{names.get(key, key)}.pcap").read_bytes()
+        for datagram in udp_payloads(capture):
+            ear.now += 0.02
+            ear.receive(datagram)
+        ear.now += 1.5
+        ear.stream.expire(ear.now)
+    assert "".join(told.digit for told in ear.told if isinstance(told, DtmfReceived)) == keys

@@ -108,3 +108,11 @@ def test_a_fraction_is_never_negative() -> None:
     assert reception.fraction_lost() > 0
     admit(reception, [*range(1, 9), 10])
     assert reception.fraction_lost() == 0
+
+
+def test_numbers_used_before_may_be_believed_again() -> None:
+    reception = Reception()
+    assert admit(reception, [10, 11, 12, 10]) == [RESTART, FRESH, FRESH, DUPLICATE]
+    reception.renumber(10)
+    assert admit(reception, [11, 12]) == [FRESH, FRESH]
+    assert (reception.received, reception.expected, reception.duplicates, reception.restarts) == (6, 6, 0, 1)

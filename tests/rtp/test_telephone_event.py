@@ -16,6 +16,7 @@ from offhook.rtp.telephone_event import (
     DIGITS,
     LOST_END_S,
     MAX_QUEUED_DIGITS,
+    STRAGGLING_S,
     DigitPressed,
     DtmfReceiver,
     DtmfSender,
@@ -327,6 +328,21 @@ def test_events_in_a_stream_of_their_own_are_one_digit_each() -> None:
         receiver.restart()
         told += receiver.receive(at, packet.timestamp, packet.payload, at * 0.02)
     assert digits(told) == "11"
+
+
+def test_the_same_packets_long_after_their_end_are_another_press() -> None:
+    receiver = DtmfReceiver()
+    packets = numbered(press(1, 1000), first=500)
+    assert digits(receive(packets, receiver)) == "1"
+    assert digits(receive(packets, receiver, start=0.2 + STRAGGLING_S)) == "1"
+    receiver.restart()
+    assert digits(receive(packets, receiver, start=0.4 + 2 * STRAGGLING_S)) == "1"
+
+
+def test_older_numbers_after_a_second_are_no_stragglers() -> None:
+    receiver = DtmfReceiver()
+    assert digits(receive(numbered(press(3, 5000), first=80), receiver)) == "3"
+    assert digits(receive(numbered(press(2, 1000), first=40), receiver, start=0.2 + STRAGGLING_S)) == "2"
 
 
 def test_a_digit_after_eleven_minutes_is_not_taken_for_an_old_one() -> None:

@@ -24,6 +24,9 @@ from offhook.sdp.offer_answer import Agreement
 ECHO_S = 1.0
 """Our own tones may come back for so long: 0.3 s here, the rest in the network and in a slow gateway."""
 
+RENUMBERED_S = 1.0
+"""No network doubles a packet after so long a silence: a player of recordings (SIPp) plays one again."""
+
 _STATIC_TYPES = {0: Encoding.PCMU, 8: Encoding.PCMA}
 """RFC 3551 §6. A sender may take up the other codec of an offer without a word (RFC 3264 §8.3.2)."""
 
@@ -116,7 +119,9 @@ class InboundStream:
             return
         admission = self.reception.admit(ssrc, sequence)
         if admission is not Admission.FRESH:
-            if admission is not Admission.RESTART:
+            if admission is Admission.DUPLICATE and now - self.last_packet_at > RENUMBERED_S:
+                self.reception.renumber(sequence)
+            elif admission is not Admission.RESTART:
                 return
             self._restart()
         self.last_packet_at = now

@@ -98,6 +98,16 @@ class Reception:
             self._suspect = (ssrc, (sequence + 1) & 0xFFFF)
             self.suspects += 1
             return Admission.SUSPECT
+        self._begin(ssrc, sequence)
+        return Admission.RESTART
+
+    def renumber(self, sequence: int) -> None:
+        """Believe a packet judged ``DUPLICATE``: the sender has begun again at numbers it had used before."""
+        assert self.ssrc is not None
+        self.duplicates -= 1
+        self._begin(self.ssrc, sequence)
+
+    def _begin(self, ssrc: int, sequence: int) -> None:
         self._expected_before = self.expected
         self.restarts += self.ssrc is not None
         self.ssrc = ssrc
@@ -105,4 +115,3 @@ class Reception:
         self._highest = self._extended = self._base = sequence
         self._seen = 1
         self.received += 1
-        return Admission.RESTART

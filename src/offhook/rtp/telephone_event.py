@@ -36,8 +36,9 @@ ONE_PRESS_MS = 60
 """Timestamps of one key that lie no further apart are of one press: some senders count on within it, by 20 or 50 ms.
 Presses begin at least 80 ms apart (ITU-T Q.24: 40 ms of tone, 40 ms of pause)."""
 
-MEMORY_S = 10.0
-"""How long packets may straggle behind; 16 bits of sequence number tell old from new for eleven minutes."""
+STRAGGLING_S = 1.0
+"""How long packets may straggle behind. What comes later is new, whatever its numbers say: 16 bits of sequence number
+tell old from new for eleven minutes, and players of recordings begin again at the same ones."""
 
 REMEMBERED_PRESSES = 4
 """Stragglers come from the last press or the one before; a second is not enough for more than that."""
@@ -101,9 +102,13 @@ class _Press:
         return ahead >= -one_press or timestamp_distance(update.timestamp, self.start) >= 0
 
     def _is_followed_by(self, update: _Update) -> bool:
-        """After the end a smaller duration begins another press, by senders whose clock stands still meanwhile."""
+        """After the end a smaller duration begins another press, by senders whose clock stands still meanwhile.
+
+        So does whatever comes long after it.
+        """
         newer = sequence_distance(update.sequence, self.newest.sequence) > 0
-        return self.ended and newer and update.duration < self.newest.duration
+        restarts = newer and update.duration < self.newest.duration
+        return self.ended and (restarts or update.at - self.last_at > STRAGGLING_S)
 
     def take(self, update: _Update) -> None:
         self.last_at = update.at
@@ -208,13 +213,13 @@ class DtmfReceiver:
         if update.event != press.event:
             return False
         held = not press.told and update.duration > press.duration and update.at - press.last_at < LOST_END_S
-        if not held and update.timestamp != press.segment:
+        if not held and (update.timestamp != press.segment or update.at - press.last_at > STRAGGLING_S):
             return False
         press.go_on_as(update)
         return True
 
     def _is_old(self, press: _Press, update: _Update) -> bool:
-        if self._adrift or update.at - press.last_at > MEMORY_S:
+        if self._adrift or update.at - press.last_at > STRAGGLING_S:
             return False
         return sequence_distance(update.sequence, press.first_sequence) < 0
 
