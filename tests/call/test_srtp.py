@@ -15,7 +15,7 @@ from offhook.call.leg import srtp_terms
 from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.session import CallSession
 from offhook.model.audio import Encoding
-from offhook.model.call_events import CallAnswered, CallEnded, CallRefused
+from offhook.model.call_events import CallAnswered, CallEnded, CallRefused, TurnSpoken
 from offhook.model.errors import LocalProtocolError
 from offhook.model.srtp import CryptoSuite
 from offhook.model.trunks import CallRules, GatewayTrunk, OpenTrunk, SrtpPolicy
@@ -343,3 +343,27 @@ async def test_no_call_is_placed_where_its_keys_could_be_read() -> None:
         assert "the signalling is not TLS" in refused.evidence
         assert "srtp_without_tls" in refused.fix
         assert callee.facts.events == []
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["trunk known", "trunk unknown"])
+async def test_an_encrypted_call_is_taken_over_encrypted_or_ended(known: bool) -> None:
+    trunk = takes("optional")
+    async with (
+        phone(GREETER) as caller,
+        phone(GREETER, trunks=(trunk,) if known else ()) as survivor,
+        phone(GREETER, trunks=(trunk,)) as dying,
+    ):
+        call = place(caller, dying, CallRules(srtp="required", srtp_without_tls=True))
+        await dying.facts.until(TurnSpoken)
+        snapshot = dying.phone.manager.snapshot(dying.only_call.call_id)
+        assert snapshot is not None
+        assert snapshot.leg.secure
+        assert not any(word in repr(snapshot).lower() for word in ("inline", "secret", "crypto"))
+        await dying.drop_dead()
+        restored = survivor.phone.manager.restore(snapshot)
+        if known:
+            await survivor.facts.until(TurnSpoken)
+            assert (is_secure(restored), is_secure(call)) == (True, True)
+        else:
+            ended = await survivor.facts.until(CallEnded)
+            assert (ended.cause, ended.sip_code) == ("refused", 488)

@@ -1,7 +1,10 @@
 """One invariant: whatever bytes arrive, ``parse`` returns a description that serialises and parses back to
-itself, or raises ``SdpError``; and whatever it returns, ``negotiate`` answers or refuses."""
+itself, or raises ``SdpError``; and whatever it returns, ``negotiate`` answers or refuses, and never in clear where
+SRTP is required."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -9,10 +12,12 @@ from hypothesis import strategies as st
 from tests.sdp.offers import CLIENTS, RFC_EXAMPLES
 
 from offhook.model.errors import SdpError
+from offhook.sdp.crypto import SrtpTerms
 from offhook.sdp.description import parse, serialize
 from offhook.sdp.offer_answer import Capabilities, NoCommonCodec, accept_answer, negotiate, offer
 
 OURS = Capabilities(address="192.0.2.1", port=4000, session_id=1, version=1)
+ENCRYPTED = replace(OURS, srtp=SrtpTerms(policy="required", seed=bytes(32)))
 SEEDS = [*CLIENTS.values(), *RFC_EXAMPLES.values()]
 LINES = sorted({line for seed in SEEDS for line in seed.split(b"\r\n") if line})
 
@@ -34,6 +39,9 @@ _fragments = st.sampled_from(
         b"9" * 30,
         b"m=",
         b"a=",
+        b"inline:",
+        b"|1:4",
+        b"SAVP",
     ]
 )
 _lines = st.lists(st.sampled_from(LINES), max_size=40).map(lambda lines: b"v=0\r\n" + b"\r\n".join(lines))
@@ -61,6 +69,10 @@ def holds(data: bytes) -> None:
         assert len(answer.media) == len(description.media)
         assert parse(serialize(answer)) == answer
     accept_answer(offer(OURS), description, OURS)
+    secured = negotiate(description, ENCRYPTED)
+    assert isinstance(secured, NoCommonCodec) or secured[1].crypto is not None
+    answered = accept_answer(offer(ENCRYPTED), description, ENCRYPTED)
+    assert isinstance(answered, NoCommonCodec) or answered.crypto is not None
 
 
 @given(data=st.binary(max_size=400) | _lines | _mutated())

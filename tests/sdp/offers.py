@@ -132,9 +132,31 @@ a=rtpmap:8 PCMA/8000
 a=rtpmap:126 telephone-event/8000
 """)
 
+BARESIP_SRTP = sdp("""
+v=0
+o=- 3876421034 1207342181 IN IP4 192.0.2.11
+s=-
+c=IN IP4 192.0.2.11
+t=0 0
+a=tool:baresip 1.0.0
+m=audio 16906 RTP/SAVP 0 8 101
+a=rtpmap:0 PCMU/8000
+a=rtpmap:8 PCMA/8000
+a=rtpmap:101 telephone-event/8000
+a=fmtp:101 0-15
+a=rtcp:16907
+a=sendrecv
+a=ptime:20
+a=crypto:1 AES_CM_128_HMAC_SHA1_32 inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw
+a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw|2^20|1:4
+a=crypto:3 AEAD_AES_128_GCM inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3OA== UNENCRYPTED_SRTCP
+a=crypto:4 AEAD_AES_256_GCM inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ= WSH=128
+""")
+
 CLIENTS = {
     "linphone": LINPHONE,
     "baresip": BARESIP,
+    "baresip with SRTP": BARESIP_SRTP,
     "asterisk": ASTERISK,
     "carrier": CARRIER,
     "sipp": SIPP,

@@ -66,9 +66,7 @@ class CallManager:
         call = self._calls.get(call_id)
         if call is None or call.phase != "up" or call.leg is None or call.conduct is None:
             return None
-        return CallSnapshot(
-            call_id=call_id, seq=call.seq, agent=call.conduct.agent, leg=_leg_snapshot(call, call.leg)
-        )
+        return CallSnapshot(call_id=call_id, seq=call.seq, agent=call.conduct.agent, leg=_leg_snapshot(call, call.leg))
 
     def restore(self, snapshot: CallSnapshot) -> CallSession:
         """Take over a call that was answered elsewhere: re-INVITE its peer from here."""
