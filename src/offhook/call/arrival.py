@@ -16,7 +16,7 @@ from offhook.model.errors import BridgeError, ResourceExhaustedError
 from offhook.model.records import Agent
 from offhook.model.trunks import DEFAULT_RULES
 from offhook.sip.custom_headers import custom_headers
-from offhook.sip.events import AckReceived, InviteReceived
+from offhook.sip.events import AckReceived, InviteReceived, PrackReceived, UpdateReceived
 
 FIRST_LEG = "leg-1"
 RETRY_AFTER_S = 5
@@ -101,8 +101,16 @@ class Arrival:
                 self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
             case SipFact(event=AckReceived(body=body)) if self._call.phase == "up":
                 self._acknowledged(body)
+            case SipFact(event=UpdateReceived() | PrackReceived(is_offer=True) as event):
+                self._offered(event)
             case _:
                 pass
+
+    def _offered(self, event: UpdateReceived | PrackReceived) -> None:
+        """The caller changes his offer before the talk; after it has begun, that is the conduct's business."""
+        leg, conduct = self._call.leg, self._call.conduct
+        if leg is not None and leg.usage_id == event.usage_id and not (conduct is not None and conduct.talking):
+            leg.answer_offer(event)
 
     def _go_up(self) -> None:
         """200: from here RTP flows, silence until the ACK says that the caller has our address."""

@@ -23,7 +23,7 @@ from offhook.model.errors import OffhookError, ResourceExhaustedError
 from offhook.model.records import NO_ANSWER_S
 from offhook.model.trunks import DEFAULT_RULES, Trunk
 from offhook.sdp.offer_answer import Agreement
-from offhook.sip.events import AnswerReceived, InviteFailed, ProvisionalReceived
+from offhook.sip.events import AnswerReceived, InviteFailed, ProvisionalReceived, UpdateReceived
 from offhook.sip.uri import SipUri
 
 NEXT_WAY_S = 5.0
@@ -149,6 +149,8 @@ class Dial:
                 self._answered(answer)
             case SipFact(event=InviteFailed() as failed) if self._is_ours(failed.usage_id):
                 self._refused(failed)
+            case SipFact(event=UpdateReceived() as update) if self._is_ours(update.usage_id) and not self._over:
+                self._offered(update)
             case _:
                 pass
 
@@ -229,6 +231,11 @@ class Dial:
         self._rang = True
         self._call.disarm("next_way", self._leg_id)
         self._owner.rings(provisional.status)
+
+    def _offered(self, update: UpdateReceived) -> None:
+        """What an early dialog plays is changed."""
+        if self.leg is not None:
+            self.leg.answer_offer(update)
 
     def _answered(self, answer: AnswerReceived) -> None:
         leg = self.leg

@@ -19,8 +19,18 @@ from offhook.sdp.crypto import SEED_BYTES, SrtpTerms
 from offhook.sdp.offer_answer import Agreement, Capabilities
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.sip.digest import DigestClient
-from offhook.sip.events import AnswerReceived, Flow, Hop, InviteReceived, ProvisionalReceived, ReferReceived
+from offhook.sip.events import (
+    AnswerReceived,
+    Flow,
+    Hop,
+    InviteReceived,
+    PrackReceived,
+    ProvisionalReceived,
+    ReferReceived,
+    UpdateReceived,
+)
 from offhook.sip.headers import NameAddr
+from offhook.sip.session_interval import SessionTimerRules
 from offhook.sip.uri import SipUri
 from offhook.sip.user_agent import UserAgent
 
@@ -152,7 +162,14 @@ class Leg:
 
     def ring(self) -> None:
         self._machine.command("provisional")
-        self._command(lambda core, now: core.ring(self.usage_id, now))
+        self._command(lambda core, now: core.ring(self.usage_id, now, reliable=self._rings_reliably(core)))
+
+    def _rings_reliably(self, core: UserAgent) -> bool:
+        """Where the trunk wants it and the party knows of it; but not where the first offer is ours to make, for a
+        reliable response would have to make it (RFC 3261 §13.2.1)."""
+        if self.rules.reliable_provisional == "off" or self.negotiation.agreement is None:
+            return False
+        return core.peer_supports(self.usage_id, "100rel")
 
     def answer(self, body: bytes) -> None:
         """200 with our answer, or with our offer where the INVITE had none."""
@@ -176,6 +193,8 @@ class Leg:
             offer=self.negotiation.offer(),
             headers=plan.headers,
             credentials=plan.credentials,
+            session_timer=SessionTimerRules.of(self.rules),
+            reliable=self.rules.reliable_provisional,
             now=time.monotonic(),
         )
         own_usage(self.usage_id)
@@ -229,7 +248,7 @@ class Leg:
         """The callee's 2xx; what its answer agrees on. Where its 183 brought the answer, the 2xx may bring none."""
         self._machine.observe("answer")
         early = self._early.get(answer.remote_tag)
-        if not answer.response.body and early is not None:
+        if early is not None and (not answer.response.body or answer.session != answer.response.body):
             return self.negotiation.adopt(early)
         return self.negotiation.accept(answer.response.body)
 
@@ -263,6 +282,33 @@ class Leg:
         if body:
             self.apply_agreement()
         return None
+
+    def answer_offer(self, event: UpdateReceived | PrackReceived) -> Unacceptable | None:
+        """Answer what the party offers by UPDATE or PRACK, before the call is up or after; None when it went well."""
+        is_update = isinstance(event, UpdateReceived)
+        answer = self.negotiation.answer(event.request.body)
+        if isinstance(answer, Unacceptable):
+            header = answer.warning_header(self.negotiation.capabilities.address)
+            self._command(
+                lambda core, now: (core.reject_update if is_update else core.reject_prack)(
+                    self.usage_id, now, status=answer.status, headers=(header,)
+                )
+            )
+            return answer
+        self._command(
+            lambda core, now: (core.answer_update if is_update else core.answer_prack)(self.usage_id, now, body=answer)
+        )
+        self._follow_offer(event.request.from_.tag or "")
+        return None
+
+    def _follow_offer(self, remote_tag: str) -> None:
+        """An offer of the party was answered: media follow, in an early dialog what is heard of it."""
+        agreement = self.negotiation.agreement
+        if self.state in {"up", "held"}:
+            self.apply_agreement()
+        elif remote_tag in self._early and agreement is not None:
+            self._early[remote_tag] = agreement
+            self.start_media(agreement)
 
     def apply_agreement(self) -> None:
         """Let the media follow what was agreed last; hold and resume are read off the direction."""

@@ -10,7 +10,7 @@ from offhook.call.negotiation import Unacceptable
 from offhook.call.routing import leg_port
 from offhook.call.wiring import Wiring
 from offhook.model.call_events import CallRefused, HoldChanged
-from offhook.sip.events import ReinviteAnswered, ReinviteReceived, SipEvent
+from offhook.sip.events import PrackReceived, ReinviteAnswered, ReinviteReceived, SipEvent, UpdateReceived
 
 
 class MidCallListener(Protocol):
@@ -32,7 +32,9 @@ class MidCall:
         match event:
             case ReinviteReceived(request=request):
                 self._changed(self._leg.answer_reinvite(request.body))
-            case ReinviteAnswered(response=response):
+            case UpdateReceived() | PrackReceived(is_offer=True) if event.usage_id == self._leg.usage_id:
+                self._changed(self._leg.answer_offer(event))
+            case ReinviteAnswered(response=response, is_refresh=False):
                 self.answered(response.body)
             case _:
                 pass

@@ -88,7 +88,7 @@ class Resumption:
                 self._call.end(by="system", cause="unreachable", reason=problem)
             case AgentFailed(error=error, leg_id=""):
                 self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
-            case SipFact(event=ReinviteAnswered(response=response)):
+            case SipFact(event=ReinviteAnswered(response=response, is_refresh=False)):
                 self._answered(response.body)
             case SipFact(event=ReinviteFailed(status=status, reason=reason)):
                 self._call.end(by="system", cause="unreachable", sip_code=status, reason=reason)

@@ -252,6 +252,12 @@ class CallSession:
             case UsageEnded(usage_id=usage_id, cause="ack_missing"):
                 reason = "no ACK came for our 200"
                 self._leg_gone(usage_id, by="system", cause="ack_missing", reason=reason)
+            case UsageEnded(usage_id=usage_id, cause="prack_missing"):
+                reason = "no PRACK came for our provisional response"
+                self._leg_gone(usage_id, by="system", cause="ack_missing", reason=reason)
+            case UsageEnded(usage_id=usage_id, cause="session_expired"):
+                reason = "nobody refreshed the session in time (RFC 4028)"
+                self._leg_gone(usage_id, by="system", cause="session_expired", reason=reason)
             case UsageEnded(usage_id=usage_id):
                 self._leg_gone(usage_id, by="caller", cause="hangup")
             case _ if self.conduct is not None and self.conduct.talking:

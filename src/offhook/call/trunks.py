@@ -11,13 +11,14 @@ from types import MappingProxyType
 
 from offhook.call.ways import address_of_record, credentials_of, hop_of, registrar_of
 from offhook.model.errors import OffhookError
-from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk, TrunkChanged
+from offhook.model.trunks import DEFAULT_RULES, GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk, TrunkChanged
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.sip.admission import Admission
 from offhook.sip.digest import DigestClient, parse_challenges
 from offhook.sip.events import Address, Flow, Hop, OptionsAnswered, RegistrationChanged, RegistrationDue
 from offhook.sip.headers import NameAddr
 from offhook.sip.registration import Account
+from offhook.sip.session_interval import SessionTimerRules
 from offhook.sip.uri import SipUri
 
 KEEP_OPEN_S = 20.0
@@ -63,6 +64,10 @@ class Trunks:
         self._trunks = {trunk.trunk_id: trunk for trunk in trunks}
         self._credentials = {trunk.trunk_id: credentials_of(trunk) for trunk in trunks}
         self._endpoint = endpoint
+        endpoint.user_agent.use_session_timers(
+            {"": SessionTimerRules.of(DEFAULT_RULES)}
+            | {trunk.trunk_id: SessionTimerRules.of(trunk.rules) for trunk in trunks}
+        )
         self._admission = admission
         self._on_change = on_change
         self._registered: dict[int, _Registered] = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from offhook.model.errors import SipParseError
+from offhook.model.trunks import CallRules
 from offhook.sip.grammar import param_value, parse_params
 from offhook.sip.headers import Headers
 from offhook.sip.inspection import Refusal
@@ -45,6 +46,11 @@ class SessionTimerRules:
 
     session_expires_s: int = 0
     min_se_s: int = LEAST_MIN_SE_S
+
+    @classmethod
+    def of(cls, rules: CallRules) -> SessionTimerRules:
+        """What a trunk's rules say of it."""
+        return cls(session_expires_s=rules.session_expires_s, min_se_s=rules.min_se_s)
 
     def __post_init__(self) -> None:
         if not LEAST_MIN_SE_S <= self.min_se_s <= SECONDS_MAX:
