@@ -111,7 +111,10 @@ def test_a_key_may_come_without_its_padding() -> None:
         (f"1234567890 AES_CM_128_HMAC_SHA1_80 inline:{KEY}", "a tag that is no number"),
         (f"٣ AES_CM_128_HMAC_SHA1_80 inline:{KEY}", "a tag that is no number"),
         (f"1 F8_128_HMAC_SHA1_80 inline:{KEY}", "suite F8_128_HMAC_SHA1_80"),
-        (f"1 inline:{KEY} AES_CM_128_HMAC_SHA1_80", "suite of no known form"),
+        (f"1 inline:{KEY} AES_CM_128_HMAC_SHA1_80", "suite of no known name"),
+        (f"1 {KEY} AES_CM_128_HMAC_SHA1_80", "suite of no known name"),
+        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} {KEY}", "session parameter of no known name"),
+        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} FEC_KEY=inline:{KEY}", "session parameter FEC_KEY"),
         (f"1 AES_CM_128_HMAC_SHA1_80 uri:{KEY}", "a key that is not inline"),
         (f"1 AES_CM_128_HMAC_SHA1_80 {KEY}", "a key that is not inline"),
         ("1 AES_CM_128_HMAC_SHA1_80 inline:", "a key that is not 30 bytes in base64"),
@@ -132,8 +135,8 @@ def test_a_key_may_come_without_its_padding() -> None:
         (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} UNENCRYPTED_SRTCP", "session parameter UNENCRYPTED_SRTCP"),
         (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} UNAUTHENTICATED_SRTP", "session parameter UNAUTHENTICATED_SRTP"),
         (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} FEC_ORDER=FEC_SRTP", "session parameter FEC_ORDER"),
-        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} WSH=64 NEW=1", "session parameter NEW"),
-        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} ü", "session parameter of no known form"),
+        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} WSH=64 NEW=1", "session parameter of no known name"),
+        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} ü", "session parameter of no known name"),
     ],
 )
 def test_a_line_that_is_not_taken_says_why_and_never_its_key(text: str, problem: str) -> None:

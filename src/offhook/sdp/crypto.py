@@ -31,17 +31,22 @@ SEED_BYTES = 32
 MAX_LINES = 16
 """Of one stream: the suites registered are fewer than that."""
 
-_MAX_TAG = 999_999_999  # RFC 4568 §9.2: 1*9DIGIT
+_MAX_TAG = 999_999_999  # RFC 4568 §9.1: 1*9DIGIT
 _MAX_MKI_BYTES = 128  # §6.1
 _MAX_LIFETIME_LOG = 48  # §6.1: 2^48 packets of SRTP
 _PROBLEMS_SHOWN = 3
-_SHOWN_CHARACTERS = 40  # of a suite's or a parameter's name; a key stands in neither
 
 _SUITES = {suite.value: suite for suite in CryptoSuite}
-_PARAMETER_NAME = re.compile(r"[A-Z0-9_]+")
+_SUITE_NAME = re.compile(r"(AES|AEAD|ARIA|SEED|F8|NULL)(_[A-Z0-9]{1,9}){0,5}")
+_PARAMETER_NAMES = frozenset(
+    {"KDR", "UNENCRYPTED_SRTP", "UNENCRYPTED_SRTCP", "UNAUTHENTICATED_SRTP", "FEC_ORDER", "FEC_KEY", "WSH"}
+)
+"""RFC 4568 §6.3. Nothing else of a line is ever shown: in one that is ill made, a key may stand anywhere."""
+
+_UNKNOWN = "of no known name"
 
 _HARMLESS = ("WSH=", "KDR=0")
-"""Session parameters that change nothing: a hint at the window's size (§6.3.7), and the default (§6.3.1)."""
+"""Session parameters that change nothing: a hint at the window's size (§6.3.6), and the default (§6.3.1)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +90,7 @@ _EXPOSED = "and its keys would be readable on the way here: the signalling is no
 
 
 class Secured(NamedTuple):
-    """An encrypted stream: its keys, and the tag of its line (RFC 4568 §5.1.1)."""
+    """An encrypted stream: its keys, and the tag of its line (RFC 4568 §4.1)."""
 
     tag: int
     crypto: Crypto
@@ -137,11 +142,11 @@ def _read(value: str) -> CryptoLine | str:
     if tag is None:
         return "a tag that is no number"
     if suite is None:
-        return f"suite {_plain(words[1])}"
+        return f"suite {_suite_name(words[1])}"
     key = _read_key(words[2], suite)
     if isinstance(key, str):
         return key
-    # §5.1.3: a line with a session parameter that is not understood is not taken.
+    # §6.3.7: a line with a session parameter that is not understood is not taken.
     foreign = next((word for word in words[3:] if not _is_harmless(word)), None)
     if foreign is not None:
         return f"session parameter {_parameter_name(foreign)}"
@@ -193,19 +198,17 @@ def _read_mki(text: str) -> bytes | None:
 
 
 def _is_harmless(parameter: str) -> bool:
-    # §6.3.8: "-" before an extension: who does not know it goes on without it
+    # §6.3.7: "-" before an extension: who does not know it goes on without it
     return parameter.startswith("-") or parameter.upper().startswith(_HARMLESS[0]) or parameter.upper() == _HARMLESS[1]
 
 
 def _parameter_name(parameter: str) -> str:
-    """Not its value: FEC_KEY holds a key (§6.3.6)."""
-    found = _PARAMETER_NAME.match(parameter.upper())
-    return found[0][:_SHOWN_CHARACTERS] if found else "of no known form"
+    name = parameter.partition("=")[0].upper()
+    return name if name in _PARAMETER_NAMES else _UNKNOWN
 
 
-def _plain(name: str) -> str:
-    found = _PARAMETER_NAME.match(name.upper())
-    return found[0][:_SHOWN_CHARACTERS] if found and "INLINE" not in name.upper() else "of no known form"
+def _suite_name(name: str) -> str:
+    return name.upper() if _SUITE_NAME.fullmatch(name.upper()) else _UNKNOWN
 
 
 # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────
