@@ -25,6 +25,7 @@ ipv6_migration_done=1
 contact="linphone" <sip:linphone@{host}:{port};transport={transport}>
 [rtp]
 audio_rtp_port={rtp_port}
+{bind_address}
 [sound]
 echocancellation=0
 [video]
@@ -63,11 +64,12 @@ class Linphone:
         password: str = "",
         authorities: Path | None = None,
         encrypts: bool = False,
+        loopback: bool = False,
     ) -> Linphone:
         """``speaks``: 8 kHz mono WAV. ``ipv6``: as installed, linphone writes an IPv6 address into its SDP.
 
         ``password``: what it answers challenges with, as ``trunk``. ``authorities``: PEM file to trust, for TLS.
-        ``encrypts``: it offers and takes SRTP alone.
+        ``encrypts``: it offers and takes SRTP alone. ``loopback``: its SDP names ``host``, not the machine's address.
         """
         needs("linphonec")
         port, rtp_port = free_sip_port(host), free_sip_port(host)
@@ -83,6 +85,7 @@ class Linphone:
                 transport=transport,
                 rtp_port=rtp_port,
                 root_ca="" if authorities is None else f"root_ca={authorities}",
+                bind_address=f"bind_address={host}" if loopback else "",
                 security="media_encryption=srtp\nmedia_encryption_mandatory=1" if encrypts else "",
                 tls_port=port if transport == "tls" else 0,
             )

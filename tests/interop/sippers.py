@@ -87,21 +87,26 @@ class SippRun:
         keys: Mapping[str, str] | None = None,
         namespace: str | None = None,
     ) -> SippRun:
-        """``to`` None: wait for calls. ``stay_ms``: the scenario's pause. ``keys``: more [keywords] of it."""
+        """``to`` None: wait for calls. ``stay_ms``: the scenario's pause. ``keys``: more [keywords] of it.
+
+        They are filled in here: SIPp's own ``-key`` cannot stand for the code of a response.
+        """
         needs("sipp")
         port = free_sip_port(host) if namespace is None else 5062
         target = [] if to is None else [f"[{to[0]}]:{to[1]}" if ":" in to[0] else f"{to[0]}:{to[1]}"]
         chosen = {"audio_port": str(audio_port), **(keys or {})}
-        more = [text for name, value in chosen.items() for text in ("-key", name, value)]
+        steps = (SCENARIOS / f"{scenario}.xml").read_text()
+        for name, value in chosen.items():
+            steps = steps.replace(f"[{name}]", value)
+        (where / f"{scenario}.xml").write_text(steps)
         arguments = [
             *("sipp", *target, "-s", user),
-            *("-sf", str(SCENARIOS / f"{scenario}.xml")),
+            *("-sf", str(where / f"{scenario}.xml")),
             *("-i", host, "-mi", host, "-p", str(port), *_TRANSPORTS[transport], "-m", str(calls), "-r", str(rate)),
             *("-d", str(stay_ms), "-timeout", f"{timeout_s}s", "-timeout_error", "-nostdin"),
             *("-trace_msg", "-message_file", str(where / "messages.log")),
             *("-trace_err", "-error_file", str(where / "errors.log")),
             *("-trace_stat", "-stf", str(where / "statistics.csv"), "-fd", "1"),
-            *more,
         ]
         program = await Program.start(*arguments, cwd=where, namespace=namespace)
         if to is None:
