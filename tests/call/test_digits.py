@@ -269,6 +269,7 @@ def test_what_a_peer_refuses_is_left_for_another_way(statuses: list[int | None],
         assert dialler.next_request(float(at)) is not None
         given_back = dialler.answered(status)
     assert given_back == left
+    assert dialler.refused == bool(left)
     assert dialler.idle
 
 

@@ -185,6 +185,8 @@ class InfoDialler:
         self._content_type = RELAY_TYPE
         self._in_flight: DigitPressed | None = None
         self._free_at = 0.0
+        self.refused = False
+        """The peer takes no digits by INFO, whatever its Allow says."""
 
     @property
     def idle(self) -> bool:
@@ -227,4 +229,5 @@ class InfoDialler:
             return ""
         left = "".join(each.digit for each in (key, *self._queue))
         self._queue.clear()
-        return "" if status in _PEER_IS_GONE else left
+        self.refused = status not in _PEER_IS_GONE
+        return left if self.refused else ""
