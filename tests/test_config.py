@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from offhook import config
 from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, numbers_of, trunks_of
 from offhook.model.audio import Encoding
 from offhook.model.errors import ConfigError
@@ -157,6 +158,13 @@ def test_an_error_names_the_key_and_the_fix(tmp_path: Path, text: str, key: str,
     error = error_of(tmp_path, text)
     assert error.key == key
     assert says in str(error)
+
+
+def test_opus_without_libopus_is_refused_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "opus_problem", lambda: "Install libopus: apt-get install libopus0")
+    error = error_of(tmp_path, '{"trunks": [{"id": "a", "kind": "open", "codecs": ["opus", "PCMU"]}]}')
+    assert (error.key, error.fix) == ("trunks[0].codecs", "Install libopus: apt-get install libopus0")
+    load(tmp_path, '{"trunks": [{"id": "a", "kind": "open", "codecs": ["G722"]}]}')
 
 
 def test_trunks_become_records_that_hide_their_passwords(tmp_path: Path) -> None:

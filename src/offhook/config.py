@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import json5
 import msgspec
 
+from offhook.audio.opus import opus_problem
 from offhook.model.audio import Encoding
 from offhook.model.call_events import TransferMode
 from offhook.model.errors import ConfigError, SipParseError
@@ -488,6 +489,8 @@ def _check_trunks(trunks: tuple[TrunkSettings, ...]) -> None:
         if trunk.id in ids[:index]:
             raise ConfigError(f"trunks[{index}].id", f"{trunk.id!r} is used twice", "Give each trunk its own id")
         _check_headers(f"trunks[{index}].headers", trunk.headers)
+        if "opus" in trunk.codecs and (remedy := opus_problem()):
+            raise ConfigError(f"trunks[{index}].codecs", "opus cannot be used here", remedy)
         if trunk.session_expires_s and trunk.session_expires_s < trunk.min_se_s:
             fix = f"Set it to {trunk.min_se_s} or more, or to 0 for none"
             raise ConfigError(f"trunks[{index}].session_expires_s", "is less than min_se_s", fix)

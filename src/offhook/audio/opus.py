@@ -35,13 +35,13 @@ _UNIT = CLOCK_HZ * 5 // 2000
 
 @cache
 def opus_problem() -> str | None:
-    """Why Opus cannot be used here, and what to do about it, in one line; None where it can."""
+    """What to install before Opus can be used here, as a sentence; None where it can."""
     try:
         _library()
     except ImportError:
-        return "the Opus extra is not installed: pip install 'offhook[opus]'"
+        return "Install the extra: pip install 'offhook[opus]'"
     except Exception:  # the binding raises just this where it finds no library, an OSError where it cannot load it
-        return "libopus is not installed: apt-get install libopus0 (Debian), dnf install opus, brew install opus"
+        return "Install libopus: apt-get install libopus0 (Debian), dnf install opus, brew install opus"
     return None
 
 
