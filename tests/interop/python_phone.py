@@ -186,7 +186,7 @@ async def hold_and_resume(call: baresip.Call, phone: Phone) -> dict[str, Any]:
     await call.hold()
     await asyncio.sleep(1)
     await call.resume()
-    loudest_db = await talk(call, {"seconds": 1})
+    loudest_db = await talk(call, {**phone.wanted, "seconds": 1})
     await call.hangup()
     return {"loudest_db": round(loudest_db, 1)}
 
