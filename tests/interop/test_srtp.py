@@ -58,6 +58,20 @@ class Phones:
         await phone.hang_up()
         return await self._heard_by(phone)
 
+    async def hold(self, peer: str, server: OffhookServer) -> Samples:
+        """Call, hold, resume, talk on and hang up; what was heard."""
+        if peer == "baresip-python":
+            domain = f"{HOST}:{server.port}"
+            await self._python("srtp-mand", dial=server.uri("200"), domain=domain, plan="hold")
+            return read_wav(self._heard)
+        phone = await self._start(peer, "srtp-mand", "udp")
+        await phone.dial(server.uri("200"))
+        await (phone.established() if isinstance(phone, Linphone) else phone.event("CALL_ESTABLISHED"))
+        for act in (phone.hold, phone.resume, phone.hang_up):
+            await asyncio.sleep(TALK_S)
+            await act()
+        return await self._heard_by(phone)
+
     async def take_call(self, peer: str, mediaenc: str, policy: str) -> tuple[dict[str, Any], Samples]:
         """Be called by ``offhook call``: its report, and what was heard."""
         if peer == "baresip-python":
@@ -156,6 +170,21 @@ async def test_phones_call_us_encrypted(
     assert loudest_db(recording, THEIRS_HZ) > HEARD_DB
     assert loudest_db(heard, OURS_HZ) > HEARD_DB
     await assert_encrypted(server, record, protocol)
+
+
+@pytest.mark.parametrize("peer", ["baresip", "linphone", "baresip-python"])
+async def test_encrypted_calls_are_held_and_resumed(
+    offhook: Start, phones: Phones, cell: Cell, tmp_path: Path, peer: str
+) -> None:
+    cell.fills(peer, "SRTP", "holds and resumes")
+    cell.note("UDP", "IPv4")
+    server = await server_with(offhook, tmp_path, "required")
+    heard = await phones.hold(peer, server)
+    record = await server.ended_call()
+    recording = await channel(server.recordings.parent / record["recording"], 1, tmp_path / "channel.wav")
+    assert loudest_db(recording[-RATE_HZ:], THEIRS_HZ) > HEARD_DB
+    assert loudest_db(heard[-RATE_HZ:], OURS_HZ) > HEARD_DB
+    assert set(re.findall(r"^m=audio \d+ (\S+)", await server.trace(record), re.MULTILINE)) == {"RTP/SAVP"}
 
 
 @pytest.mark.parametrize(
