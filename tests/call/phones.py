@@ -16,9 +16,10 @@ from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import HangUp
 from offhook.call.session import CallSession
 from offhook.media.ports import PortPool
+from offhook.model.audio import Encoding
 from offhook.model.call_events import CallEnded, CallEvent, DigitReceived, LiveSignal
 from offhook.model.records import Agent, Number
-from offhook.model.trunks import Trunk
+from offhook.model.trunks import CallRules, OpenTrunk, Trunk
 from offhook.server import Phone, Surroundings, build_phone
 from offhook.signaling.transports import free_port
 from offhook.sip.events import Address
@@ -35,6 +36,9 @@ _RTP_PORTS = 400
 _RTP_RANGES = cycle(range(40000, 65000, _RTP_PORTS))
 
 F = TypeVar("F")
+
+NARROW = OpenTrunk(trunk_id="", rules=CallRules(codecs=(Encoding.PCMU, Encoding.PCMA)))
+"""Most tests look at the bytes of G.711."""
 
 
 def scripted(agent_id: str = "agent", *, record: bool = False, **script: Any) -> Agent:
@@ -89,12 +93,19 @@ class TestPhone:
         self.address = address
 
     def call(
-        self, other: TestPhone | Address, agent: Agent = SILENT, *, user: str = "demo", tcp: bool = False
+        self,
+        other: TestPhone | Address,
+        agent: Agent = SILENT,
+        *,
+        user: str = "demo",
+        tcp: bool = False,
+        trunk: Trunk | None = NARROW,
     ) -> CallSession:
+        """In G.711, unless another trunk says otherwise."""
         address = other.address if isinstance(other, TestPhone) else other
         transport = ";transport=tcp" if tcp else ""
         target = SipUri.parse(f"sip:{user}@{address.host}:{address.port}{transport}")
-        return self.phone.manager.place(PlaceCall(target=target, agent=agent))
+        return self.phone.manager.place(PlaceCall(target=target, agent=agent, trunk=trunk))
 
     def hang_up(self, call: CallSession) -> None:
         call.deliver(HangUp(by="agent", cause="hangup"))

@@ -127,7 +127,7 @@ async def test_what_is_wrong_with_a_request_is_told(old: str, new: str, status: 
         assert told.fix
 
 
-@pytest.mark.parametrize("method", ["REGISTER", "MESSAGE", "SUBSCRIBE"])
+@pytest.mark.parametrize("method", ["REGISTER", "PUBLISH", "SUBSCRIBE"])
 async def test_a_method_we_do_not_serve_is_told(method: str) -> None:
     async with phone(SILENT) as callee:
         told = await rejection(callee, "INVITE", method)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from offhook.bridge.codec import ToolCall
-from offhook.call.tools import HangUpAfterSpeech, JudgeTransfer, ReturnResult, SendDigits, StartTransfer, run_tool
+from offhook.call.tools import (
+    HangUpAfterSpeech,
+    JudgeTransfer,
+    ReturnResult,
+    SendDigits,
+    SendText,
+    StartTransfer,
+    run_tool,
+)
 from offhook.model.records import Agent, TransferDestination
 
 SALES = TransferDestination(name="Sales", target="tel:+4930", mode="bridge")
@@ -21,11 +29,15 @@ def test_end_call_hangs_up_after_speech() -> None:
     assert run_tool(called("end_call", ""), AGENT) == (HangUpAfterSpeech(reason=""),)
 
 
-def test_send_dtmf_sends_and_tells_the_model() -> None:
-    send, told = run_tool(called("send_dtmf", '{"digits": "12#a"}'), AGENT)
-    assert send == SendDigits(digits="12#A")
+def test_send_dtmf_presses_keys() -> None:
+    assert run_tool(called("send_dtmf", '{"digits": "12#a"}'), AGENT) == (SendDigits(digits="12#A"),)
+
+
+def test_send_text_writes_to_the_other_side() -> None:
+    sent, told = run_tool(called("send_text", '{"text": "code 7"}'), AGENT)
+    assert sent == SendText(text="code 7")
     assert isinstance(told, ReturnResult)
-    assert (told.result.output, told.result.is_error) == ("sent 12#A", False)
+    assert not told.result.is_error
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,10 @@ from offhook.bridge.codec import (
     ResponseStarted,
     SpeechStarted,
     SpeechStopped,
+    TextInput,
     ToolCall,
     ToolCallCancelled,
+    ToolResult,
     TranscriptDelta,
     UsageReported,
 )
@@ -35,7 +37,15 @@ from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, BriefingJudge
 from offhook.call.leg import Leg
 from offhook.call.mid_call import MidCall
 from offhook.call.routing import agent_port, leg_port, tap_port
-from offhook.call.tools import HangUpAfterSpeech, JudgeTransfer, ReturnResult, SendDigits, StartTransfer, run_tool
+from offhook.call.tools import (
+    HangUpAfterSpeech,
+    JudgeTransfer,
+    ReturnResult,
+    SendDigits,
+    SendText,
+    StartTransfer,
+    run_tool,
+)
 from offhook.call.turn_taking import TurnTaking
 from offhook.call.wiring import Wiring
 from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, SpeechSent
@@ -55,6 +65,7 @@ from offhook.model.call_events import (
 )
 from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
+from offhook.rtp.telephone_event import DigitPressed
 from offhook.sdp.offer_answer import Agreement
 from offhook.sip.events import SipEvent
 
@@ -89,6 +100,7 @@ class Conduct:
         self._mid_call = MidCall(call, leg, wiring, self)
         self._recorder: Recorder | None = None
         self._after_speech: Callable[[], None] | None = None
+        self._pass_key: Callable[[DigitPressed], None] | None = None
         self._answered = False
         self._left = False
         self.talking = False
@@ -167,10 +179,8 @@ class Conduct:
                 self._act_when_silent()
             case SpeechSent():
                 self._turns.speech_sent(event)
-            case DtmfReceived(digit=digit, duration_ms=duration_ms):
-                self._emit(DigitReceived(digit=digit, duration_ms=duration_ms))
-                self._turns.digit_received()
-                self._agent.send(Digits(digits=digit))
+            case DtmfReceived():
+                self._mid_call.heard(event)
             case MediaTimedOut(after_s=after_s):
                 self._call.end(by="system", cause="media_timeout", reason=f"no RTP for {after_s:g} s")
             case PathChanged(remote=remote):
@@ -196,7 +206,9 @@ class Conduct:
                 assert_never(event)
 
     def on_timer(self, timer: Timer) -> None:
-        if timer == "judgement":
+        if timer == "digits":
+            self._mid_call.keypad.on_timer()
+        elif timer == "judgement":
             self._turns.deadline_passed(time.monotonic())
             self._act_when_silent()
         elif timer == "goodbye":
@@ -213,6 +225,16 @@ class Conduct:
     def format_changed(self) -> None:
         if self._recorder is not None:
             self._recorder.follow(self._leg.format)
+
+    def pressed(self, key: DigitPressed) -> None:
+        self._emit(DigitReceived(digit=key.digit, duration_ms=key.duration_ms))
+        self._turns.digit_received()
+        self.tell(Digits(digits=key.digit))
+        if self._pass_key is not None:
+            self._pass_key(key)
+
+    def wrote(self, text: str) -> None:
+        self.tell(TextInput(role="user", text=text, respond=True))
 
     def _signal(self, event: BridgeEvent) -> None:
         signal: LiveSignal
@@ -233,7 +255,9 @@ class Conduct:
                 case HangUpAfterSpeech(reason=reason):
                     self.after_speech(partial(self._call.end, by="agent", cause="hangup", reason=reason))
                 case SendDigits(digits=digits):
-                    self._leg.media.send_dtmf(digits)
+                    self._send_digits(call.tool_call_id, digits)
+                case SendText(text=text):
+                    self._leg.send_text(text)
                 case ReturnResult(result=result):
                     self._agent.send(result)
                 case StartTransfer(destination=destination):
@@ -243,6 +267,11 @@ class Conduct:
                     self._call.deliver(BriefingJudged(accept=accept))
                 case _:
                     assert_never(command)
+
+    def _send_digits(self, tool_call_id: str, digits: str) -> None:
+        sent = self._mid_call.keypad.press(digits)
+        output = f"sent {digits}" if sent else "the other side takes no digits"
+        self.tell(ToolResult(tool_call_id=tool_call_id, output=output, is_error=not sent))
 
     def _on_fault(self, problem: str, verdict: str) -> None:
         self._emit(ProviderFailed(provider=self._agent.profile.provider, problem=problem, verdict=verdict))
@@ -287,6 +316,14 @@ class Conduct:
             self._turns.close()
             self._call.spawn(self._agent.close())
             self._emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason=reason))
+
+    def pass_keys(self, take: Callable[[DigitPressed], None]) -> None:
+        """Keys of the remote party are somebody else's business as well, from here on."""
+        self._pass_key = take
+
+    def press(self, digits: str) -> None:
+        """Send digits to the remote party."""
+        self._mid_call.keypad.press(digits)
 
     def move_to(self, leg: Leg) -> None:
         """The agent goes on with another party, from here on."""

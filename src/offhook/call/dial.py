@@ -112,6 +112,7 @@ class Dial:
                 from_user=party.from_user,
                 credentials=credentials_of(party.trunk),
                 headers=(*self._rules.headers, *party.headers),
+                trunk_id="" if party.trunk is None else party.trunk.trunk_id,
             )
         except (OSError, OffhookError) as error:
             self._call.deliver(NoWay(leg_id=self._leg_id, problem=str(error)))

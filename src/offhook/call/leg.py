@@ -52,6 +52,7 @@ class DialPlan:
     next_hop: Hop
     credentials: DigestClient | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    trunk_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,6 +194,7 @@ class Leg:
             offer=self.negotiation.offer(),
             headers=plan.headers,
             credentials=plan.credentials,
+            trunk_id=plan.trunk_id,
             session_timer=SessionTimerRules.of(self.rules),
             reliable=self.rules.reliable_provisional,
             now=time.monotonic(),
@@ -310,6 +312,18 @@ class Leg:
             self._early[remote_tag] = agreement
             self.start_media(agreement)
 
+    def answer_update(self, body: bytes) -> Unacceptable | None:
+        """The same for an offer that came by UPDATE; it always brings one (RFC 3311 §5.1)."""
+        answer = self.negotiation.answer(body)
+        if isinstance(answer, Unacceptable):
+            header = answer.warning_header(self.negotiation.capabilities.address)
+            status = answer.status
+            self._command(lambda core, now: core.reject_update(self.usage_id, now, status=status, headers=(header,)))
+            return answer
+        self._command(lambda core, now: core.answer_update(self.usage_id, now, body=answer))
+        self.apply_agreement()
+        return None
+
     def apply_agreement(self) -> None:
         """Let the media follow what was agreed last; hold and resume are read off the direction."""
         agreement = self.negotiation.agreement
@@ -322,19 +336,45 @@ class Leg:
         """Offer our session anew (after a restore, with our new address)."""
         self._command(lambda core, now: core.reinvite(self.usage_id, now, offer=self.negotiation.offer()))
 
+    def hold(self, wanted: bool) -> None:
+        """Ask the party to send nothing and hear what we play, or to talk again (RFC 3264 §8.4)."""
+        self.negotiation.send_only(wanted)
+        self.reinvite()
+
+    # ── text and digits by SIP ───────────────────────────────────────────────────────────────────────────
+
+    def allows(self, method: str) -> bool | None:
+        """Whether the party's Allow names ``method``; None: it never sent one."""
+        try:
+            return self._endpoint.user_agent.peer_allows(self.usage_id, method)
+        except LocalProtocolError:  # it is over: its end is on its way to us
+            return False
+
+    def send_info(self, content_type: str, body: bytes) -> int:
+        """Returns the token of the ``RequestAnswered`` that follows. Raises ``OffhookError`` where it cannot be."""
+        core = self._endpoint.user_agent
+        token = core.info(self.usage_id, time.monotonic(), content_type=content_type, body=body)
+        self._endpoint.flush()
+        return token
+
+    def send_text(self, text: str) -> None:
+        """A MESSAGE to the party (RFC 3428); whether it was taken, only the trace tells."""
+
+        def write(core: UserAgent, now: float) -> None:
+            core.message(self.usage_id, now, body=text.encode())
+
+        self._command(write)
+
     # ── transfers (RFC 3515, RFC 3891) ───────────────────────────────────────────────────────────────────
 
     @property
     def abilities(self) -> Abilities:
         """What the party said that it does."""
-        core = self._endpoint.user_agent
         try:
-            return Abilities(
-                refer=core.peer_allows(self.usage_id, "REFER"),
-                replaces=core.peer_supports(self.usage_id, "replaces"),
-            )
+            replaces = self._endpoint.user_agent.peer_supports(self.usage_id, "replaces")
         except LocalProtocolError:  # it is over: its end is on its way to us
-            return Abilities(refer=None, replaces=False)
+            replaces = False
+        return Abilities(refer=self.allows("REFER"), replaces=replaces)
 
     def refer(self, refer_to: str, headers: Iterable[tuple[str, str]]) -> int:
         """Ask the party to call ``refer_to``; returns the refer_id. Raises ``OffhookError`` where it cannot be."""

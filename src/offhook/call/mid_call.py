@@ -5,17 +5,41 @@ from __future__ import annotations
 from typing import Protocol
 
 from offhook.call.controls import CallControls
+from offhook.call.keypad import Keypad
 from offhook.call.leg import Leg
 from offhook.call.negotiation import Unacceptable
 from offhook.call.routing import leg_port
 from offhook.call.wiring import Wiring
-from offhook.model.call_events import CallRefused, HoldChanged
-from offhook.sip.events import PrackReceived, ReinviteAnswered, ReinviteReceived, SipEvent, UpdateReceived
+from offhook.media.events import DtmfReceived
+from offhook.model.call_events import CallRefused, HoldChanged, SipMessageReceived
+from offhook.rtp.telephone_event import DigitPressed
+from offhook.sip.events import (
+    InfoReceived,
+    MessageReceived,
+    PrackReceived,
+    ReinviteAnswered,
+    ReinviteReceived,
+    RequestAnswered,
+    SipEvent,
+    UpdateAnswered,
+    UpdateReceived,
+)
+
+MAX_TEXT = 4000
+"""Characters of a MESSAGE that are kept; its longest body (64 KB) would be a book."""
 
 
 class MidCallListener(Protocol):
     def format_changed(self) -> None:
         """The leg's audio is of another format from here on."""
+        ...
+
+    def pressed(self, key: DigitPressed) -> None:
+        """A key, once, whatever way it came."""
+        ...
+
+    def wrote(self, text: str) -> None:
+        """A MESSAGE in the call."""
         ...
 
 
@@ -27,6 +51,10 @@ class MidCall:
         self._leg = leg
         self._wiring = wiring
         self._listener = listener
+        self.keypad = Keypad(call, leg)
+
+    def heard(self, event: DtmfReceived) -> None:
+        self._pressed(self.keypad.heard(event))
 
     def observe(self, event: SipEvent) -> None:
         match event:
@@ -34,8 +62,14 @@ class MidCall:
                 self._changed(self._leg.answer_reinvite(request.body))
             case UpdateReceived() | PrackReceived(is_offer=True) if event.usage_id == self._leg.usage_id:
                 self._changed(self._leg.answer_offer(event))
-            case ReinviteAnswered(response=response, is_refresh=False):
+            case ReinviteAnswered(response=response, is_refresh=False) | UpdateAnswered(response=response):
                 self.answered(response.body)
+            case InfoReceived():
+                self._read(event)
+            case MessageReceived(request=request):
+                self._wrote("MESSAGE", request.headers.get("Content-Type") or "", request.body)
+            case RequestAnswered(method="INFO"):
+                self.keypad.answered(event)
             case _:
                 pass
 
@@ -54,9 +88,7 @@ class MidCall:
         """Something was agreed anew, or refused and nothing changed."""
         leg, port = self._leg, leg_port(self._leg.leg_id)
         if refused is not None:
-            told = CallRefused(
-                status=refused.status, rule="RFC 3264 offer/answer", evidence=refused.why, fix=refused.fix
-            )
+            told = CallRefused(status=refused.status, rule="RFC 3264", evidence=refused.why, fix=refused.fix)
             self._call.emit(told, leg.leg_id)
             return
         if leg.format_changed():
@@ -67,3 +99,21 @@ class MidCall:
             held = leg.state == "held"
             self._wiring.seat(away=away | {port} if held else away - {port})
             self._call.emit(HoldChanged(held=held), leg.leg_id)
+
+    def _read(self, event: InfoReceived) -> None:
+        request = event.request
+        content_type = request.headers.get("Content-Type") or ""
+        if content_type.partition(";")[0].strip().lower() == "text/plain":
+            self._wrote("INFO", content_type, request.body)
+        else:
+            self._pressed(self.keypad.read(event))
+
+    def _pressed(self, key: DigitPressed | None) -> None:
+        if key is not None:
+            self._listener.pressed(key)
+
+    def _wrote(self, method: str, content_type: str, body: bytes) -> None:
+        text = body.decode("utf-8", "replace")[:MAX_TEXT]
+        self._call.emit(SipMessageReceived(method=method, content_type=content_type, text=text), self._leg.leg_id)
+        if method == "MESSAGE" and text.strip():
+            self._listener.wrote(text.strip())

@@ -70,6 +70,10 @@ class Negotiation:
     def _standing(self) -> Crypto | None:
         return None if self.agreement is None else self.agreement.crypto
 
+    def send_only(self, wanted: bool) -> None:
+        """What our next offer says: the party is to listen only (hold), or to talk as well."""
+        self._capabilities = replace(self._capabilities, direction="sendonly" if wanted else "sendrecv")
+
     def offer(self) -> bytes:
         """Our offer, to send; its answer goes to ``accept``. Raises ``LocalProtocolError`` where one is hindered."""
         self._offer = offer(self._capabilities, previous=self._sent, standing=self._standing)

@@ -39,7 +39,7 @@ from offhook.call.routing import Seating, agent_port, leg_port
 from offhook.call.states import CallInput, call_machine
 from offhook.call.wiring import Wiring
 from offhook.model.call_events import CallEnded, CallEvent, CallFact, CallPhase, EndCause, EndedBy
-from offhook.sip.events import ByeReceived, CancelReceived, SipEvent, UsageEnded
+from offhook.sip.events import ByeReceived, CancelReceived, SipEvent, UpdateReceived, UsageEnded
 
 _log = logging.getLogger("offhook.call")
 
@@ -260,7 +260,7 @@ class CallSession:
                 self._leg_gone(usage_id, by="system", cause="session_expired", reason=reason)
             case UsageEnded(usage_id=usage_id):
                 self._leg_gone(usage_id, by="caller", cause="hangup")
-            case _ if self.conduct is not None and self.conduct.talking:
+            case _ if self.conduct is not None and (self.conduct.talking or isinstance(event, UpdateReceived)):
                 self.conduct.on_sip(event)
             case _:
                 pass

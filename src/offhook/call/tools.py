@@ -19,6 +19,9 @@ from offhook.sip.targets import parse_target
 MAX_DIGITS = 64
 """Longest string of digits one tool call may send: a card number, a PIN and a menu path fit."""
 
+MAX_TEXT = 1000
+"""Characters of a MESSAGE of ours: it fits one datagram (RFC 3428 §8 allows 1,300 bytes)."""
+
 _DTMF_ALPHABET = frozenset("0123456789*#ABCD")
 
 
@@ -31,7 +34,16 @@ class HangUpAfterSpeech:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SendDigits:
+    """Press keys for the remote party; the model is told whether it takes any."""
+
     digits: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SendText:
+    """Write to the remote party by a SIP MESSAGE."""
+
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +67,7 @@ class JudgeTransfer:
     accept: bool
 
 
-ToolCommand = HangUpAfterSpeech | SendDigits | ReturnResult | StartTransfer | JudgeTransfer
+ToolCommand = HangUpAfterSpeech | SendDigits | SendText | ReturnResult | StartTransfer | JudgeTransfer
 
 
 class _EndCall(msgspec.Struct, frozen=True):
@@ -64,6 +76,10 @@ class _EndCall(msgspec.Struct, frozen=True):
 
 class _SendDtmf(msgspec.Struct, frozen=True):
     digits: str
+
+
+class _SendText(msgspec.Struct, frozen=True):
+    text: str
 
 
 class _TransferCall(msgspec.Struct, frozen=True):
@@ -91,8 +107,14 @@ def _send_dtmf(call: ToolCall, _: Agent) -> tuple[ToolCommand, ...]:
     digits = msgspec.json.decode(call.arguments, type=_SendDtmf).digits.upper()
     if not digits or len(digits) > MAX_DIGITS or not _DTMF_ALPHABET.issuperset(digits):
         return (_error(call, f"digits must be 1 to {MAX_DIGITS} of 0-9 * # A-D, not {digits[:80]!r}"),)
-    done = ToolResult(tool_call_id=call.tool_call_id, output=f"sent {digits}")
-    return (SendDigits(digits=digits), ReturnResult(result=done))
+    return (SendDigits(digits=digits),)
+
+
+def _send_text(call: ToolCall, _: Agent) -> tuple[ToolCommand, ...]:
+    text = msgspec.json.decode(call.arguments, type=_SendText).text
+    if not text.strip() or len(text) > MAX_TEXT:
+        return (_error(call, f"text must be 1 to {MAX_TEXT} characters"),)
+    return (SendText(text=text), ReturnResult(result=ToolResult(tool_call_id=call.tool_call_id, output="sent")))
 
 
 def _transfer_call(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
@@ -125,6 +147,7 @@ def _error(call: ToolCall, problem: str) -> ReturnResult:
 _TOOLS: Mapping[str, Callable[[ToolCall, Agent], tuple[ToolCommand, ...]]] = {
     "end_call": _end_call,
     "send_dtmf": _send_dtmf,
+    "send_text": _send_text,
     "transfer_call": _transfer_call,
     "accept_transfer": _judge_transfer,
     "decline_transfer": _judge_transfer,

@@ -37,6 +37,7 @@ from offhook.model.call_events import (
 from offhook.model.errors import BridgeError, OffhookError, SipParseError
 from offhook.model.records import TransferDestination
 from offhook.model.trunks import Trunk
+from offhook.rtp.telephone_event import DigitPressed
 from offhook.sdp.offer_answer import Agreement
 from offhook.sip.events import ByeReceived, ReferAnswered, ReferProgress, SipEvent, UsageEnded
 from offhook.sip.uri import SipUri
@@ -220,6 +221,20 @@ class Transferring:
     def format_changed(self) -> None:
         """The operator's; nothing of ours depends on it."""
 
+    def pressed(self, key: DigitPressed) -> None:
+        """A key of the operator: his answer to the briefing, or one for the caller."""
+        if self._machine.state == "briefing" and key.digit in (TAKES, DECLINES):
+            self._judged(accept=key.digit == TAKES)
+        elif self._machine.state == "handed_over":
+            self._conduct.press(key.digit)
+
+    def _pass_to_operator(self, key: DigitPressed) -> None:
+        if self._machine.state == "handed_over" and self._operator_mid_call is not None:
+            self._operator_mid_call.keypad.press(key.digit)
+
+    def wrote(self, text: str) -> None:
+        """Texts of the operator are recorded, and nobody's to read."""
+
     # ── the briefing ─────────────────────────────────────────────────────────────────────────────────────
 
     def _brief(self, leg: Leg) -> None:
@@ -266,6 +281,7 @@ class Transferring:
             self._tell_agent("connected", "the operator has joined the call")
         else:
             self._conduct.leave("handed over")
+            self._conduct.pass_keys(self._pass_to_operator)
             self._seat("handed_over", briefer=None)
 
     def _fail(self, outcome: TransferOutcome, status: int | None, reason: str) -> None:
@@ -348,8 +364,6 @@ class Transferring:
             case MediaFact(leg_id=self._operator_id, event=media_event):
                 self._on_operator_media(fact, media_event)
                 return True
-            case MediaFact(leg_id=self._caller.leg_id, event=DtmfReceived(digit=digit)):
-                self._pass_on(digit, self._operator)
             case AgentFact() | AgentReady() | AgentFailed() | TimerFired() if fact.leg_id == self._operator_id:
                 self._on_briefing(fact)
                 return True
@@ -430,11 +444,9 @@ class Transferring:
 
     def _on_operator_media(self, fact: MediaFact, event: MediaEvent) -> None:
         match event:
-            case DtmfReceived(digit=digit) if self._machine.state == "briefing":
-                if digit in (TAKES, DECLINES):
-                    self._judged(accept=digit == TAKES)
-            case DtmfReceived(digit=digit):
-                self._pass_on(digit, self._caller)
+            case DtmfReceived():
+                if self._operator_mid_call is not None:
+                    self._operator_mid_call.heard(event)
             case MediaTimedOut(after_s=after_s) if self._operator is not None and self._operator.state == "up":
                 self._operator.hang_up()
                 reason = f"no RTP from the operator for {after_s:g} s"
@@ -458,11 +470,6 @@ class Transferring:
         self._call.emit(PartyReplaced(by="replaces", remote_uri=new.remote_uri), new.leg_id)
         return True
 
-    def _pass_on(self, digit: str, leg: Leg | None) -> None:
-        """A key of one party, pressed for the other."""
-        if self._machine.state == "handed_over" and leg is not None and leg.state == "up":
-            leg.media.send_dtmf(digit)
-
     def _on_briefing(self, fact: AgentFact | AgentReady | AgentFailed | TimerFired) -> None:
         match fact:
             case AgentReady():
@@ -473,6 +480,9 @@ class Transferring:
                 self._briefing.observe(fact)
             case TimerFired(timer="duration_limit"):
                 self._judged(accept=False)
+            case TimerFired(timer="digits"):
+                if self._operator_mid_call is not None:
+                    self._operator_mid_call.keypad.on_timer()
             case TimerFired(timer=timer) if self._briefing is not None:
                 self._briefing.on_timer(timer)
             case _:

@@ -84,6 +84,7 @@ async def find_ways(
     from_user: str,
     credentials: DigestClient | None,
     headers: tuple[tuple[str, str], ...] = (),
+    trunk_id: str = "",
 ) -> tuple[DialPlan, ...]:
     """The plans, best first; ``headers`` go with each INVITE.
 
@@ -105,6 +106,7 @@ async def find_ways(
                 next_hop=hop,
                 credentials=credentials,
                 headers=headers,
+                trunk_id=trunk_id,
             )
             for flow, hop in ways
         ]
