@@ -71,7 +71,7 @@ def test_a_call_is_served_logged_recorded_and_ended_politely(tmp_path: Path) -> 
     assert report["end"]["cause"] in {"hangup", "duration_limit"}
     (record_file,) = (tmp_path / "calls").glob("*.json")
     record = json.loads(record_file.read_text())
-    assert (record["digits"], record["codec"], record["phase"]) == ("42#", "PCMU", "ended")
+    assert (record["digits"], record["codec"], record["phase"]) == ("42#", "G722", "ended")
     assert [turn["text"] for turn in record["transcript"]] == ["hello"]
     assert Path(record["recording"]).stat().st_size > 8000
     assert "answered after" in log

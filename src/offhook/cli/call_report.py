@@ -9,7 +9,7 @@ import msgspec
 
 from offhook.call.session import CallSession
 from offhook.cli.figures import TurnLatencies
-from offhook.model.audio import Encoding
+from offhook.model.audio import AudioFormat, Encoding, leg_format
 from offhook.model.call_events import (
     CallAnswered,
     CallArrived,
@@ -54,7 +54,7 @@ class CallReport:
             case CallAnswered() as answered:
                 self._answered = answered
                 self._line(f"answered after {answered.setup_ms} ms, {answered.codec}")
-                self._tap(Encoding(answered.codec))
+                self._tap(leg_format(Encoding(answered.codec)))
             case CallRefused() as refused:
                 self._line(f"refused with {refused.status}: {refused.evidence} → {refused.fix}")
             case TurnSpoken() as turn:
@@ -111,9 +111,9 @@ class CallReport:
             return EXIT_SILENCE
         return EXIT_OK
 
-    def _tap(self, encoding: Encoding) -> None:
+    def _tap(self, audio_format: AudioFormat) -> None:
         if self._session is not None and self._session.leg is not None:
-            self._latencies = TurnLatencies(encoding)
+            self._latencies = TurnLatencies(audio_format)
             self._session.leg.media.tap(self._latencies)
 
     def _line(self, text: str) -> None:
