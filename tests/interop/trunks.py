@@ -42,17 +42,19 @@ def version(host: str) -> str:
     return "IPv6" if ":" in host else "IPv4"
 
 
-async def caller(where: Path, *arguments: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
+async def caller(
+    where: Path, *arguments: str, config: dict[str, Any] | None = None, max_duration_s: int = 12
+) -> dict[str, Any]:
     """``offhook call``, with its report: it speaks a tone and listens."""
     (where / "caller.json").write_text(json.dumps(config or {}))
     speech = write_wav(where / "speech.wav", np.concatenate([tone(900, 1500), silence(500)]))
     program = await Program.start(
         *(sys.executable, "-m", "offhook", "call", *arguments, "--config", str(where / "caller.json")),
-        *("--json", "--no-transcript", "--play", str(speech), "--max-duration", "12"),
+        *("--json", "--no-transcript", "--play", str(speech), "--max-duration", str(max_duration_s)),
         cwd=where,
     )
     async with program.stopped_on_failure():
-        await program.ends(30)
+        await program.ends(max_duration_s + 18)
     report: dict[str, Any] = json.loads("\n".join(line for line in program.output.splitlines() if line))
     return report
 
