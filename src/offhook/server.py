@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from offhook.audio.wav import WavError
 from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry, Provider
 from offhook.call.agent_session import Bridges
 from offhook.call.dialling import PlaceCall
 from offhook.call.equipment import Equipment, MediaOpener
-from offhook.call.hold_audio import HoldAudio
+from offhook.call.hold_audio import HoldAudio, read_hold_audio
 from offhook.call.leg import dialled_user
 from offhook.call.manager import CallManager
 from offhook.call.ports import Directory, EventSink
@@ -263,6 +264,7 @@ class Server:
             advertised=AdvertisedAddresses(sip.advertised_address, sip.local_networks),
             on_trunk=self._trunk_changed,
             trace=None if self._traces is None else self._traces.record,
+            hold_audio=load_hold_audio(self.settings),
         )
 
     def _trunk_changed(self, changed: TrunkChanged) -> None:
@@ -318,6 +320,20 @@ def tls_contexts(settings: Settings) -> TlsContexts:
             client_certificate=files.client_certificate,
         )
     )
+
+
+def load_hold_audio(settings: Settings) -> HoldAudio:
+    """Raises ``ConfigError`` naming the agent whose file cannot be played."""
+    audio = HoldAudio()
+    for index, agent in enumerate(settings.agents):
+        if not agent.hold_audio:
+            continue
+        try:
+            audio.add(agent.hold_audio, read_hold_audio(Path(agent.hold_audio)))
+        except WavError as error:
+            fix = "Give the path of a WAV file of 8 or 16 bit, or leave it out for our melody"
+            raise ConfigError(f"agents[{index}].hold_audio", f"{agent.hold_audio}: {error}", fix) from None
+    return audio
 
 
 def stun_hop(text: str) -> Hop:

@@ -123,6 +123,8 @@ class AgentSession:
         """``item`` was cut: whatever still comes of it is not played."""
         self._cut[item] = None
         self.audio_ms.pop(item, None)
+        for output in self._outputs:
+            output.media.flush(item)
         while len(self._cut) > MAX_CUT_ITEMS:
             self._cut.popitem(last=False)
 

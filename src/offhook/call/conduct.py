@@ -33,7 +33,16 @@ from offhook.bridge.codec import (
 )
 from offhook.call.agent_session import AgentSession
 from offhook.call.controls import CallControls
-from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, BriefingJudged, MediaFact, Timer, TransferCaller
+from offhook.call.inbox import (
+    AgentFact,
+    AgentFailed,
+    AgentReady,
+    BriefingJudged,
+    Hold,
+    MediaFact,
+    Timer,
+    TransferCaller,
+)
 from offhook.call.leg import Leg
 from offhook.call.mid_call import MidCall
 from offhook.call.routing import agent_port, leg_port, tap_port
@@ -105,6 +114,8 @@ class Conduct:
         self._left = False
         self.talking = False
         wiring.add_agent(agent_port(agent_key or leg.leg_id), self._agent)
+        if not agent_key:
+            wiring.play_on_hold(agent.hold_audio)
         wiring.seat()
 
     @property
@@ -162,13 +173,15 @@ class Conduct:
 
     # ── while it is up ───────────────────────────────────────────────────────────────────────────────────
 
-    def observe(self, fact: MediaFact | AgentFact) -> None:
-        """What its own leg's media and its own agent tell; anything else is somebody else's."""
+    def observe(self, fact: MediaFact | AgentFact | Hold) -> None:
+        """What its own leg's media and its own agent tell, and commands; anything else is somebody else's."""
         match fact:
             case MediaFact(leg_id=self._leg.leg_id, event=media_event):
                 self._on_media(media_event)
             case AgentFact(leg_id=self._key, event=bridge_event) if not self._left:
                 self._on_agent(bridge_event)
+            case Hold(wanted=wanted) if self.talking:
+                self._hold(wanted)
             case _:
                 pass
 
@@ -298,7 +311,14 @@ class Conduct:
         if act is not None:
             act()
 
-    # ── transfers ────────────────────────────────────────────────────────────────────────────────────────
+    # ── waiting and transfers ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _hold(self, wanted: bool) -> None:
+        """Let the remote party wait, hearing the hold audio, or take it back. Not in the middle of a transfer."""
+        stage = self._wiring.seating.stage
+        if stage == ("talking" if wanted else "waiting") and self._wiring.seating.operator is None:
+            self._leg.hold(wanted)
+            self._wiring.seat(stage="waiting" if wanted else "talking")
 
     def tell(self, command: BridgeInput) -> None:
         """Something the agent should know."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import Protocol
@@ -30,15 +29,16 @@ class Relay(Protocol):
 class HoldAudio:
     """By name, which is the path of a WAV file as the agent's ``hold_audio`` has it. An unknown name is the melody."""
 
-    def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
-        """``files``: names and what the files hold. Raises ``WavError`` for one that cannot be played."""
+    def __init__(self) -> None:
         self._frames: dict[tuple[str, AudioFormat], tuple[bytes, ...]] = {}
         self._add(MELODY, AudioFormat(encoding=L16_16K.encoding, sample_rate_hz=RATE_HZ), melody())
-        for name, content in (files or {}).items():
-            audio_format, audio = read_wav(content)
-            if len(audio) < audio_format.frame_bytes:
-                raise WavError(f"shorter than {FRAME_MS} ms")
-            self._add(name, audio_format, audio)
+
+    def add(self, name: str, content: bytes) -> None:
+        """What a WAV file holds. Raises ``WavError`` where it cannot be played."""
+        audio_format, audio = read_wav(content)
+        if len(audio) < audio_format.frame_bytes:
+            raise WavError(f"shorter than {FRAME_MS} ms")
+        self._add(name, audio_format, audio)
 
     def _add(self, name: str, source: AudioFormat, audio: bytes) -> None:
         for target in _FORMATS:

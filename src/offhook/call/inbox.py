@@ -101,6 +101,13 @@ class HangUp:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Hold:
+    """The command to let the caller wait, hearing the hold audio, or to take him back."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TransferCaller:
     """The command to transfer the caller; ``tool_call_id``: of the agent that asked for it, and is told the end."""
 
@@ -133,6 +140,7 @@ InboxFact = (
     | NoWay
     | TimerFired
     | HangUp
+    | Hold
     | TransferCaller
     | BriefingJudged
     | Replaced

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from offhook.call.arrival import RETRY_AFTER_S, Arrival
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
-from offhook.call.inbox import HangUp, Replaced, SipFact, TransferCaller
+from offhook.call.inbox import HangUp, Hold, Replaced, SipFact, TransferCaller
 from offhook.call.leg import Leg
 from offhook.call.rejections import Rejections
 from offhook.call.resumption import CallSnapshot, LegSnapshot, Resumption
@@ -79,6 +79,13 @@ class CallManager:
         call = self._calls.get(call_id)
         if call is not None:
             call.deliver(TransferCaller(destination=destination))
+        return call is not None
+
+    def hold(self, call_id: str, wanted: bool) -> bool:
+        """Let the caller wait, hearing the hold audio, or take him back. False where there is no such call."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.deliver(Hold(wanted=wanted))
         return call is not None
 
     async def wait(self, call: CallSession) -> None:

@@ -23,6 +23,7 @@ from offhook.call.inbox import (
     AgentReady,
     BriefingJudged,
     HangUp,
+    Hold,
     InboxFact,
     MediaFact,
     NoWay,
@@ -227,7 +228,7 @@ class CallSession:
         match fact:
             case SipFact(event=event):
                 self._on_sip(event)
-            case MediaFact() | AgentFact():
+            case MediaFact() | AgentFact() | Hold():
                 if self.conduct is not None:
                     self.conduct.observe(fact)
             case TimerFired(timer=timer):

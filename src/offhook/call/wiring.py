@@ -8,10 +8,11 @@ from typing import Any
 
 from offhook.audio.convert import converter
 from offhook.audio.g711 import silence
+from offhook.audio.mix import Mixer
 from offhook.call.agent_session import AgentSession
 from offhook.call.hold_audio import HoldAudio
 from offhook.call.leg import Leg
-from offhook.call.routing import HOLD_AUDIO, SILENCE, Port, Routing, Seating, change, route
+from offhook.call.routing import HOLD_AUDIO, SILENCE, Port, Routing, Seating, change, route, sources_of
 from offhook.media.session import MediaSession
 from offhook.model.audio import AudioFormat
 
@@ -33,6 +34,7 @@ class Wiring:
         self._taps: dict[Port, Tap] = {}
         self._routing: Routing = frozenset()
         self._plugged: dict[tuple[Port, Port], Unplug] = {}
+        self._mixers: dict[Port, Mixer] = {}
         self.seating = seating
 
     @property
@@ -69,19 +71,31 @@ class Wiring:
         self._apply(frozenset())
 
     def _apply(self, routing: Routing) -> None:
-        step = change(self._routing, routing)
-        for pair in step.removed:
+        step = change(self._routing - self._heard_otherwise(routing), routing)
+        for pair in self._routing - (routing - step.added):
             self._plugged.pop(pair, _nothing)()
         for pair in step.added:
             self._plugged[pair] = self._plug(*pair)
         self._routing = routing
+
+    def _heard_otherwise(self, routing: Routing) -> Routing:
+        """What leads to agents that hear one voice as it is now and several mixed then, or the other way round."""
+        touched = set()
+        for port, agent in self._agents.items():
+            mixed = len(sources_of(port, routing)) > 1
+            if mixed != (port in self._mixers):
+                touched |= {pair for pair in self._routing if pair[1] == port}
+                self._mixers.pop(port, None)
+                if mixed:
+                    self._mixers[port] = Mixer(agent.hear, agent.hearing)
+        return frozenset(touched)
 
     def _plug(self, source: Port, sink: Port) -> Unplug:
         """Returns what undoes it."""
         if sink in self._taps:
             return _tap(self._legs[source].media, self._taps[sink])
         if sink in self._agents:
-            return self._to_agent(source, self._agents[sink])
+            return self._to_agent(source, self._agents[sink], self._mixers.get(sink))
         leg = self._legs[sink]
         if source in self._agents:
             return self._agents[source].speak_to(leg.media, leg.format)
@@ -90,18 +104,31 @@ class Wiring:
         other = self._legs[source]
         return _connect(other.media, _converted(other.format, leg.format, leg.media.relay))
 
-    def _to_agent(self, source: Port, agent: AgentSession) -> Unplug:
+    def _to_agent(self, source: Port, agent: AgentSession, mixer: Mixer | None) -> Unplug:
         if source == SILENCE:
             # The clock of the call's first leg ticks for an agent that nobody talks to.
             quiet = silence(agent.hearing)
             return _connect(self._legs[self.seating.caller].media, lambda _: agent.hear(quiet))
         leg = self._legs[source]
+        if mixer is not None:
+            return _mixed(leg, mixer)
         return _connect(leg.media, _converted(leg.format, agent.hearing, agent.hear))
 
 
 def _connect(media: MediaSession, sink: Sink) -> Unplug:
     media.connect(sink)
     return lambda: media.disconnect(sink)
+
+
+def _mixed(leg: Leg, mixer: Mixer) -> Unplug:
+    voice = mixer.source(leg.format)
+    leg.media.connect(voice)
+
+    def unplug() -> None:
+        leg.media.disconnect(voice)
+        mixer.remove(voice)
+
+    return unplug
 
 
 def _tap(media: MediaSession, tap: Tap) -> Unplug:

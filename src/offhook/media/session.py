@@ -358,7 +358,7 @@ class MediaSession:
         quiet_s = now - inbound.last_packet_at
         if quiet_s < self._media_timeout_s:
             self._timed_out = False
-        elif not self._timed_out and self._agreement.direction in ("sendrecv", "recvonly"):
+        elif not self._timed_out and self._agreement.direction == "sendrecv":  # who holds us may send nothing
             self._timed_out = True
             self._tell(MediaTimedOut(after_s=self._media_timeout_s))
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 Direction = Literal["inbound", "outbound"]
 Speaker = Literal["caller", "agent", "operator"]
-"""``caller`` is the remote party of the call's first leg, whoever dialled; ``operator`` the second party of a transfer."""
+"""``caller`` is the remote party of the call's first leg, whoever dialled; ``operator`` the second party."""
 
 EndedBy = Literal["caller", "agent", "operator", "system"]
 CallPhase = Literal["arrived", "resolving", "ringing", "up", "ending", "ended"]

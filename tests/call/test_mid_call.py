@@ -1,0 +1,106 @@
+"""What happens to a running call: hold from either side, texts, digits by INFO, a codec that changes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.call.exchange import AGENT_HZ, CALLER, hears, humming
+from tests.call.phones import NARROW, TestPhone, phone, scripted
+
+from offhook.call.dialling import PlaceCall
+from offhook.call.inbox import Hold
+from offhook.call.session import CallSession
+from offhook.model.audio import Encoding
+from offhook.model.call_events import AgentJoined, CallAnswered, DigitReceived, HoldChanged, SipMessageReceived
+from offhook.model.records import Agent
+from offhook.model.trunks import CallRules, DtmfMethod, OpenTrunk
+from offhook.sip.uri import SipUri
+
+HUMMING = humming("agent", AGENT_HZ)
+
+
+async def talking(
+    caller: TestPhone, callee: TestPhone, agent: Agent = CALLER, rules: CallRules = NARROW.rules
+) -> CallSession:
+    target = SipUri.parse(f"sip:demo@{callee.address.host}:{callee.address.port}")
+    trunk = OpenTrunk(trunk_id="", rules=rules)
+    call = caller.phone.manager.place(PlaceCall(target=target, agent=agent, trunk=trunk))
+    await caller.facts.until(AgentJoined)
+    await callee.facts.until(AgentJoined)
+    return call
+
+
+async def over(caller: TestPhone, callee: TestPhone, call: CallSession) -> None:
+    caller.hang_up(call)
+    await caller.quiet()
+    await callee.quiet()
+
+
+async def test_who_is_put_on_hold_hears_music_and_the_agent_there_falls_silent() -> None:
+    async with phone(HUMMING) as callee, phone() as caller:
+        call = await talking(caller, callee)
+        assert await hears(call) == {"agent"}
+        caller.phone.manager.hold(call.call_id, wanted=True)
+        assert (await callee.facts.until(HoldChanged)).held
+        assert await hears(call) == set()
+        assert "caller" not in await hears(callee.only_call)
+        caller.phone.manager.hold(call.call_id, wanted=False)
+        assert not (await callee.facts.until(HoldChanged, 2)).held
+        assert await hears(call) == {"agent"}
+        assert await hears(callee.only_call) == {"caller"}
+        await over(caller, callee, call)
+
+
+async def test_both_may_hold_at_the_same_time() -> None:
+    async with phone(HUMMING) as callee, phone() as caller:
+        call = await talking(caller, callee)
+        for one in (call, callee.only_call):
+            one.deliver(Hold(wanted=True))
+        await asyncio.sleep(0.3)
+        for one in (call, callee.only_call):
+            one.deliver(Hold(wanted=False))
+        async with asyncio.timeout(15):
+            while await hears(call) != {"agent"} or await hears(callee.only_call) != {"caller"}:
+                pass
+        await over(caller, callee, call)
+
+
+async def test_a_text_reaches_the_agent_of_the_other_side() -> None:
+    texting = scripted(
+        "texting",
+        steps=[{"after_ms": 100, "do": [{"do": "use_tool", "name": "send_text", "arguments": {"text": "hi"}}]}],
+    )
+    answering = scripted(
+        "answering", steps=[{"on": "text", "do": [{"do": "speak", "tone_hz": AGENT_HZ, "repeat": True}]}]
+    )
+    async with phone(answering) as callee, phone() as caller:
+        call = await talking(caller, callee, texting)
+        received = await callee.facts.until(SipMessageReceived)
+        assert (received.method, received.text) == ("MESSAGE", "hi")
+        assert await hears(call) == {"agent"}
+        await over(caller, callee, call)
+
+
+@pytest.mark.parametrize("way", ["rfc4733", "info"])
+async def test_digits_go_by_the_way_the_trunk_says_and_arrive_once(way: DtmfMethod) -> None:
+    pressing = scripted(
+        "pressing",
+        steps=[{"after_ms": 200, "do": [{"do": "use_tool", "name": "send_dtmf", "arguments": {"digits": "1120#"}}]}],
+    )
+    rules = CallRules(codecs=(Encoding.PCMU,), dtmf=way)
+    async with phone(HUMMING) as callee, phone() as caller:
+        call = await talking(caller, callee, pressing, rules)
+        assert await callee.digits(5) == "1120#"
+        await over(caller, callee, call)
+    assert len(callee.facts.of(DigitReceived)) == 5
+
+
+@pytest.mark.parametrize("codec", [Encoding.G722, Encoding.PCMA, Encoding.PCMU])
+async def test_the_first_codec_that_both_have_is_spoken(codec: Encoding) -> None:
+    async with phone(HUMMING) as callee, phone() as caller:
+        call = await talking(caller, callee, rules=CallRules(codecs=(codec, Encoding.PCMU)))
+        assert callee.facts.of(CallAnswered)[0].codec == codec.value
+        assert await hears(call) == {"agent"}
+        assert await hears(callee.only_call) == {"caller"}
+        await over(caller, callee, call)
