@@ -143,6 +143,14 @@ def test_both_laws_hear_alike(encoding: Encoding) -> None:
     assert changes(audio, VoiceActivityDetector(encoding)) == [(1060, "started"), (2000, "stopped")]
 
 
+def test_a_wideband_leg_is_heard_alike() -> None:
+    noise = l16(np.random.default_rng(1).normal(0, rms_of(-50), 16_000))
+    audio = noise + tone(300, 400, -18, Encoding.L16, sample_rate_hz=16_000) + noise
+    detector = VoiceActivityDetector(Encoding.L16)
+    heard = ((20 * count, detector.feed(frame)) for count, frame in enumerate(frames_of(audio, 640), start=1))
+    assert [(at, change) for at, change in heard if change] == [(1060, "started"), (2000, "stopped")]
+
+
 @pytest.mark.parametrize("voice", ["slt", "rms", "awb"])
 @pytest.mark.parametrize("noise_dbm0", [-70, -50, -35])
 def test_a_spoken_sentence_is_one_utterance(voice: str, noise_dbm0: float, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from offhook.bridge.codec import (
     TranscriptDelta,
 )
 from offhook.bridge.scripted import ScriptedConnection, open_scripted
-from offhook.model.audio import PCMA_8K, PCMU_8K, Encoding
+from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, Encoding
 from offhook.model.errors import BridgeError
 
 SILENT_FRAME = b"\xff" * 160
@@ -225,10 +225,10 @@ async def test_nothing_comes_after_close() -> None:
 
 async def test_tones_are_rendered_in_the_agreed_encoding() -> None:
     spoken = {}
-    for audio_format in (PCMU_8K, PCMA_8K):
+    for audio_format in (PCMU_8K, PCMA_8K, L16_16K):
         listener = RecordingListener()
         script = json.dumps({"greeting_tone_hz": 1000})
         await open_scripted(request_for(listener, audio_format=audio_format, script=script)).open()
         spoken[audio_format.encoding] = listener.audio["agent-1"]
     assert spoken[Encoding.PCMU] != spoken[Encoding.PCMA]
-    assert len(spoken[Encoding.PCMU]) == len(spoken[Encoding.PCMA]) == 8000
+    assert [len(spoken[each]) for each in (Encoding.PCMU, Encoding.PCMA, Encoding.L16)] == [8000, 8000, 32_000]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from offhook.audio.level import LOUDNESS, loudness_of
+from offhook.audio.level import LOUDNESS, loudness_of, sketch
 from offhook.model.audio import FRAME_MS, Encoding
 
 _QUARTER = 40  # samples in 5 ms
@@ -46,11 +46,12 @@ def _factor(db: float) -> float:
 class VoiceActivityDetector:
     """Follows one direction of one call, a frame at a time.
 
-    ``encoding`` is PCMU or PCMA at 8 kHz. ``hangover_ms`` of no speech end an utterance.
+    ``encoding`` is PCMU or PCMA at 8 kHz, or L16 at 16 kHz. ``hangover_ms`` of no speech end an utterance.
     """
 
     def __init__(self, encoding: Encoding, *, hangover_ms: int = DEFAULT_HANGOVER_MS) -> None:
-        self._table = LOUDNESS[encoding]
+        self._wideband = encoding is Encoding.L16
+        self._table = LOUDNESS[Encoding.PCMU if self._wideband else encoding]
         self._hangover_frames = max(1, hangover_ms // FRAME_MS)
         self._least = loudness_of(_LEAST_DBM0) * _QUARTER
         self._history = 0
@@ -80,7 +81,7 @@ class VoiceActivityDetector:
 
     def feed(self, frame: bytes) -> Literal["started", "stopped"] | None:
         """One 20 ms frame; what is missing of one counts as silence. Returns what changed with it."""
-        loudness = frame.translate(self._table)
+        loudness = (sketch(frame) if self._wideband else frame).translate(self._table)
         first, second = sum(loudness[:40]), sum(loudness[40:80])
         third, fourth = sum(loudness[80:120]), sum(loudness[120:160])
         limit = self._threshold

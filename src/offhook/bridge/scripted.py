@@ -48,7 +48,7 @@ from offhook.bridge.codec import (
     TranscriptDelta,
     UpdateAgent,
 )
-from offhook.model.audio import FRAME_MS, PCMA_8K, PCMU_8K, Encoding
+from offhook.model.audio import FRAME_MS, L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 from offhook.model.errors import BridgeError, Verdict
 
 SCRIPT_OPTION = "script"
@@ -69,8 +69,8 @@ DelayMs = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
 
 PROFILE = BridgeProfile(
     provider="scripted",
-    input_formats=(PCMU_8K, PCMA_8K),
-    output_formats=(PCMU_8K, PCMA_8K),
+    input_formats=(PCMU_8K, PCMA_8K, L16_16K),
+    output_formats=(PCMU_8K, PCMA_8K, L16_16K),
     exact_say=True,
 )
 
@@ -196,8 +196,8 @@ def parse_script(text: str) -> Script:
 
 
 @lru_cache(maxsize=64)
-def _tone(hz: float, ms: int, level_db: float, encoding: Encoding) -> bytes:
-    return tone(hz, ms, level_db, encoding)
+def _tone(hz: float, ms: int, level_db: float, audio_format: AudioFormat) -> bytes:
+    return tone(hz, ms, level_db, audio_format.encoding, sample_rate_hz=audio_format.sample_rate_hz)
 
 
 # ── the connection ───────────────────────────────────────────────────────────────────────────────────────
@@ -218,7 +218,7 @@ class ScriptedConnection:
         self._steps = script.all_steps()
         self._request = request
         self._listener = request.listener
-        self._encoding = request.output_format.encoding
+        self._format = request.output_format
         self._vad = VoiceActivityDetector(request.input_format.encoding) if script.vad else None
         self._frames = 0
         self._due: list[tuple[int, int, Action | _Repeat]] = []
@@ -332,7 +332,7 @@ class ScriptedConnection:
 
     def _speak(self, speak: Speak) -> None:
         item = f"agent-{next(self._items)}"
-        audio = _tone(speak.tone_hz, speak.ms, speak.level_db, self._encoding)
+        audio = _tone(speak.tone_hz, speak.ms, speak.level_db, self._format)
         self._emit(ResponseStarted())
         self._audio(item, audio)
         self._transcribe(item, speak)
