@@ -43,6 +43,8 @@ class Plan:
     strings: int
     duration_ms: int
     way: Way = "rfc4733"
+    silent: bool = False
+    """Only listen, for as long."""
 
     def draw(self) -> list[str]:
         rng = random.Random(self.seed)
@@ -83,8 +85,9 @@ async def dial(host: str, remote_host: str, plan: Plan) -> Account:
     session.start(agreement(remote_host, plan.way))
     await asyncio.sleep(RINGING_S)
     for string in plan.draw():
-        account.dialled.append((time.monotonic(), string))
-        session.send_dtmf(string, plan.duration_ms, way=plan.way)
+        if not plan.silent:
+            account.dialled.append((time.monotonic(), string))
+            session.send_dtmf(string, plan.duration_ms, way=plan.way)
         await asyncio.sleep(STRING_DIGITS * time_of(plan) + PAUSE_S)
     await asyncio.sleep(RINGING_S)
     stats = session.stats()

@@ -21,6 +21,8 @@ sip_tls_port={tls_port}
 {root_ca}
 {security}
 use_ipv6={ipv6}
+use_info=0
+use_rfc2833=1
 ipv6_migration_done=1
 contact="linphone" <sip:linphone@{host}:{port};transport={transport}>
 [rtp]
