@@ -20,7 +20,8 @@ from offhook.audio.level import frame_level_db
 from offhook.audio.tones import tone
 from offhook.media.events import DtmfReceived, PathChanged
 from offhook.media.inbound import InboundStream
-from offhook.model.audio import PCMU_8K, Encoding
+from offhook.media.wideband import wire_encoder
+from offhook.model.audio import L16_16K, PCMU_8K, Encoding
 from offhook.rtp.packet import RtpPacket
 from offhook.sdp.offer_answer import Agreement
 
@@ -289,13 +290,13 @@ def keyed_stream(keys: str) -> list[Sent]:
     return stream(len(audio) // FRAME, payload=lambda index: audio[index * FRAME : (index + 1) * FRAME])
 
 
-def keys_heard(ear: Ear, packets: list[Sent]) -> str:
+def keys_heard(ear: Ear, packets: list[Sent], *, payload_type: int = 0) -> str:
     queue, tick = list(packets), packets[0].at + 0.007
     while tick < packets[-1].at + 0.5:
         while queue and queue[0].at <= tick:
             sent = queue.pop(0)
             ear.now = sent.at
-            ear.receive(wire(sent))
+            ear.receive(wire(sent, payload_type))
         frame = ear.stream.next_frame(tick)
         if ear.stream.tones is not None:
             ear.stream.listen(frame, tick)
@@ -330,6 +331,32 @@ def test_keys_in_the_audio_survive_loss_and_jitter_and_are_never_doubled(seed: i
     assert len(heard) >= 9
     rest = iter("1122334455")
     assert all(digit in rest for digit in heard)
+
+
+@pytest.mark.parametrize(("encoding", "clock_hz"), [(Encoding.G722, 8000), (Encoding.OPUS, 48_000)])
+def test_keys_in_wideband_audio_are_told_with_frames_lost(encoding: Encoding, clock_hz: int) -> None:
+    encoder = wire_encoder(encoding)
+    assert encoder is not None
+    sender = ToneSender(L16_16K)
+    sender.queue("159#0011")
+    frames = [silence(L16_16K)] * 20
+    while (frame := sender.next_frame()) is not None:
+        frames.append(frame)
+    frames += [silence(L16_16K)] * 20
+    wideband: dict[str, Any] = {
+        "encoding": encoding,
+        "payload_type": 111,
+        "receive_payload_type": 111,
+        "clock_hz": clock_hz,
+    }
+    ear = Ear()
+    ear.stream.update(replace(AGREEMENT, dtmf_payload_type=None, **wideband))
+    packets = [
+        replace(sent, timestamp=number * clock_hz // 50, payload=encoder.encode(frames[number]))
+        for number, sent in enumerate(stream(len(frames)))
+        if number % 33 != 5
+    ]
+    assert keys_heard(ear, packets, payload_type=111) == "159#0011"
 
 
 def test_echoes_of_our_own_keys_are_not_the_remote_partys() -> None:
