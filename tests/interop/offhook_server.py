@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from tests.interop.program import POLL_S, Program
 from tests.interop.tools import free_sip_port
 
@@ -75,6 +76,10 @@ class OffhookServer:
         )
         assert await program.ends(10) == 0, program.tail()
         return program.output
+
+    def udp_sockets(self) -> int:
+        """How many it has open: one or two for SIP, two for each leg's media."""
+        return len(psutil.Process(self.program.pid).net_connections("udp"))
 
     def records(self) -> list[Record]:
         """Every call's record, oldest first."""
