@@ -19,8 +19,8 @@ from offhook.model.records import Agent, TransferDestination
 from offhook.model.trunks import CallRules, OpenTrunk
 from offhook.sip.uri import SipUri
 
-CALLER_HZ, AGENT_HZ, TARGET_HZ, BRIEFER_HZ = 500, 800, 1300, 1900
-NAMES = {CALLER_HZ: "caller", AGENT_HZ: "agent", TARGET_HZ: "target", BRIEFER_HZ: "briefer"}
+CALLER_HZ, AGENT_HZ, TARGET_HZ, BRIEFER_HZ, RINGING_HZ = 600, 800, 1300, 1900, 425
+NAMES = {CALLER_HZ: "caller", AGENT_HZ: "agent", TARGET_HZ: "target", BRIEFER_HZ: "briefer", RINGING_HZ: "ringing"}
 
 LOUD_DB = -35.0
 """Tones are played at -18 dBm0; what is not there lies below -60."""

@@ -12,9 +12,16 @@ from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import Hold
 from offhook.call.session import CallSession
 from offhook.model.audio import Encoding
-from offhook.model.call_events import AgentJoined, CallAnswered, DigitReceived, HoldChanged, SipMessageReceived
+from offhook.model.call_events import (
+    AgentJoined,
+    CallAnswered,
+    CallRinging,
+    DigitReceived,
+    HoldChanged,
+    SipMessageReceived,
+)
 from offhook.model.records import Agent
-from offhook.model.trunks import CallRules, DtmfMethod, OpenTrunk
+from offhook.model.trunks import CallRules, DtmfMethod, OpenTrunk, ReliableProvisional
 from offhook.sip.uri import SipUri
 
 HUMMING = humming("agent", AGENT_HZ)
@@ -101,6 +108,21 @@ async def test_the_first_codec_that_both_have_is_spoken(codec: Encoding) -> None
     async with phone(HUMMING) as callee, phone() as caller:
         call = await talking(caller, callee, rules=CallRules(codecs=(codec, Encoding.PCMU)))
         assert callee.facts.of(CallAnswered)[0].codec == codec.value
+        assert await hears(call) == {"agent"}
+        assert await hears(callee.only_call) == {"caller"}
+        await over(caller, callee, call)
+
+
+@pytest.mark.parametrize("reliable", ["off", "supported"])
+async def test_a_trunk_may_want_its_callers_to_hear_us_ring(reliable: ReliableProvisional) -> None:
+    rules = CallRules(codecs=(Encoding.PCMU,), early_media=True, reliable_provisional=reliable)
+    late = scripted("late", open_after_ms=1500, greeting_tone_hz=AGENT_HZ, greeting_ms=100, greeting_repeats=True)
+    async with phone(late, trunks=(OpenTrunk(trunk_id="loud", rules=rules),)) as callee, phone() as caller:
+        target = SipUri.parse(f"sip:demo@{callee.address.host}:{callee.address.port}")
+        call = caller.phone.manager.place(PlaceCall(target=target, agent=CALLER))
+        assert (await caller.facts.until(CallRinging)).status == 183
+        assert await hears(call) == {"ringing"}
+        await caller.facts.until(CallAnswered)
         assert await hears(call) == {"agent"}
         assert await hears(callee.only_call) == {"caller"}
         await over(caller, callee, call)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from offhook.call.routing import (
     HOLD_AUDIO,
+    RINGING,
     SILENCE,
     Port,
     Seating,
@@ -32,6 +33,10 @@ def seated(stage: Stage, *, away: Port | None = None) -> Seating:
 
 def test_before_the_answer_an_agent_speaks_into_the_leg_and_nobody_is_heard() -> None:
     assert route(Seating(caller=CALLER, agent=AGENT)) == {(AGENT, CALLER)}
+
+
+def test_a_caller_may_hear_us_ring() -> None:
+    assert route(Seating(caller=CALLER, agent=AGENT, rings=True)) == {(AGENT, CALLER), (RINGING, CALLER)}
 
 
 def test_caller_and_agent_hear_each_other() -> None:

@@ -77,13 +77,23 @@ class Arrival:
         except BridgeError as error:
             self._refuse_provider(error)
             return
-        leg.ring()
-        self._call.move("ring")
-        self._call.emit(CallRinging(status=180))
+        self._ring(leg)
         if body:
             self._call.conduct.engage()
         else:
             self._go_up()  # our offer waits for its answer: only then is the codec known in which an agent can speak
+
+    def _ring(self, leg: Leg) -> None:
+        """180, for the caller's phone to ring by itself; or 183, and it hears us ring, where its trunk wants that."""
+        agreement = leg.negotiation.agreement
+        aloud = leg.rules.early_media and agreement is not None
+        leg.ring(self._answer if aloud else b"")
+        self._call.move("ring")
+        self._call.emit(CallRinging(status=183 if aloud else 180))
+        if agreement is not None and aloud:
+            leg.media.pause()
+            leg.start_media(agreement)
+            self._call.wire(leg).seat(rings=True)
 
     def absorbs(self, fact: InboxFact) -> bool:
         return False

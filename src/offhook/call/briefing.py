@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import assert_never
 
+from offhook.call.conduct import Conduct
 from offhook.call.controls import CallControls
-from offhook.call.inbox import InboxFact, Timer
+from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, MediaFact, Timer, TimerFired
+from offhook.call.leg import Leg
+from offhook.call.session import CallSession
 from offhook.model.call_events import CallFact, EndCause, EndedBy, TurnSpoken
 from offhook.model.records import Agent, TransferDestination
 
@@ -27,8 +31,49 @@ def briefing_agent(agent: Agent, destination: TransferDestination) -> Agent:
     return replace(briefer, greeting=greeting, destinations=(), record=False)
 
 
-class BriefingControls:
-    """The call as the briefing sees it: what is said is told of the operator, and its end ends only the briefing."""
+class Briefing:
+    """An agent at the operator's leg. ``judged(accept)`` is told what the operator, or the agent's fate, decided.
+
+    Raises ``BridgeError`` where the agent cannot be had.
+    """
+
+    def __init__(self, call: CallSession, leg: Leg, agent: Agent, judged: Callable[[bool], None]) -> None:
+        self._judged = judged
+        self._over = False
+        controls = _Controls(call, lambda: judged(False))
+        self._conduct = Conduct(controls, leg, agent, call.wire(leg), leg.leg_id)
+        self._conduct.engage()
+
+    def observe(self, fact: MediaFact | AgentFact | AgentReady | AgentFailed | TimerFired) -> None:
+        """What the agent, its timers and the operator's media tell."""
+        if self._over:
+            return
+        match fact:
+            case AgentReady():
+                self._conduct.answered(None)
+                self._conduct.begin()
+            case AgentFailed():
+                self._judged(True)  # better unannounced than not at all
+            case TimerFired(timer="duration_limit"):
+                self._judged(False)
+            case TimerFired(timer=timer):
+                self._conduct.on_timer(timer)
+            case AgentFact() | MediaFact():
+                self._conduct.observe(fact)
+            case _:
+                assert_never(fact)
+
+    def end(self) -> None:
+        """The agent's part is over. Idempotent."""
+        self._over = True
+        self._conduct.leave("the briefing is over")
+
+    async def close(self) -> None:
+        await self._conduct.close()
+
+
+class _Controls:
+    """The call as the briefing's agent sees it: what is said is told of the operator, and its end ends nothing else."""
 
     def __init__(self, call: CallControls, over: Callable[[], None]) -> None:
         self._call = call

@@ -152,7 +152,7 @@ class Conduct:
         self._leg.start_media(agreement)
         if self._leg.format_changed():
             self._wiring.follow(leg_port(self._leg.leg_id))
-        self._wiring.seat(up=True)
+        self._wiring.seat(up=True, rings=False)
 
     def begin(self) -> None:
         """Media flows both ways and the agent may be heard. What an agent tells an operator is not recorded."""

@@ -1,4 +1,4 @@
-"""What callers hear who wait: frames ready to be sent, in the format of any leg."""
+"""What callers hear who wait, or whose call rings: frames ready to be sent, in the format of any leg."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Protocol
 
 from offhook.audio.convert import converter
 from offhook.audio.melody import RATE_HZ, melody
+from offhook.audio.tones import ringing_tone
 from offhook.audio.wav import WavError, read_wav
 from offhook.model.audio import FRAME_MS, L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 
 MELODY = ""
 """The name of the one that is always there."""
+
+RINGING_TONE = "ringing tone"
+"""Of early media; no path of a file is called so."""
 
 MAX_HOLD_BYTES = 32 * 1024 * 1024
 """Half an hour of G.711; it is kept in memory, three times over."""
@@ -32,6 +36,7 @@ class HoldAudio:
     def __init__(self) -> None:
         self._frames: dict[tuple[str, AudioFormat], tuple[bytes, ...]] = {}
         self._add(MELODY, AudioFormat(encoding=L16_16K.encoding, sample_rate_hz=RATE_HZ), melody())
+        self._add(RINGING_TONE, L16_16K, ringing_tone())
 
     def add(self, name: str, content: bytes) -> None:
         """What a WAV file holds. Raises ``WavError`` where it cannot be played."""

@@ -161,9 +161,15 @@ class Leg:
 
     # ── the callee's side ────────────────────────────────────────────────────────────────────────────────
 
-    def ring(self) -> None:
+    def ring(self, answer: bytes = b"") -> None:
+        """180; or 183 with our ``answer``, and the caller hears what we play before we pick up."""
         self._machine.command("provisional")
-        self._command(lambda core, now: core.ring(self.usage_id, now, reliable=self._rings_reliably(core)))
+        status = 183 if answer else 180
+
+        def ring(core: UserAgent, now: float) -> None:
+            core.ring(self.usage_id, now, status=status, body=answer, reliable=self._rings_reliably(core))
+
+        self._command(ring)
 
     def _rings_reliably(self, core: UserAgent) -> bool:
         """Where the trunk wants it and the party knows of it; but not where the first offer is ours to make, for a

@@ -15,6 +15,7 @@ Port = NewType("Port", str)
 Routing = frozenset[tuple[Port, Port]]
 
 HOLD_AUDIO = Port("player:hold")
+RINGING = Port("player:ringing")
 SILENCE = Port("player:silence")
 """What an agent hears that nobody talks to: providers close a connection that falls silent on the wire."""
 
@@ -45,7 +46,8 @@ Stage = Literal[
 class Seating:
     """A call's state, as far as it says who hears whom.
 
-    ``up``: it was answered; before, what the agent says waits in the leg, and nobody is heard.
+    ``rings``: the caller hears our ringing tone before the answer. ``up``: it was answered; before, what the agent
+    says waits in the leg, and nobody is heard.
     ``away``: legs whose party put us on hold: it wants to say and hear nothing. What an agent was saying waits in its
     leg. ``briefer``: the agent at the operator's leg.
     """
@@ -53,6 +55,7 @@ class Seating:
     caller: Port
     agent: Port
     up: bool = False
+    rings: bool = False
     stage: Stage = "talking"
     operator: Port | None = None
     briefer: Port | None = None
@@ -63,7 +66,8 @@ class Seating:
 def route(seating: Seating) -> Routing:
     """Everybody hears everybody else of his group; taps hear the caller's leg, both ways."""
     if not seating.up:
-        return frozenset({(seating.agent, seating.caller)})
+        ringing = {(RINGING, seating.caller)} if seating.rings else set()
+        return frozenset({(seating.agent, seating.caller)} | ringing)
     pairs = {pair for group in _groups(seating) for pair in permutations(group, 2)}
     if seating.stage in ("waiting", "briefing"):
         pairs.add((HOLD_AUDIO, seating.caller))

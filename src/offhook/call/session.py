@@ -259,6 +259,9 @@ class CallSession:
             case UsageEnded(usage_id=usage_id, cause="session_expired"):
                 reason = "nobody refreshed the session in time (RFC 4028)"
                 self._leg_gone(usage_id, by="system", cause="session_expired", reason=reason)
+            case UsageEnded(usage_id=usage_id, cause="session_expired"):
+                reason = "nobody refreshed the session in time (RFC 4028 §10)"
+                self._leg_gone(usage_id, by="system", cause="session_expired", reason=reason)
             case UsageEnded(usage_id=usage_id):
                 self._leg_gone(usage_id, by="caller", cause="hangup")
             case _ if self.conduct is not None and (self.conduct.talking or isinstance(event, UpdateReceived)):

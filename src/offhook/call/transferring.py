@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from offhook.bridge.codec import TextInput, ToolResult
-from offhook.call.briefing import BRIEFING_S, DECLINES, TAKES, BriefingControls, briefing_agent
+from offhook.call.briefing import BRIEFING_S, DECLINES, TAKES, Briefing, briefing_agent
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, Party
 from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, MediaFact, SipFact, TimerFired
@@ -39,7 +39,8 @@ from offhook.model.records import TransferDestination
 from offhook.model.trunks import Trunk
 from offhook.rtp.telephone_event import DigitPressed
 from offhook.sdp.offer_answer import Agreement
-from offhook.sip.events import ByeReceived, ReferAnswered, ReferProgress, SipEvent, UsageEnded
+from offhook.sip.events import Address, ByeReceived, ReferAnswered, ReferProgress, SipEvent, UsageEnded
+from offhook.sip.targets import parse_target
 from offhook.sip.uri import SipUri
 
 PARTING_S = 4.0
@@ -62,14 +63,15 @@ class Transferring:
         self._wanted = wanted
         self._asked = asked
         self._machine = transfer_machine()
-        self._trunk = self._trunk_of(wanted)
+        trunks = call.equipment.trunks
+        self._trunk = trunks.get(wanted.trunk_id) or trunks.get(call.trunk_id)
         self._target: SipUri | None = None
         self._refer_id: int | None = None
         self._operator_id = f"leg-{len(call.legs) + 1}"
         self._dial: Dial | None = None
         self._operator: Leg | None = None
         self._operator_mid_call: MidCall | None = None
-        self._briefing: Conduct | None = None
+        self._briefing: Briefing | None = None
         self._told = False
 
     @property
@@ -81,29 +83,17 @@ class Transferring:
         """The second party, while it is there."""
         return self._operator
 
-    def _trunk_of(self, wanted: TransferDestination) -> Trunk | None:
-        trunks = self._call.equipment.trunks
-        return trunks.get(wanted.trunk_id) or trunks.get(self._call.trunk_id)
-
     # ── the beginning ────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self) -> None:
         wanted = self._wanted
         self._call.emit(TransferStarted(mode=wanted.mode, target=wanted.target, destination=wanted.name))
         try:
-            self._target = self._resolve(wanted.target)
+            self._target = _resolved(wanted.target, self._trunk, self._caller.flow.remote)
         except SipParseError as error:
             self._fail("failed", None, error.problem)
             return
         self._conduct.after_speech(self._go)
-
-    def _resolve(self, target: str) -> SipUri:
-        """A number without a trunk is one of the system that the caller came from."""
-        try:
-            return target_of(target, self._trunk)
-        except SipParseError:
-            remote = self._caller.flow.remote
-            return target_of(f"sip:{target.strip()}@{_bracketed(remote.host)}:{remote.port}", None)
 
     def _go(self) -> None:
         if self._machine.state != "finishing":
@@ -224,7 +214,7 @@ class Transferring:
     def pressed(self, key: DigitPressed) -> None:
         """A key of the operator: his answer to the briefing, or one for the caller."""
         if self._machine.state == "briefing" and key.digit in (TAKES, DECLINES):
-            self._judged(accept=key.digit == TAKES)
+            self.judged(accept=key.digit == TAKES)
         elif self._machine.state == "handed_over":
             self._conduct.press(key.digit)
 
@@ -238,27 +228,17 @@ class Transferring:
     # ── the briefing ─────────────────────────────────────────────────────────────────────────────────────
 
     def _brief(self, leg: Leg) -> None:
-        briefer = briefing_agent(self._conduct.agent, self._wanted)
-        controls = BriefingControls(self._call, lambda: self._judged(accept=False))
+        agent = briefing_agent(self._conduct.agent, self._wanted)
         try:
-            self._briefing = Conduct(controls, leg, briefer, self._call.wire(leg), leg.leg_id)
+            self._briefing = Briefing(self._call, leg, agent, lambda accept: self.judged(accept=accept))
         except BridgeError:
-            self._judged(accept=True)
+            self.judged(accept=True)
             return
         self._seat("briefing", briefer=agent_port(leg.leg_id))
         self._call.arm("transfer", BRIEFING_S)
-        self._briefing.engage()
-
-    def _briefer_ready(self) -> None:
-        if self._briefing is not None and self._machine.state == "briefing":
-            self._briefing.answered(None)
-            self._briefing.begin()
 
     def judged(self, *, accept: bool) -> None:
         """The operator said whether he takes the caller."""
-        self._judged(accept=accept)
-
-    def _judged(self, *, accept: bool) -> None:
         if self._machine.state != "briefing":
             return
         if not accept:
@@ -274,7 +254,8 @@ class Transferring:
         """The caller hears the operator from here on."""
         self._call.disarm("transfer")
         state = self._machine.command(given)
-        self._end_briefing()
+        if self._briefing is not None:
+            self._briefing.end()
         self._tell_end("connected", None, "")
         if state == "three_way":
             self._seat("three_way", briefer=None)
@@ -301,14 +282,11 @@ class Transferring:
             self._dial.give_up()
         if self._operator is not None and self._operator.state != "ended":
             self._operator.hang_up()
-        self._end_briefing()
+        if self._briefing is not None:
+            self._briefing.end()
         self._seat("talking", operator=None, briefer=None)
         if parted:
             self._call.end(by="caller", cause="hangup")
-
-    def _end_briefing(self) -> None:
-        if self._briefing is not None:
-            self._briefing.leave("the briefing is over")
 
     def _tell_end(self, outcome: TransferOutcome, status: int | None, reason: str) -> None:
         if not self._told:
@@ -337,7 +315,7 @@ class Transferring:
         if self._dial is not None:
             self._dial.give_up()
         if self._briefing is not None:
-            self._briefing.stop()
+            self._briefing.end()
 
     async def close(self) -> None:
         if self._briefing is not None:
@@ -365,7 +343,7 @@ class Transferring:
                 self._on_operator_media(fact, media_event)
                 return True
             case AgentFact() | AgentReady() | AgentFailed() | TimerFired() if fact.leg_id == self._operator_id:
-                self._on_briefing(fact)
+                self._on_operators_clock(fact)
                 return True
             case _:
                 pass
@@ -400,6 +378,14 @@ class Transferring:
                 self._fail("refused", None, "the operator did not decide in time")
             case _:
                 pass
+
+    def _on_operators_clock(self, fact: AgentFact | AgentReady | AgentFailed | TimerFired) -> None:
+        """A timer of the operator's leg, or the agent there."""
+        if isinstance(fact, TimerFired) and fact.timer == "digits":
+            if self._operator_mid_call is not None:
+                self._operator_mid_call.keypad.on_timer()
+        elif self._briefing is not None:
+            self._briefing.observe(fact)
 
     def _is_operators(self, event: SipEvent) -> bool:
         return self._operator is not None and getattr(event, "usage_id", None) == self._operator.usage_id
@@ -438,7 +424,8 @@ class Transferring:
         """The operator hung up instead of taking the call."""
         self._tell_end("refused", None, "the operator hung up")
         self._call.disarm("transfer")
-        self._end_briefing()
+        if self._briefing is not None:
+            self._briefing.end()
         self._seat("talking", operator=None, briefer=None)
         self._tell_agent("refused", "the operator hung up")
 
@@ -470,24 +457,13 @@ class Transferring:
         self._call.emit(PartyReplaced(by="replaces", remote_uri=new.remote_uri), new.leg_id)
         return True
 
-    def _on_briefing(self, fact: AgentFact | AgentReady | AgentFailed | TimerFired) -> None:
-        match fact:
-            case AgentReady():
-                self._briefer_ready()
-            case AgentFailed():
-                self._judged(accept=True)  # better unannounced than not at all
-            case AgentFact() if self._briefing is not None:
-                self._briefing.observe(fact)
-            case TimerFired(timer="duration_limit"):
-                self._judged(accept=False)
-            case TimerFired(timer="digits"):
-                if self._operator_mid_call is not None:
-                    self._operator_mid_call.keypad.on_timer()
-            case TimerFired(timer=timer) if self._briefing is not None:
-                self._briefing.on_timer(timer)
-            case _:
-                pass
 
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _resolved(target: str, trunk: Trunk | None, remote: Address) -> SipUri:
+    """A number without a trunk is one of the system that the caller came from. Raises ``SipParseError``."""
+    try:
+        return target_of(target, trunk)
+    except SipParseError:
+        user = parse_target(target)
+        if isinstance(user, SipUri):
+            raise
+        return SipUri(user=user, host=remote.host, port=remote.port)

@@ -10,9 +10,9 @@ from offhook.audio.convert import converter
 from offhook.audio.g711 import silence
 from offhook.audio.mix import Mixer
 from offhook.call.agent_session import AgentSession
-from offhook.call.hold_audio import HoldAudio
+from offhook.call.hold_audio import RINGING_TONE, HoldAudio
 from offhook.call.leg import Leg
-from offhook.call.routing import HOLD_AUDIO, SILENCE, Port, Routing, Seating, change, route, sources_of
+from offhook.call.routing import HOLD_AUDIO, RINGING, SILENCE, Port, Routing, Seating, change, route, sources_of
 from offhook.media.session import MediaSession
 from offhook.model.audio import AudioFormat
 
@@ -99,8 +99,9 @@ class Wiring:
         leg = self._legs[sink]
         if source in self._agents:
             return self._agents[source].speak_to(leg.media, leg.format)
-        if source == HOLD_AUDIO:
-            return _connect(leg.media, self._hold_audio.player(self._hold_name, leg.format, leg.media).feed)
+        if source in (HOLD_AUDIO, RINGING):
+            name = self._hold_name if source == HOLD_AUDIO else RINGING_TONE
+            return _connect(leg.media, self._hold_audio.player(name, leg.format, leg.media).feed)
         other = self._legs[source]
         return _connect(other.media, _converted(other.format, leg.format, leg.media.relay))
 
