@@ -222,6 +222,21 @@ def test_an_invite_that_requires_it_makes_every_ring_reliable() -> None:
     assert "RSeq" in call.rang[0].headers
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"), [([], 421), ([("Supported", "timer")], 421), ([SUPPORTED], 100), ([REQUIRED], 100)]
+)
+def test_a_trunk_may_want_nothing_else(headers: list[tuple[str, str]], status: int) -> None:
+    net = Network()
+    peer, bob = net.peer(), net.phone("bob")
+    bob.agent.require_reliable([""])
+    peer.request("INVITE", bob, headers=headers, body=OFFER)
+    net.advance(0.05)
+    (response,) = peer.responses()
+    assert response.status == status
+    assert response.headers.values("Require") == (["100rel"] if status == 421 else [])
+    assert len(bob.of(InviteReceived)) == (0 if status == 421 else 1)
+
+
 def test_a_ring_goes_on_each_minute_with_a_number_of_its_own() -> None:
     call = Called()
     call.ring()

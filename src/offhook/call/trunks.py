@@ -68,6 +68,9 @@ class Trunks:
             {"": SessionTimerRules.of(DEFAULT_RULES)}
             | {trunk.trunk_id: SessionTimerRules.of(trunk.rules) for trunk in trunks}
         )
+        endpoint.user_agent.require_reliable(
+            trunk.trunk_id for trunk in trunks if trunk.rules.reliable_provisional == "required"
+        )
         self._admission = admission
         self._on_change = on_change
         self._registered: dict[int, _Registered] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from offhook.model.trunks import ReliableProvisional
 from offhook.sip import (
@@ -267,6 +267,10 @@ class CallCommands:
         By trunks that are not named, the peer's own wish is kept, from 90 s on.
         """
         self._parts.session_timers = dict(by_trunk)
+
+    def require_reliable(self, trunk_ids: Iterable[str]) -> None:
+        """Callers that come by these trunks and do not support 100rel get 421 (RFC 3262, RFC 3261 §21.4.15)."""
+        self._parts.reliable_trunks = frozenset(trunk_ids)
 
     def authenticate(self, usage_id: int, credentials: DigestClient) -> None:
         """Answer challenges to our requests in the dialog of an inbound call: only for a peer that is known."""

@@ -51,8 +51,8 @@ def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: st
         parts.refuse_statelessly(request, flow, too_many(parts.limits.retry_after_s))
         return
     timer_rules = parts.session_timers.get(trunk_id, DEFAULT_SESSION_TIMER)
-    refusal = _circular(parts, request) or inspect(request, flow) or judge(request, timer_rules)
-    replaced = refusal or replaced_by(parts, request, trunk_id)
+    refusal = _circular(parts, request) or inspect(request, flow) or prack.judge(parts, request, trunk_id)
+    replaced = refusal or judge(request, timer_rules) or replaced_by(parts, request, trunk_id)
     if isinstance(replaced, Refusal):
         parts.refuse(request, flow, replaced, now)
         return

@@ -100,6 +100,7 @@ class Parts:
         self.live_connections: set[int] = set()
         self.takes_calls = True
         self.session_timers: Mapping[str, SessionTimerRules] = {}
+        self.reliable_trunks: frozenset[str] = frozenset()
         self.refresh_session: Callable[[Usage, float], None] = _leave
         """What a session timer does when it is due: the user agent gives it, for it stands above all procedures."""
         self.usages: dict[int, Usage] = {}

@@ -34,6 +34,14 @@ PRACKS_MAX = 4
 _RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+INVITE")
 """§7.2: RSeq, then the CSeq of what it stood in."""
 
+_EXTENSION_REQUIRED = Refusal(
+    status=421,
+    rule="no reliable provisional responses",
+    evidence="",
+    fix=f"let the caller support {OPTION}, or set reliable_provisional of the trunk to supported",
+    headers=(("Require", OPTION),),
+)
+"""RFC 3261 §21.4.15."""
 _NOTHING_TO_ACKNOWLEDGE = Refusal(
     status=481,
     rule="PRACK that matches no provisional response",
@@ -47,6 +55,12 @@ _NOTHING_TO_ACKNOWLEDGE = Refusal(
 def is_required(invite: Request) -> bool:
     """Whether the caller wants every provisional response reliable (§3)."""
     return OPTION in {tag.lower() for tag in invite.headers.values("Require")}
+
+
+def judge(parts: Parts, invite: Request, trunk_id: str) -> Refusal | None:
+    """421 for a caller that does not know of this, where its trunk wants nothing else."""
+    tags = {tag.lower() for name in ("Supported", "Require") for tag in invite.headers.values(name)}
+    return _EXTENSION_REQUIRED if trunk_id in parts.reliable_trunks and OPTION not in tags else None
 
 
 def ring(parts: Parts, usage: Usage, wanted: Ring, now: float) -> None:
