@@ -15,14 +15,14 @@ _CONFIG = """\
 sip_listen {literal}:{port}
 net_interface {host}
 audio_source aufile,{speaks}
-ausrc_srate 8000
-auplay_srate 8000
+ausrc_srate {rate_hz}
+auplay_srate {rate_hz}
 ausrc_channels 1
 auplay_channels 1
 rtp_ports {rtp_port}-{rtp_end}
 jitter_buffer_delay 2-5
 module_path {modules}
-module g711.so
+{codec_modules}
 module aufile.so
 module sndfile.so
 module srtp.so
@@ -33,6 +33,8 @@ snd_path {folder}
 ctrl_tcp_listen 127.0.0.1:{control_port}
 """
 _MODULES = "/usr/lib/baresip/modules"
+WIDEBAND = {"G722": ("g722.so", "g722/16000/1"), "opus": ("opus.so", "opus/48000/2")}
+"""Module and name of each."""
 
 
 class Baresip:
@@ -65,9 +67,11 @@ class Baresip:
         password: str = "",
         authorities: Path | None = None,
         mediaenc: str = "",
+        codec: str = "",
     ) -> Baresip:
         """``speaks``: 8 kHz mono WAV; the call ends with it, so end it with silence.
 
+        ``codec``: one of ``WIDEBAND``, which is all it has then, beside a WAV of 16 kHz; G.711 by default.
         ``password``: what it answers challenges with, as ``trunk``. ``authorities``: PEM file to trust, for TLS.
         ``mediaenc``: "srtp" (RTP/AVP with keys), "srtp-mand" (RTP/SAVP) or "srtp-mandf" (RTP/SAVPF).
         """
@@ -85,6 +89,8 @@ class Baresip:
                 modules=_MODULES,
                 folder=where,
                 control_port=control_port,
+                rate_hz=16_000 if codec else 8000,
+                codec_modules=f"module {WIDEBAND[codec][0] if codec else 'g711.so'}",
             )
         )
         if authorities is not None:
@@ -95,7 +101,8 @@ class Baresip:
         mode = "auto" if answers else "manual"
         proof = f";auth_user=trunk;auth_pass={password}" if password else ""
         security = f";mediaenc={mediaenc}" if mediaenc else ""
-        (where / "accounts").write_text(f"<{uri}>;regint=0;answermode={mode}{proof}{security}\n")
+        codecs = f";audio_codecs={WIDEBAND[codec][1]}" if codec else ""
+        (where / "accounts").write_text(f"<{uri}>;regint=0;answermode={mode}{proof}{security}{codecs}\n")
         for empty in ("contacts", "uuid"):
             (where / empty).touch()
         program = await Program.start("baresip", "-f", where, "-v", cwd=where)
@@ -137,8 +144,12 @@ class Baresip:
             raise AssertionError(f"baresip: no {kind} in {timeout_s:g} s, only {seen}\n{self.program.tail()}") from None
 
     def heard(self, number: int = 1) -> Samples:
-        """What it decoded in its first (second…) call; complete once that is closed."""
-        return read_wav(sorted(self._where.glob("dump-*-dec.wav"))[number - 1])
+        """What it decoded in its first (second…) call of G.711; complete once that is closed."""
+        return read_wav(self.recording(number))
+
+    def recording(self, number: int = 1) -> Path:
+        """The WAV file of that, at the rate its codec has."""
+        return sorted(self._where.glob("dump-*-dec.wav"))[number - 1]
 
     async def close(self) -> None:
         with contextlib.suppress(ConnectionError):

@@ -31,6 +31,8 @@ FEATURES = (
     "routes by Record-Route",
     "TLS",
     "IPv6",
+    "G.722",
+    "Opus",
     "SRTP",
     "DTMF",
     "CANCEL",
@@ -48,6 +50,9 @@ FEATURES = (
     "is transferred: attended",
     "is transferred: bridge",
     "is the target: attended",
+    "transfers us",
+    "may not transfer us",
+    "replaces a caller",
     "hangs up",
     "is hung up on",
     "behind NAT",
@@ -71,6 +76,8 @@ CANNOT = {
     ("linphone", "it challenges, we prove ourselves"): "a phone challenges nobody",
     ("SIPp", "TLS"): "Debian builds it without TLS",
     ("SIPp", "SRTP"): "its scenarios cannot answer a key",
+    **{("SIPp", codec): "it plays captures and has no codecs" for codec in ("G.722", "Opus")},
+    **{("Kamailio", codec): _RELAYS for codec in ("G.722", "Opus")},
     ("Kamailio", "SRTP"): _RELAYS,
 }
 

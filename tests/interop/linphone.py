@@ -44,6 +44,16 @@ passwd={password}
 realm=offhook
 """
 
+_CODEC = """\
+[audio_codec_0]
+mime={codec}
+rate={rate_hz}
+channels={channels}
+enabled=1
+"""
+WIDEBAND = {"G722": (8000, 1), "opus": (48_000, 2)}
+"""Rate and channels of each, as SDP has them."""
+
 
 class Linphone:
     """One running console."""
@@ -67,9 +77,11 @@ class Linphone:
         authorities: Path | None = None,
         encrypts: bool = False,
         loopback: bool = False,
+        codec: str = "",
     ) -> Linphone:
         """``speaks``: 8 kHz mono WAV. ``ipv6``: as installed, linphone writes an IPv6 address into its SDP.
 
+        ``codec``: one of ``WIDEBAND``, which it prefers then; ``speaks`` may have 16 kHz.
         ``password``: what it answers challenges with, as ``trunk``. ``authorities``: PEM file to trust, for TLS.
         ``encrypts``: it offers and takes SRTP alone. ``loopback``: its SDP names ``host``, not the machine's address.
         """
@@ -92,6 +104,7 @@ class Linphone:
                 tls_port=port if transport == "tls" else 0,
             )
             + (_AUTHENTICATION.format(password=password) if password else "")
+            + (_CODEC.format(codec=codec, rate_hz=WIDEBAND[codec][0], channels=WIDEBAND[codec][1]) if codec else "")
         )
         flags = ["-a"] if answers else []
         program = await Program.start(
@@ -153,7 +166,11 @@ class Linphone:
 
     def heard(self, name: str = "out.wav") -> Samples:
         """What it recorded; complete once the call is closed."""
-        return read_wav(self._where / name)
+        return read_wav(self.recording(name))
+
+    def recording(self, name: str = "out.wav") -> Path:
+        """The WAV file of that, at the rate of the call's codec."""
+        return self._where / name
 
     async def close(self) -> None:
         if self.program.running:
