@@ -262,6 +262,28 @@ def test_a_change_of_codec_goes_on_with_what_is_being_said(before: Encoding, aft
     assert min(levels[8:]) > -14
 
 
+@pytest.mark.parametrize("agreed", [PCMU, PCMA, G722])
+@pytest.mark.parametrize("sent", [PCMU, PCMA, G722])
+def test_a_sender_may_take_up_another_codec_of_the_offer_without_a_word(agreed: Encoding, sent: Encoding) -> None:
+    """RFC 3264 §8.3.2, by their static numbers."""
+    line = Line(sent)
+    line.ear.update(AGREEMENTS[agreed])
+    heard = line.carry(of_tone(700, 1000, leg_format(sent)))
+    assert abs(heard_db(700, heard, leg_format(agreed))) < 1
+    assert line.ear.unexpected == 0
+    assert line.ear.last_speech_at > 100.9
+
+
+@needs_opus
+@pytest.mark.parametrize(("agreed", "sent"), [(OPUS, PCMU), (G722, OPUS)])
+def test_a_codec_of_another_clock_is_not_taken_without_a_word(agreed: Encoding, sent: Encoding) -> None:
+    line = Line(sent)
+    line.ear.update(AGREEMENTS[agreed])
+    heard = line.carry(of_tone(700, 200, leg_format(sent)))
+    assert set(heard) == {0}
+    assert line.ear.unexpected >= 10
+
+
 # ── beside the sound ─────────────────────────────────────────────────────────────────────────────────────
 
 

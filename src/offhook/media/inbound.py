@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from offhook.audio.dtmf import ToneDetector
-from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, silence
+from offhook.audio.g711 import silence
 from offhook.audio.level import LOUDNESS, loudness_of
 from offhook.media.concealment import Concealer
 from offhook.media.events import DtmfReceived, PathChanged
 from offhook.media.speech_level import QUIET_DBM0, SpeechLevel
-from offhook.media.wideband import WidebandStream, wideband_stream
+from offhook.media.wideband import Translator, WidebandStream, translator, wideband_stream
 from offhook.model.audio import PCMU_8K, Encoding, leg_format
 from offhook.rtp.jitter_buffer import Gap, JitterBuffer
 from offhook.rtp.latching import Address, Latch, Verdict, canonical
@@ -27,13 +27,8 @@ ECHO_S = 1.0
 RENUMBERED_S = 1.0
 """No network doubles a packet after so long a silence: a player of recordings (SIPp) plays one again."""
 
-_STATIC_TYPES = {0: Encoding.PCMU, 8: Encoding.PCMA}
-"""RFC 3551 §6. A sender may take up the other codec of an offer without a word (RFC 3264 §8.3.2)."""
-
-TRANSLATION = {
-    (Encoding.PCMU, Encoding.PCMA): PCMU_TO_PCMA,
-    (Encoding.PCMA, Encoding.PCMU): PCMA_TO_PCMU,
-}
+_STATIC_TYPES = {0: Encoding.PCMU, 8: Encoding.PCMA, 9: Encoding.G722}
+"""RFC 3551 §6. A sender may take up another codec of an offer without a word (RFC 3264 §8.3.2)."""
 
 _unpack_header = HEADER.unpack_from
 
@@ -129,11 +124,11 @@ class InboundStream:
         if second & 0x7F != self._audio_type:
             self._receive_other(second, sequence, timestamp, payload, now)
             return
-        if self._wideband is None:
+        if self._wideband is None:  # as ``_push``, which would be one call more for each packet
             self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now)
             self._speech.take(payload, now)
-        elif not self._wideband.push(sequence, timestamp, second >= MARKER, payload, now):
-            self.malformed += 1
+        else:
+            self._push(sequence, timestamp, second >= MARKER, payload, now)
 
     def next_frame(self, due_s: float) -> bytes:
         """The frame of the tick that was due at ``due_s``: as received, concealed, or silence."""
@@ -177,6 +172,7 @@ class InboundStream:
 
     def _agree(self, agreement: Agreement) -> None:
         self._encoding = agreement.encoding
+        self._translators: dict[Encoding, Translator | None] = {}
         self.silence = silence(leg_format(agreement.encoding))
         self._wideband: WidebandStream[Any] | None = wideband_stream(agreement.encoding)
         if self._wideband is not None:
@@ -229,10 +225,26 @@ class InboundStream:
             self._tell_digits(self._digits.receive(sequence, timestamp, payload, now))
         elif payload_type == COMFORT_NOISE:
             self.jitter_buffer.interlude(sequence)
-        elif table := TRANSLATION.get((_STATIC_TYPES.get(payload_type, self._encoding), self._encoding)):
-            self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload.translate(table), now)
+        elif (translate := self._translator_of(payload_type)) is not None:
+            self._push(sequence, timestamp, second >= MARKER, translate(payload), now)
         else:
             self.unexpected += 1
+
+    def _push(self, sequence: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
+        if self._wideband is None:
+            self.jitter_buffer.push(sequence, timestamp, marker, payload, now)
+            self._speech.take(payload, now)
+        elif not self._wideband.push(sequence, timestamp, marker, payload, now):
+            self.malformed += 1
+
+    def _translator_of(self, payload_type: int) -> Translator | None:
+        """Its state lasts as long as the agreement on a codec; made when the first such packet comes."""
+        source = _STATIC_TYPES.get(payload_type)
+        if source is None or source is self._encoding:
+            return None
+        if source not in self._translators:
+            self._translators[source] = translator(source, self._encoding)
+        return self._translators[source]
 
     def _tell_digits(self, pressed: list[DigitPressed]) -> None:
         for digit in pressed:

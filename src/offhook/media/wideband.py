@@ -6,15 +6,17 @@ stream, and what the buffer leaves out is decoded as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from offhook.audio.convert import converter
 from offhook.audio.g711 import silence
 from offhook.audio.g722 import G722Decoder, G722Encoder
 from offhook.audio.level import LOUDNESS, loudness_of, sketch
 from offhook.audio.opus import CLOCK_HZ, CLOCK_PER_SAMPLE, OpusDecoder, OpusEncoder, packet_duration
 from offhook.media.concealment import Concealer
 from offhook.media.speech_level import QUIET_DBM0, SpeechLevel
-from offhook.model.audio import FRAME_MS, L16_16K, PCMU_8K, Encoding
+from offhook.model.audio import FRAME_MS, L16_16K, PCMU_8K, Encoding, leg_format
 from offhook.rtp.jitter_buffer import Gap, JitterBuffer, Stretch
 
 _BYTES_PER_SAMPLE = 2
@@ -73,6 +75,31 @@ def wideband_stream(encoding: Encoding) -> WidebandStream[Any] | None:
             return WidebandStream(_OpusWire())
         case _:
             return None
+
+
+Translator = Callable[[bytes], bytes]
+"""One payload to another, as they come; never raises."""
+
+_BYTE_PER_UNIT = (Encoding.PCMU, Encoding.PCMA, Encoding.G722)
+"""Codecs whose byte takes one unit of a clock of 8000: their streams fit into each other's timelines."""
+
+
+def translator(source: Encoding, target: Encoding) -> Translator | None:
+    """From what one codec has on the wire to what another has; None where their clocks differ (RFC 7160 §2)."""
+    if source not in _BYTE_PER_UNIT or target not in _BYTE_PER_UNIT:
+        return None
+    steps = [
+        G722Decoder().decode if source is Encoding.G722 else None,
+        converter(leg_format(source), leg_format(target)),
+        G722Encoder().encode if target is Encoding.G722 else None,
+    ]
+
+    def translate(payload: bytes) -> bytes:
+        for step in steps:
+            payload = payload if step is None else step(payload)
+        return payload
+
+    return translate
 
 
 class _G722Wire:
