@@ -281,6 +281,22 @@ def test_whatever_arrives_a_tick_gives_at_most_one_frame_and_memory_is_bounded(p
         assert buffer.held_pieces <= MAX_PIECES + 10
 
 
+def test_after_a_loss_the_buffer_says_what_follows_it() -> None:
+    packets = stream(20, payload=lambda index: bytes([index]) * FRAME)
+    lost = {5, 9, 10, 11}
+    buffer, reception = listener(), Reception()
+    told: list[list[int] | None] = []
+    for tick in range(30):
+        for packet in packets[tick : tick + 1]:
+            if tick not in lost:
+                deliver(buffer, reception, packet)
+        frame = buffer.pull(packets[0].at + 0.01 + tick * 0.02)
+        if frame is Gap.LOST:
+            told.append(None if buffer.following is None else list(buffer.following[:1]))
+    # Of three in a row the first two are over before more has come.
+    assert told == [[6], [12]]
+
+
 def test_an_empty_buffer_is_silent() -> None:
     buffer: JitterBuffer[bytes] = JitterBuffer(quiet=lambda frame: True)
     assert [buffer.pull(tick * 0.02) for tick in range(50)] == [Gap.SILENT] * 50

@@ -82,6 +82,7 @@ class OutboundStream:
         audio_format = leg_format(agreement.encoding)
         self._format, self._encoding = audio_format, audio_format.encoding
         self._frame = audio_format.frame_bytes
+        self.clock_hz = agreement.clock_hz
         self._step = agreement.clock_hz * FRAME_MS // 1000
         self.silence = silence(audio_format)
         self._packet = bytearray(HEADER_BYTES + self._frame)

@@ -21,8 +21,6 @@ from offhook.rtp.rtcp import (
     round_trip_s,
 )
 
-_CLOCK_PER_MS = 8
-
 
 class ReportExchange:
     """Speaks RTCP for one leg. ``cname`` is the same for all streams of a call and tells nothing of the host."""
@@ -92,7 +90,7 @@ class ReportExchange:
         round_trip = round_trip_s(block, self._ntp(now))
         if round_trip is not None:
             self.round_trip_ms = round_trip * 1000
-        self.remote_jitter_ms = block.jitter / _CLOCK_PER_MS
+        self.remote_jitter_ms = 1000 * block.jitter / self._outbound.clock_hz
         expected = block.highest_sequence - self._outbound.first_sequence + 1
         if 0 < expected <= self._outbound.packets:
             self.remote_loss_percent = min(100.0, max(0.0, 100 * block.cumulative_lost / expected))
