@@ -31,7 +31,7 @@ INTERVALS = ("", "90", "90;refresher=uac", "90;refresher=uas", "1", "0", "x", "9
 RACKS = ("{rseq} 1 INVITE", "{rseq} 1 INVITE", "{rseq} 2 INVITE", "1 1 INVITE", "", "x", "9" * 30)
 BODIES = (b"", b"", OFFER, ANSWER, b"\xff" * 20)
 STATUSES = (100, 180, 183, 200, 200, 202, 302, 401, 408, 422, 481, 486, 488, 491, 500, 603)
-WAITS = (0.0, 0.05, 0.6, 5.0, 33.0, 50.0)
+WAITS = (0.0, 0.05, 0.6, 5.0, 29.0, 61.0)
 COMMANDS: tuple[tuple[str, dict[str, object]], ...] = (
     ("ring", {"reliable": True}),
     ("ring", {"reliable": True, "status": 183, "body": ANSWER}),

@@ -246,6 +246,15 @@ def test_a_ring_goes_on_each_minute_with_a_number_of_its_own() -> None:
     assert call.prack(cseq=3) == 200
 
 
+def test_it_goes_on_though_a_later_request_says_less_of_what_the_caller_knows() -> None:
+    call = Called()
+    call.ring()
+    assert call.prack(cseq=2) == 200
+    call.peer.request("UPDATE", call.bob, cseq=3, to_tag=call.rang[0].to.tag, headers=[("Supported", "timer")])
+    call.net.advance(61)
+    assert len(call.rang) == 2
+
+
 def test_an_invite_without_offer_gets_one_reliably_and_the_prack_answers_it() -> None:
     call = Called(body=b"")
     with pytest.raises(LocalProtocolError, match="must make one"):

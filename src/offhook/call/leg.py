@@ -318,18 +318,6 @@ class Leg:
             self._early[remote_tag] = agreement
             self.start_media(agreement)
 
-    def answer_update(self, body: bytes) -> Unacceptable | None:
-        """The same for an offer that came by UPDATE; it always brings one (RFC 3311 §5.1)."""
-        answer = self.negotiation.answer(body)
-        if isinstance(answer, Unacceptable):
-            header = answer.warning_header(self.negotiation.capabilities.address)
-            status = answer.status
-            self._command(lambda core, now: core.reject_update(self.usage_id, now, status=status, headers=(header,)))
-            return answer
-        self._command(lambda core, now: core.answer_update(self.usage_id, now, body=answer))
-        self.apply_agreement()
-        return None
-
     def apply_agreement(self) -> None:
         """Let the media follow what was agreed last; hold and resume are read off the direction."""
         agreement = self.negotiation.agreement

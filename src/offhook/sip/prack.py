@@ -59,8 +59,12 @@ def is_required(invite: Request) -> bool:
 
 def judge(parts: Parts, invite: Request, trunk_id: str) -> Refusal | None:
     """421 for a caller that does not know of this, where its trunk wants nothing else."""
-    tags = {tag.lower() for name in ("Supported", "Require") for tag in invite.headers.values(name)}
-    return _EXTENSION_REQUIRED if trunk_id in parts.reliable_trunks and OPTION not in tags else None
+    return _EXTENSION_REQUIRED if trunk_id in parts.reliable_trunks and not _is_known(invite) else None
+
+
+def _is_known(invite: Request) -> bool:
+    """Whether the caller supports this, at least."""
+    return OPTION in {tag.lower() for name in ("Supported", "Require") for tag in invite.headers.values(name)}
 
 
 def ring(parts: Parts, usage: Usage, wanted: Ring, now: float) -> None:
@@ -70,7 +74,7 @@ def ring(parts: Parts, usage: Usage, wanted: Ring, now: float) -> None:
     Raises ``LocalProtocolError``: the peer does not know of this (§3), or must first be given an offer.
     """
     usage.check(UsageInput.RING)
-    if OPTION not in usage.peer_supports:
+    if not _is_known(usage.pending.request):
         raise LocalProtocolError(f"the peer of usage {usage.usage_id} does not support {OPTION}")
     if usage.progress is None:
         usage.progress = Progress(rseq=int(parts.new_fraction() * FIRST_RSEQ_MAX))
