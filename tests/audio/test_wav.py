@@ -17,7 +17,8 @@ from offhook.audio.wav import WavError, read_wav, write_wav
 from offhook.model.audio import L16_8K, PCMA_8K, PCMU_8K, AudioFormat, Encoding, SampleRate
 
 FORMATS = [
-    AudioFormat(encoding=encoding, sample_rate_hz=rate) for encoding, rate in product(Encoding, get_args(SampleRate))
+    AudioFormat(encoding=encoding, sample_rate_hz=rate)
+    for encoding, rate in product((Encoding.PCMU, Encoding.PCMA, Encoding.L16), get_args(SampleRate))
 ]
 
 
