@@ -170,6 +170,8 @@ async def connect(call: baresip.Call, phone: Phone) -> None:
         await call.answer()
     outcome = await phone.happened.first(call, Event.CALL_ESTABLISHED, Event.CALL_CLOSED)
     assert outcome.event is Event.CALL_ESTABLISHED, outcome.text
+    if call.state is not baresip.CallState.ESTABLISHED:  # it subscribed too late; see Happened
+        call._on_stack_event(outcome)
     say(event="established")
 
 
@@ -227,6 +229,9 @@ async def transfer_attended(call: baresip.Call, phone: Phone) -> dict[str, Any]:
     consultation = await phone.agent.dial(phone.wanted["target"])
     await connect(consultation, phone)
     await talk(consultation, {"seconds": 1})
+    await call.hold()
+    await consultation.hold()
+    await asyncio.sleep(0.5)  # else REFER meets the end of the re-INVITE, and linphone answers it 491
     return await _outcome(call, call.attended_transfer(consultation, timeout=10))
 
 
