@@ -63,7 +63,8 @@ def test_the_readme_s_example_is_accepted(tmp_path: Path) -> None:
     assert [agent.agent_id for agent in agents_of(load(tmp_path, example))] == ["desk"]
 
 
-HOW_TO = (Path(__file__).parents[1] / "docs" / "TRUNKS.md").read_text()
+DOCS = Path(__file__).parents[1] / "docs"
+HOW_TO = "".join((DOCS / name).read_text() for name in ("TRUNKS.md", "TRANSFERS.md", "MID_CALL.md"))
 
 
 @pytest.mark.parametrize("example", [block.split("```", 1)[0] for block in HOW_TO.split("```json5\n")[1:]])

@@ -55,6 +55,14 @@ def stop(process: subprocess.Popen[str]) -> str:
     return out
 
 
+@pytest.mark.parametrize("header", ["Via: x", "no colon", "X-A"])
+def test_a_header_that_cannot_be_sent_is_told(header: str) -> None:
+    done = offhook("call", "sip:demo@127.0.0.1", "--header", header)
+    assert done.returncode == 2
+    assert "--header" in done.stderr
+    assert "X-Ticket: 7" in done.stderr
+
+
 def test_version() -> None:
     assert offhook("--version").stdout == f"offhook {__version__}\n"
 

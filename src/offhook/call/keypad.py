@@ -54,7 +54,11 @@ class Keypad:
         """
         agreement = self._leg.negotiation.agreement
         payload_type = None if agreement is None else agreement.dtmf_payload_type
-        way = choose_way(self._leg.rules.dtmf, dtmf_payload_type=payload_type, allows_info=self._leg.allows("INFO"))
+        way = choose_way(
+            self._leg.rules.dtmf,
+            dtmf_payload_type=payload_type,
+            allows_info=not self._info.refused and self._leg.allows("INFO"),
+        )
         if way is None:
             return False
         if way == "info":

@@ -34,6 +34,7 @@ from offhook.model.trunks import Trunk
 from offhook.observability import configure_logging
 from offhook.server import Surroundings, build_phone, listen_everywhere, tls_contexts
 from offhook.signaling.advertised import AdvertisedAddresses
+from offhook.sip.custom_headers import is_custom_header
 from offhook.sip.uri import SipUri
 from offhook.store.directory import InMemoryDirectory
 
@@ -72,6 +73,7 @@ class _OrderedLines(click.Option):
 @click.option("--ring-timeout", type=click.IntRange(1, 180), default=60, help="Give up ringing after so many seconds.")
 @click.option("--from", "from_user", default="offhook", help="Our user part in From.")
 @click.option("--trunk", "trunk_id", default="", help="Call by this trunk of config.json; then a number will do.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Send a header with the INVITE.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="config.json with trunks, TLS, names.")
 @click.option("--host", default="", help="Address to call from; any by default.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="SIP port to call from; a free one by default.")
@@ -88,6 +90,7 @@ def call(context: click.Context, /, sip_uri: str, **options: Any) -> None:
     lines: list[tuple[str, str]] = context.meta.get("lines", [])
     for name in ("say", "play", "dtmf"):
         del options[name]
+    options["headers"] = tuple(_header(text) for text in options["headers"])
     _check_user(options["from_user"])
     _check_writable(options["save"])
     sys.exit(run(_call(_dialled(sip_uri, trunk), lines, settings=settings, trunk=trunk, **options)))
@@ -111,6 +114,14 @@ def _dialled(text: str, trunk: Trunk | None) -> SipUri:
     except SipParseError as error:
         hint = "write it as sip:user@host or sip:user@host:port;transport=tcp, or name a --trunk for a number"
         raise click.BadParameter(f"{error.problem}; {hint}", param_hint="SIP_URI") from None
+
+
+def _header(text: str) -> tuple[str, str]:
+    """Raises ``click.BadParameter`` for what cannot be sent, or is the SIP stack's own business."""
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not colon or not is_custom_header(name, value):
+        raise click.BadParameter(f"{text!r}; write it as 'X-Ticket: 7'", param_hint="--header")
+    return name, value
 
 
 def _check_user(user: str) -> None:
@@ -138,6 +149,7 @@ async def _call(
     max_duration: int,
     ring_timeout: int,
     from_user: str,
+    headers: tuple[tuple[str, str], ...],
     settings: Settings,
     trunk: Trunk | None,
 ) -> int:
@@ -145,7 +157,9 @@ async def _call(
     agent = Agent(
         agent_id="caller", provider="caller", record=save is not None, interruptible=False, max_call_s=max_duration
     )
-    command = PlaceCall(target=target, agent=agent, trunk=trunk, from_user=from_user, no_answer_s=ring_timeout)
+    command = PlaceCall(
+        target=target, agent=agent, trunk=trunk, from_user=from_user, no_answer_s=ring_timeout, headers=headers
+    )
     async with contextlib.AsyncExitStack() as cleanup:
         engine = await _engine(cleanup, lines, wanted=transcript)
         spoken = [await _line(kind, value, engine) for kind, value in lines]
