@@ -291,6 +291,17 @@ def test_a_prack_may_bring_a_second_offer_and_the_200_waits_for_its_answer() -> 
         call.bob.agent.answer_prack(call.usage, call.net.now, body=NEW_ANSWER)
 
 
+def test_the_200_waits_where_the_prack_and_its_offer_were_there_before_it() -> None:
+    call = Called()
+    call.ring(status=183, body=ANSWER)
+    call.prack(body=NEW_OFFER)
+    call.answer()
+    assert 200 not in call.peer.statuses()
+    call.bob.agent.answer_prack(call.usage, call.net.now, body=NEW_ANSWER)
+    call.net.advance(0.05)
+    assert call.peer.statuses()[-1] == 200
+
+
 def test_a_refused_offer_of_a_prack_leaves_the_ring_acknowledged() -> None:
     call = Called()
     call.ring(status=183, body=ANSWER)

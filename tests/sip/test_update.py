@@ -175,6 +175,18 @@ def test_a_second_491_is_told() -> None:
     assert bob.one(UpdateFailed).status == 491
 
 
+def test_an_update_that_meets_an_offer_when_it_is_tried_again_is_told() -> None:
+    net, peer, bob, tag = called()
+    bob.agent.update(bob.one(InviteReceived).usage_id, net.now, offer=OFFER)
+    net.advance(0.05)
+    peer.respond(peer.requests("UPDATE")[0], 491, bob, tag=None)
+    peer.request("UPDATE", bob, cseq=2, to_tag=tag, body=NEW_OFFER)
+    net.advance(3)
+    assert bob.one(UpdateReceived).request.body == NEW_OFFER
+    assert bob.one(UpdateFailed).status == 491
+    assert len(peer.requests("UPDATE")) == 1
+
+
 @pytest.mark.parametrize("status", [408, 481, None])
 def test_a_dialog_that_is_gone_there_ends_here(status: int | None) -> None:
     net, peer, bob, _ = called()
