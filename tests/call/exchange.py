@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -35,15 +36,16 @@ WILLING = replace(OPEN, rules=CallRules(refer="accept"))
 """Who is referred goes where he is sent, as a phone does."""
 
 
-def humming(name: str, hz: int) -> Agent:
+def humming(name: str, hz: int, *, rings_ms: int = 0) -> Agent:
     """Somebody who makes one sound for ever."""
-    return scripted(name, greeting_tone_hz=hz, greeting_ms=100, greeting_repeats=True)
+    return scripted(name, greeting_tone_hz=hz, greeting_ms=100, greeting_repeats=True, open_after_ms=rings_ms)
 
 
 USE = {"do": "use_tool", "name": "transfer_call", "arguments": {"destination": "sales"}}
 
 CALLER = humming("caller", CALLER_HZ)
 TARGET = humming("target", TARGET_HZ)
+SLOW_TARGET = humming("target", TARGET_HZ, rings_ms=1000)
 BRIEFER = humming("briefer", BRIEFER_HZ)
 
 
@@ -67,11 +69,19 @@ def transferring(to: TestPhone | Doorman | str, mode: TransferMode, *, user: str
     return replace(agent, destinations=(replace(destination, **how),))  # type: ignore[arg-type]  # a test's own words
 
 
+def dying(agent: Agent) -> Agent:
+    """The same, and its provider fails while somebody is called."""
+    script = json.loads(agent.options["script"])
+    script["steps"].append({"after_ms": 500, "do": [{"do": "fail"}]})
+    return replace(agent, options={"script": json.dumps(script)})
+
+
 @asynccontextmanager
-async def calling(caller: TestPhone, server: TestPhone) -> AsyncIterator[CallSession]:
+async def calling(caller: TestPhone, server: TestPhone, trunk: OpenTrunk | None = None) -> AsyncIterator[CallSession]:
     """The caller's call to the server, hung up in the end, with nothing left of it on either side."""
     target = SipUri.parse(f"sip:demo@{server.address.host}:{server.address.port}")
-    command = PlaceCall(target=target, agent=CALLER, trunk=WILLING if WILLING in caller.trunks else None)
+    trunk = trunk or (WILLING if WILLING in caller.trunks else None)
+    command = PlaceCall(target=target, agent=CALLER, trunk=trunk)
     call = caller.phone.manager.place(command)
     await caller.facts.until(CallAnswered)
     try:

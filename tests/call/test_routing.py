@@ -73,7 +73,7 @@ def test_after_the_hand_over_the_agent_is_gone() -> None:
 
 def test_who_put_us_on_hold_is_neither_heard_nor_relayed_to() -> None:
     assert route(replace(UP, away=frozenset({CALLER}))) == {(SILENCE, AGENT), (AGENT, CALLER)}
-    assert route(seated("handed_over", away=OPERATOR)) == frozenset()
+    assert route(seated("handed_over", away=OPERATOR)) == {(OPERATOR, CALLER)}  # its music on hold
     assert route(seated("waiting", away=CALLER)) == {(SILENCE, AGENT)}
     assert route(seated("three_way", away=OPERATOR)) == {
         (CALLER, AGENT),

@@ -7,22 +7,26 @@ from tests.call.exchange import (
     BRIEFER,
     CALLER,
     OPEN,
+    SLOW_TARGET,
     WILLING,
     Doorman,
     calling,
+    dying,
     hears,
     outcome,
     target_phone,
     transferring,
 )
-from tests.call.phones import TestPhone, phone
+from tests.call.phones import NARROW, TestPhone, phone
 
 from offhook.model.call_events import (
     AgentLeft,
+    CallAnswered,
     CallEnded,
     LegAnswered,
     LegEnded,
     PartyReplaced,
+    ProviderFailed,
     TransferEnded,
     TransferMode,
     TransferStarted,
@@ -69,6 +73,43 @@ async def test_by_bridge_caller_and_target_hear_each_other_and_the_agent_is_gone
         assert await only_call_of(target) == {"caller"}
         assert server.facts.of(AgentLeft)[0].reason == "handed over"
     assert server.facts.of(CallEnded)[0].by == "caller"
+
+
+async def test_parties_of_different_codecs_hear_each_other_through_us() -> None:
+    async with (
+        target_phone() as target,
+        phone(transferring(target, "bridge"), trunks=(OPEN,)) as server,
+        phone(trunks=(NARROW,)) as caller,
+        calling(caller, server, trunk=NARROW) as call,
+    ):
+        await outcome(server)
+        assert [fact.codec for fact in server.facts.of(CallAnswered)] == ["PCMU"]
+        assert [fact.codec for fact in server.facts.of(LegAnswered)] == ["G722"]
+        assert await hears(call) == {"target"}
+        assert await only_call_of(target) == {"caller"}
+
+
+async def test_a_provider_that_dies_meanwhile_does_not_take_the_caller_along() -> None:
+    async with (
+        target_phone(SLOW_TARGET) as target,
+        phone(dying(transferring(target, "bridge")), trunks=(OPEN,)) as server,
+        phone(trunks=(OPEN,)) as caller,
+        calling(caller, server) as call,
+    ):
+        assert (await outcome(server)).outcome == "connected"
+        assert await hears(call) == {"target"}
+        assert server.facts.of(ProviderFailed)
+
+
+async def test_a_provider_that_died_meanwhile_cannot_take_the_caller_back() -> None:
+    async with (
+        Doorman() as door,
+        phone(dying(transferring(door, "bridge", no_answer_s=1.0)), trunks=(OPEN,)) as server,
+        phone(trunks=(OPEN,)) as caller,
+        calling(caller, server),
+    ):
+        assert (await outcome(server)).outcome == "no_answer"
+        assert (await server.ended()).cause == "provider_failed"
 
 
 async def test_a_side_that_refuses_refer_is_bridged_instead() -> None:

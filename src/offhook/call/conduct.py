@@ -112,6 +112,7 @@ class Conduct:
         self._pass_key: Callable[[DigitPressed], None] | None = None
         self._answered = False
         self._left = False
+        self._fault = ""
         self.talking = False
         wiring.add_agent(agent_port(agent_key or leg.leg_id), self._agent)
         if not agent_key:
@@ -289,8 +290,15 @@ class Conduct:
     def _on_fault(self, problem: str, verdict: str) -> None:
         self._emit(ProviderFailed(provider=self._agent.profile.provider, problem=problem, verdict=verdict))
         if verdict != "retry":
-            end = partial(self._call.end, by="system", cause="provider_failed", reason=problem, provider_fault=problem)
-            self.after_speech(end)
+            self._fault = problem
+            if self._wiring.seating.stage == "talking":
+                self._give_up(problem)
+
+    def _give_up(self, problem: str) -> None:
+        """Without its agent the call ends; but not while the caller is on his way to somebody else."""
+        self.after_speech(
+            partial(self._call.end, by="system", cause="provider_failed", reason=problem, provider_fault=problem)
+        )
 
     # ── after what is being said ─────────────────────────────────────────────────────────────────────────
 
@@ -324,6 +332,13 @@ class Conduct:
         """Something the agent should know."""
         if not self._left:
             self._agent.send(command)
+
+    def take_back(self, news: BridgeInput) -> None:
+        """The caller is the agent's again, which learns why; an agent that is gone meanwhile cannot have him."""
+        if self._fault:
+            self._give_up(self._fault)
+        else:
+            self.tell(news)
 
     def cut(self) -> None:
         """Silence at once: what is queued is not said."""

@@ -101,9 +101,10 @@ def _there(*ports: Port | None) -> tuple[Port, ...]:
 
 
 def _present(pair: tuple[Port, Port], seating: Seating, agents: tuple[Port, ...]) -> bool:
-    """What an agent says to a leg that is away waits there."""
+    """What an agent says to a leg that is away waits there; what that leg plays instead, its partner may hear."""
     source, sink = pair
-    return source not in seating.away and (sink not in seating.away or source in agents)
+    heard = source not in seating.away or seating.stage == "handed_over"
+    return heard and (sink not in seating.away or source in agents)
 
 
 def sources_of(sink: Port, routing: Routing) -> frozenset[Port]:

@@ -40,7 +40,7 @@ from offhook.call.routing import Seating, agent_port, leg_port
 from offhook.call.states import CallInput, call_machine
 from offhook.call.wiring import Wiring
 from offhook.model.call_events import CallEnded, CallEvent, CallFact, CallPhase, EndCause, EndedBy
-from offhook.sip.events import ByeReceived, CancelReceived, SipEvent, UpdateReceived, UsageEnded
+from offhook.sip.events import ByeReceived, CancelReceived, SipEvent, UsageEnded
 
 _log = logging.getLogger("offhook.call")
 
@@ -257,14 +257,11 @@ class CallSession:
                 reason = "no PRACK came for our provisional response"
                 self._leg_gone(usage_id, by="system", cause="ack_missing", reason=reason)
             case UsageEnded(usage_id=usage_id, cause="session_expired"):
-                reason = "nobody refreshed the session in time (RFC 4028)"
-                self._leg_gone(usage_id, by="system", cause="session_expired", reason=reason)
-            case UsageEnded(usage_id=usage_id, cause="session_expired"):
                 reason = "nobody refreshed the session in time (RFC 4028 §10)"
                 self._leg_gone(usage_id, by="system", cause="session_expired", reason=reason)
             case UsageEnded(usage_id=usage_id):
                 self._leg_gone(usage_id, by="caller", cause="hangup")
-            case _ if self.conduct is not None and (self.conduct.talking or isinstance(event, UpdateReceived)):
+            case _ if self.conduct is not None and self.conduct.talking:
                 self.conduct.on_sip(event)
             case _:
                 pass

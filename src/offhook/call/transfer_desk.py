@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from offhook.bridge.codec import ToolResult
 from offhook.call.inbox import BriefingJudged, InboxFact, Replaced, SipFact, TransferCaller
 from offhook.call.leg import Leg
@@ -10,6 +12,9 @@ from offhook.call.session import CallSession
 from offhook.call.transferring import Transferring
 from offhook.model.call_events import CallRefused
 from offhook.sip.events import ReferReceived
+
+BUSY_WITH_IT = 491
+"""RFC 3261 §21.4.27, request pending: to be tried again."""
 
 DECLINE = 603
 """RFC 3515 §2.4.2."""
@@ -31,6 +36,10 @@ class TransferDesk:
             case BriefingJudged(accept=accept):
                 for transfer in self._transfers:
                     transfer.judged(accept=accept)
+            case Replaced(invite=invite) if self._busy_with_caller:
+                endpoint = self._call.equipment.endpoint
+                endpoint.user_agent.reject(invite.usage_id, time.monotonic(), status=BUSY_WITH_IT)
+                endpoint.flush()
             case Replaced(invite=invite):
                 self._succession = Succession(self._call, invite, self._replace)
                 self._succession.begin()
@@ -59,6 +68,11 @@ class TransferDesk:
     def _busy(self) -> bool:
         going_on = self._redirection is not None and not self._redirection.over
         return going_on or any(not transfer.over for transfer in self._transfers)
+
+    @property
+    def _busy_with_caller(self) -> bool:
+        """A transfer is on its way with whom the call is with: he must not be another meanwhile."""
+        return any(not transfer.over and not transfer.joined for transfer in self._transfers)
 
     def absorbs(self, fact: InboxFact) -> bool:
         if isinstance(fact, SipFact) and isinstance(fact.event, ReferReceived):

@@ -79,9 +79,9 @@ class Transferring:
         return self._machine.state == "over"
 
     @property
-    def operator(self) -> Leg | None:
-        """The second party, while it is there."""
-        return self._operator
+    def joined(self) -> bool:
+        """Caller and operator talk."""
+        return self._machine.state in ("handed_over", "three_way")
 
     # ── the beginning ────────────────────────────────────────────────────────────────────────────────────
 
@@ -299,9 +299,9 @@ class Transferring:
         text = say_outcome(outcome, self._wanted.name or self._wanted.target, reason)
         if self._asked:
             failed = outcome != "connected"
-            self._conduct.tell(ToolResult(tool_call_id=self._asked, output=text, is_error=failed))
+            self._conduct.take_back(ToolResult(tool_call_id=self._asked, output=text, is_error=failed))
         else:
-            self._conduct.tell(TextInput(role="system", text=text, respond=True))
+            self._conduct.take_back(TextInput(role="system", text=text, respond=True))
 
     def _seat(self, stage: str, **changes: object) -> None:
         if self._call.wiring is not None:
@@ -414,7 +414,7 @@ class Transferring:
                 self._fail_after_briefing()
             case "over" if self._call.wiring is not None and self._call.wiring.seating.stage == "three_way":
                 self._seat("talking", operator=None)
-                self._conduct.tell(TextInput(role="system", text="the operator has left the call"))
+                self._conduct.take_back(TextInput(role="system", text="the operator has left the call"))
             case "over":
                 self._call.end(by="operator", cause="hangup")
             case _:
