@@ -20,6 +20,8 @@ from offhook.model.call_events import (
     CallRinging,
     DigitReceived,
     RecordingWritten,
+    TransferEnded,
+    TransferStarted,
     TurnSpoken,
     WayTaken,
 )
@@ -65,6 +67,27 @@ def test_a_whole_call_is_one_file_with_its_record_and_events(tmp_path: Path) -> 
     assert [turn["text"] for turn in record["transcript"]] == ["what time is it"]
     assert [event["seq"] for event in record["events"]] == list(range(1, 10))
     assert record["events"][0]["type"] == "CallArrived"
+
+
+def test_a_transfer_is_in_the_record_and_its_second_leg_changes_nothing_else(tmp_path: Path) -> None:
+    store = CallStore(tmp_path, node_id="n1")
+    ended = TransferEnded(mode="warm", target="tel:+4930", outcome="busy", sip_code=486, reason="Busy Here")
+    happened(
+        store,
+        ARRIVED,
+        CallAnswered(codec="PCMU", setup_ms=20, srtp="AEAD_AES_256_GCM"),
+        AgentJoined(agent_id="demo", provider="local"),
+        TransferStarted(mode="warm", target="tel:+4930", destination="sales"),
+        WayTaken(sip_call_id="second", server="192.0.2.1:5060/UDP"),
+        AgentJoined(agent_id="briefer", provider="scripted"),
+        ended,
+    )
+    store.close()
+    record = json.loads((tmp_path / "calls" / "c1.json").read_text())
+    assert (record["sip_call_id"], record["agent_id"]) == (ARRIVED.sip_call_id, "demo")
+    assert record["srtp"] == "AEAD_AES_256_GCM"
+    (transfer,) = record["transfers"]
+    assert (transfer["outcome"], transfer["sip_code"], transfer["target"]) == ("busy", 486, "tel:+4930")
 
 
 def test_an_outbound_call_s_id_is_on_disk_before_anyone_answers(tmp_path: Path) -> None:

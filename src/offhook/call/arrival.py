@@ -131,7 +131,7 @@ class Arrival:
         leg.answer(self._answer)
         self._call.answered()
         setup_ms = round((time.monotonic() - self._arrived_at) * 1000)
-        self._call.emit(CallAnswered(codec=leg.codec.value, setup_ms=setup_ms))
+        self._call.emit(CallAnswered(codec=leg.codec.value, setup_ms=setup_ms, srtp=leg.srtp))
         conduct.answered(leg.negotiation.agreement)
 
     def _acknowledged(self, body: bytes) -> None:

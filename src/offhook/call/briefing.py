@@ -28,7 +28,7 @@ def briefing_agent(agent: Agent, destination: TransferDestination) -> Agent:
     """Who speaks to the operator: the destination's own agent, or a second presence of the one who transfers."""
     briefer = destination.briefing_agent or agent
     greeting = f"{destination.briefing or DEFAULT_BRIEFING} {CHOICE}"
-    return replace(briefer, greeting=greeting, destinations=(), record=False)
+    return replace(briefer, greeting=greeting, destinations=(), record=False, briefs=True)
 
 
 class Briefing:

@@ -112,7 +112,7 @@ class Dialling:
             return
         self._call.answered()
         setup_ms = round((time.monotonic() - self._began_at) * 1000)
-        self._call.emit(CallAnswered(codec=agreement.encoding.value, setup_ms=setup_ms))
+        self._call.emit(CallAnswered(codec=agreement.encoding.value, setup_ms=setup_ms, srtp=leg.srtp))
         conduct.answered(agreement)
         conduct.begin()
 

@@ -154,6 +154,12 @@ class Leg:
         """What the leg's audio is on our side: G.711 as it is, else L16 at 16 kHz."""
         return leg_format(self.codec)
 
+    @property
+    def srtp(self) -> str:
+        """The suite the leg's media is encrypted with; "" in clear."""
+        agreement = self.negotiation.agreement
+        return agreement.crypto.suite.value if agreement is not None and agreement.crypto is not None else ""
+
     def format_changed(self) -> bool:
         """Whether the leg's audio is of another format than when this was asked last."""
         before, self._format_known = self._format_known, self.format

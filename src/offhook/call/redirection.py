@@ -86,7 +86,7 @@ class Redirection:
 
     def picked_up(self, leg: Leg, agreement: Agreement) -> None:
         self.over = True
-        self._call.emit(LegAnswered(codec=agreement.encoding.value), leg.leg_id)
+        self._call.emit(LegAnswered(codec=agreement.encoding.value, srtp=leg.srtp), leg.leg_id)
         self._old.notify_refer(self._event, 200)
         leg.start_media(agreement)
         change_party(self._call, self._conduct, leg, "refer")
@@ -181,7 +181,7 @@ class Succession:
             leg.hang_up()
             return
         leg.start_media(agreement)
-        self._call.emit(LegAnswered(codec=agreement.encoding.value), leg.leg_id)
+        self._call.emit(LegAnswered(codec=agreement.encoding.value, srtp=leg.srtp), leg.leg_id)
         if self._old is not None:
             self._replace(self._old, leg)
 

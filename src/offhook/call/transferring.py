@@ -181,7 +181,7 @@ class Transferring:
             self._seat("early")
 
     def picked_up(self, leg: Leg, agreement: Agreement) -> None:
-        self._call.emit(LegAnswered(codec=agreement.encoding.value), leg.leg_id)
+        self._call.emit(LegAnswered(codec=agreement.encoding.value, srtp=leg.srtp), leg.leg_id)
         leg.start_media(agreement)
         leg.media.confirm()
         leg.media.resume()

@@ -108,7 +108,8 @@ def _way(fact: WayTaken) -> str | None:
 
 
 def _answered(fact: CallAnswered) -> str:
-    return click.style(f"answered after {fact.setup_ms} ms, {fact.codec}", fg="green")
+    secured = f", {fact.srtp}" if fact.srtp else ""
+    return click.style(f"answered after {fact.setup_ms} ms, {fact.codec}{secured}", fg="green")
 
 
 def _refused(fact: CallRefused) -> str:

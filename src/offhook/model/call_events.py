@@ -83,10 +83,11 @@ class CallRinging:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallAnswered:
-    """A 2xx was sent or received. ``codec`` is the SDP encoding name."""
+    """A 2xx was sent or received. ``codec`` is the SDP encoding name, ``srtp`` the suite; "" for audio in clear."""
 
     codec: str
     setup_ms: int
+    srtp: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +199,7 @@ class LegAnswered:
     """The second party picked up."""
 
     codec: str
+    srtp: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,7 +54,8 @@ class Agent:
     """An AI persona. ``provider`` names a bridge of the registry; ``options`` is for that provider alone.
 
     ``destinations``: whom it may transfer callers to, and nobody else unless ``transfers_anywhere``. ``hold_audio``: a
-    WAV file for callers who wait meanwhile; "" is a quiet melody of ours.
+    WAV file for callers who wait meanwhile; "" is a quiet melody of ours. ``briefs``: it speaks to the operator of a warm
+    transfer, who takes the caller or does not (tools ``accept_transfer`` and ``decline_transfer``).
     """
 
     agent_id: str
@@ -69,6 +70,7 @@ class Agent:
     destinations: tuple[TransferDestination, ...] = ()
     transfers_anywhere: bool = False
     hold_audio: str = ""
+    briefs: bool = False
     options: Mapping[str, str] = field(default_factory=lambda: _NO_OPTIONS)
 
 
@@ -97,6 +99,7 @@ class CallRecord:
     agent_id: str = ""
     provider: str = ""
     codec: str = ""
+    srtp: str = ""
     created_at: float = 0.0
     answered_at: float | None = None
     ended_at: float | None = None

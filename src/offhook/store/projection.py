@@ -55,13 +55,13 @@ def begin(event: CallEvent, arrived: CallArrived, *, node_id: str) -> CallRecord
 def project(record: CallRecord, event: CallEvent) -> CallRecord:
     """The record after one more fact."""
     match event.fact:
-        case WayTaken(sip_call_id=sip_call_id, server=server):
+        case WayTaken(sip_call_id=sip_call_id, server=server) if record.answered_at is None:
             return replace(record, sip_call_id=sip_call_id, remote_address=server)
         case CallRinging():
             return replace(record, phase="ringing")
-        case CallAnswered(codec=codec):
-            return replace(record, phase="up", codec=codec, answered_at=event.at)
-        case AgentJoined(agent_id=agent_id, provider=provider):
+        case CallAnswered(codec=codec, srtp=srtp):
+            return replace(record, phase="up", codec=codec, srtp=srtp, answered_at=event.at)
+        case AgentJoined(agent_id=agent_id, provider=provider) if not record.agent_id:
             return replace(record, agent_id=agent_id, provider=provider)
         case TurnSpoken() | DigitReceived() | TransferEnded() | RecordingWritten():
             return _add(record, event.fact)
@@ -69,6 +69,8 @@ def project(record: CallRecord, event: CallEvent) -> CallRecord:
             return _end(record, ended, event.at)
         case (
             CallArrived()
+            | WayTaken()  # of a second party's leg
+            | AgentJoined()  # to brief an operator
             | CallRefused()
             | AgentLeft()
             | InterruptionResumed()
