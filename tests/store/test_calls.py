@@ -81,6 +81,7 @@ def test_a_transfer_is_in_the_record_and_its_second_leg_changes_nothing_else(tmp
         WayTaken(sip_call_id="second", server="192.0.2.1:5060/UDP"),
         AgentJoined(agent_id="briefer", provider="scripted"),
         ended,
+        ENDED,
     )
     store.close()
     record = json.loads((tmp_path / "calls" / "c1.json").read_text())

@@ -54,8 +54,8 @@ class Agent:
     """An AI persona. ``provider`` names a bridge of the registry; ``options`` is for that provider alone.
 
     ``destinations``: whom it may transfer callers to, and nobody else unless ``transfers_anywhere``. ``hold_audio``: a
-    WAV file for callers who wait meanwhile; "" is a quiet melody of ours. ``briefs``: it speaks to the operator of a warm
-    transfer, who takes the caller or does not (tools ``accept_transfer`` and ``decline_transfer``).
+    WAV file for callers who wait meanwhile; "" is a quiet melody of ours. ``briefs``: it speaks to the operator of a
+    warm transfer, who takes the caller or does not (tools ``accept_transfer`` and ``decline_transfer``).
     """
 
     agent_id: str
