@@ -85,7 +85,7 @@ def test_the_invite_is_complete(peer: Peer, dial: Dial) -> None:
     assert invite.to_tag == ""
     assert "INVITE" in invite.get("allow")
     assert invite.get("contact").startswith(f"<sip:alice@{HOST}:{caller.address.port}")
-    assert re.search(r"m=audio [1-9]\d+ RTP/AVP 0 8 \d+", invite.body)
+    assert re.search(r"m=audio [1-9]\d+ RTP/AVP 9 0 8 \d+", invite.body)
     caller.answer(response(invite, 603, to_tag="callee"))
     assert peer.request("ACK").to_tag == "callee"
     assert caller.ends() == NOT_ANSWERED
