@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -11,6 +12,7 @@ from tests.bridge.recording_listener import RecordingListener, request_for
 
 from offhook.audio.tones import tone
 from offhook.bridge.codec import (
+    AudioDone,
     BridgeEvent,
     BridgeFault,
     Digits,
@@ -25,15 +27,16 @@ from offhook.bridge.codec import (
     SpeechStopped,
     TextInput,
     ToolCall,
+    ToolResult,
     TranscriptDelta,
     UpdateAgent,
 )
 from offhook.bridge.local.connection import LocalConnection
 from offhook.bridge.local.messages import Synthesised
-from offhook.bridge.local.rules import ABILITIES, DEFAULT_GREETING, GOODBYE
+from offhook.bridge.local.rules import ABILITIES, CANNOT_TRANSFER, DECIDE, DEFAULT_GREETING, GOODBYE
 from offhook.bridge.local.worker_pool import WorkerError
 from offhook.model.audio import AudioFormat, Encoding
-from offhook.model.records import Agent
+from offhook.model.records import Agent, TransferDestination
 
 QUIET = b"\xff" * 160
 LOUD = tone(300, 20, -15.0, Encoding.PCMU)
@@ -47,10 +50,12 @@ class ToldEngine:
     def __init__(self) -> None:
         self.words: deque[str | WorkerError | None] = deque()
         self.heard: list[bytes] = []
+        self.names: tuple[str, ...] = ()
         self.broken_voice = False
 
-    async def understand(self, audio: bytes, audio_format: AudioFormat) -> str | None:
+    async def understand(self, audio: bytes, audio_format: AudioFormat, names: tuple[str, ...]) -> str | None:
         self.heard.append(audio)
+        self.names = names
         words = self.words[0] if len(self.words) == 1 else self.words.popleft()
         if isinstance(words, WorkerError):
             raise words
@@ -67,10 +72,12 @@ class ToldEngine:
 class Talk:
     """A conversation in virtual time: frames are the clock."""
 
-    def __init__(self, greeting: str = "Hi.") -> None:
+    def __init__(self, greeting: str = "Hi.", destinations: tuple[str, ...] = (), *, briefs: bool = False) -> None:
         self.engine = ToldEngine()
         self.listener = RecordingListener()
         request = request_for(self.listener, provider="local", greeting=greeting)
+        known = tuple(TransferDestination(name=name, target="200") for name in destinations)
+        request = replace(request, agent=replace(request.agent, destinations=known, briefs=briefs))
         self.connection = LocalConnection(request, self.engine, lambda: NOON)
 
     async def open(self) -> None:
@@ -374,3 +381,140 @@ async def test_nothing_comes_after_close(talk: Talk) -> None:
     await talk.speak("what time is it")
     assert talk.events() == [ResponseStarted()]
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# ── handing the caller over ──────────────────────────────────────────────────────────────────────────────
+
+TO_SALES = ToolCall(tool_call_id="transfer-1", name="transfer_call", arguments='{"destination":"sales"}')
+BUSY = "transfer to sales: the line is busy (486 Busy Here)"
+
+
+async def transferring(*destinations: str) -> Talk:
+    """A caller with an agent that has ``destinations``, after its greeting."""
+    conversation = Talk(destinations=destinations)
+    await conversation.open()
+    return conversation
+
+
+async def test_the_recogniser_listens_for_the_destinations() -> None:
+    talk = await transferring("sales", "support")
+    await talk.speak("hello")
+    assert talk.engine.names == ("sales", "support")
+
+
+async def test_says_whom_it_connects_to_before_it_does() -> None:
+    talk = await transferring("sales")
+    await talk.speak("transfer me please")
+    assert talk.listener.said() == ["One moment, I connect you to sales."]
+    done = talk.listener.events.index(ResponseDone())
+    assert talk.listener.events[done + 1 :] == [TO_SALES]
+
+
+async def test_without_a_voice_it_connects_all_the_same() -> None:
+    talk = await transferring("sales")
+    talk.engine.broken_voice = True
+    await talk.speak("operator")
+    assert talk.listener.of(ToolCall) == [TO_SALES]
+
+
+async def test_asks_which_one_and_takes_the_name_even_while_it_lists_them() -> None:
+    talk = await transferring("sales", "technical support")
+    await talk.speak("i want to speak to a human")
+    assert talk.events()[-2:] == [AudioDone(item="agent-3"), ResponseDone()]
+    await talk.speak("support", ms=300)
+    assert InterruptionJudged(genuine=True) in talk.listener.events
+    assert talk.listener.said() == ["One moment, I connect you to technical support."]
+    assert [call.arguments for call in talk.listener.of(ToolCall)] == ['{"destination":"technical support"}']
+
+
+async def test_a_transfer_that_failed_is_told_and_the_conversation_goes_on() -> None:
+    talk = await transferring("sales")
+    await talk.speak("transfer me")
+    talk.events()
+    talk.connection.send(ToolResult(tool_call_id="transfer-1", output=BUSY, is_error=True))
+    await settle()
+    assert talk.listener.said() == [
+        "Sorry, I could not connect you to sales: the line is busy. What else can I do for you?"
+    ]
+    await talk.frames(QUIET, 8000)
+    await talk.speak("transfer me")
+    assert [call.tool_call_id for call in talk.listener.of(ToolCall)] == ["transfer-2"]
+
+
+async def test_says_nothing_while_the_caller_is_connected() -> None:
+    talk = await transferring("sales")
+    await talk.speak("transfer me")
+    talk.events()
+    await talk.speak("goodbye")
+    talk.connection.send(ToolResult(tool_call_id="transfer-1", output="transfer to sales: the caller is connected"))
+    await talk.speak("what time is it")
+    talk.connection.send(Digits(digits="5#"))
+    await talk.frames(QUIET, 1400)
+    assert talk.listener.said() == []
+    assert talk.listener.of(ToolCall) == []
+
+
+async def test_speaks_again_when_the_operator_has_left() -> None:
+    talk = await transferring("sales")
+    await talk.speak("transfer me")
+    talk.connection.send(ToolResult(tool_call_id="transfer-1", output="transfer to sales: the caller is connected"))
+    talk.events()
+    talk.connection.send(TextInput(role="system", text="the operator has left the call", respond=True))
+    await settle()
+    await talk.frames(QUIET, 4000)
+    await talk.speak("what time is it")
+    assert talk.listener.said() == ["The operator has left the call.", "It is 12:05 PM."]
+
+
+async def test_another_tools_result_is_nothing_to_speak_of(talk: Talk) -> None:
+    talk.connection.send(ToolResult(tool_call_id="goodbye", output="the caller is gone", is_error=True))
+    await settle()
+    assert talk.events() == []
+
+
+async def test_an_agent_without_destinations_says_so(talk: Talk) -> None:
+    await talk.speak("transfer me please")
+    assert talk.listener.said() == [CANNOT_TRANSFER]
+    assert talk.listener.of(ToolCall) == []
+
+
+# ── telling an operator about a caller ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("words", "tool"),
+    [
+        ("yes", "accept_transfer"),
+        ("okay", "accept_transfer"),
+        ("put him through", "accept_transfer"),
+        ("no", "decline_transfer"),
+        ("not now", "decline_transfer"),
+    ],
+)
+async def test_an_operator_decides(words: str, tool: str) -> None:
+    talk = Talk(greeting="A caller waits.", briefs=True)
+    await talk.open()
+    await talk.speak(words, ms=300)
+    assert [call.name for call in talk.listener.of(ToolCall)] == [tool]
+    assert talk.listener.said() == []
+    await talk.speak(words, ms=300)
+    assert len(talk.listener.of(ToolCall)) == 1
+
+
+async def test_an_operator_who_answers_with_his_own_greeting_hears_the_briefing_again() -> None:
+    talk = Talk(greeting="A caller waits.", briefs=True)
+    await talk.connection.open()
+    await talk.frames(QUIET, 200)
+    await talk.speak("sales department anna speaking", ms=900)
+    await talk.frames(QUIET, 4000)
+    await talk.speak("what is it about", ms=900)
+    assert talk.listener.said() == ["A caller waits.", "A caller waits.", DECIDE]
+    assert talk.listener.of(ToolCall) == []
+
+
+async def test_yes_along_with_the_briefing_decides_nothing() -> None:
+    talk = Talk(greeting="A caller " + "waits " * 20, briefs=True)
+    await talk.connection.open()
+    await talk.frames(QUIET, 200)
+    await talk.speak("yes", ms=300)
+    assert talk.listener.of(ToolCall) == []

@@ -11,6 +11,7 @@ from offhook.bridge.local.rules import (
     SILENCE,
     Memory,
     Reply,
+    ToolUse,
     date_of,
     pressed,
     reply,
@@ -46,7 +47,7 @@ def test_tells_time_and_date() -> None:
 
 
 def test_says_goodbye_and_ends_the_call() -> None:
-    assert answer("good bye") == Reply(text=GOODBYE, end_call=True)
+    assert answer("good bye") == Reply(text=GOODBYE, tool=ToolUse(name="end_call"))
 
 
 def test_repeats_what_it_is_asked_to_say() -> None:

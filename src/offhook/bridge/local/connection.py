@@ -9,6 +9,8 @@ from datetime import datetime
 from itertools import count
 from typing import Protocol, assert_never
 
+import msgspec
+
 from offhook.bridge.codec import (
     AudioDone,
     BridgeEvent,
@@ -38,7 +40,7 @@ from offhook.bridge.local.judging import SURELY_A_TURN_MS, Verdict, interrupts, 
 from offhook.bridge.local.listening import Change, Listening
 from offhook.bridge.local.messages import Synthesised
 from offhook.bridge.local.phrases import is_command
-from offhook.bridge.local.rules import Memory, Reply
+from offhook.bridge.local.rules import Memory, Reply, ToolUse
 from offhook.bridge.local.worker_pool import WorkerError
 from offhook.model.audio import FRAME_MS, PCMA_8K, PCMU_8K, AudioFormat
 
@@ -58,13 +60,16 @@ MORE_DIGITS_MS = 1200
 MAX_DIGITS = 32
 LAST_DIGIT = "#"
 
+_LAST = ("end_call", "accept_transfer", "decline_transfer")
+"""Tools after which the agent has nothing more to say."""
+
 Clock = Callable[[], datetime]
 
 
 class EarAndVoice(Protocol):
     """``LocalEngine``, as far as a conversation needs it. Both raise ``WorkerError``."""
 
-    async def understand(self, audio: bytes, audio_format: AudioFormat) -> str | None: ...
+    async def understand(self, audio: bytes, audio_format: AudioFormat, names: tuple[str, ...]) -> str | None: ...
 
     async def synthesise(self, text: str, audio_format: AudioFormat) -> Synthesised: ...
 
@@ -92,6 +97,10 @@ class LocalConnection:
         self._audible_until_ms = 0
         self._response: asyncio.Task[None] | None = None
         self._farewell = False
+        # handing the caller over
+        self._transfers = count(1)
+        self._transfer = ""  # the tool call whose result is awaited
+        self._aside = False  # caller and operator talk, the agent listens
         # the caller's utterance
         self._recognition: asyncio.Task[None] | None = None
         self._recognised = False
@@ -123,6 +132,8 @@ class LocalConnection:
         match command:
             case Say(text=text):
                 self._respond(Reply(text=text))
+            case TextInput(role="system", text=text, respond=True):
+                self._be_told(text, failed=False)
             case TextInput(text=text, respond=True):
                 self._answer(text)
             case Digits(digits=digits):
@@ -131,6 +142,8 @@ class LocalConnection:
                 self._on_interrupt(command)
             case UpdateAgent(agent=agent):
                 self._agent = agent
+            case ToolResult(tool_call_id=self._transfer, output=output, is_error=failed):
+                self._on_transferred(output, failed)
             case TextInput() | ToolResult() | EndOfInput():
                 pass
             case _:
@@ -175,7 +188,7 @@ class LocalConnection:
 
     async def _recognition_of(self, audio: bytes) -> None:
         try:
-            self._text = await self._engine.understand(audio, self._request.input_format)
+            self._text = await self._engine.understand(audio, self._request.input_format, self._names)
         except WorkerError:
             self._text = ""
         self._recognised = True
@@ -211,9 +224,13 @@ class LocalConnection:
         if self._genuine is not None:
             return self._genuine
         speech_ms = self._listening.speech_ms
+        chosen = rules.is_choice(self._text or "", self._memory, self._names)
         if self._over_agent:
-            return self._agent.interruptible and interrupts(self._text, speech_ms)
-        return judge(self._text, speech_ms) is Verdict.TURN
+            return self._agent.interruptible and (chosen or interrupts(self._text, speech_ms))
+        return chosen or self._is_decision() or judge(self._text, speech_ms) is Verdict.TURN
+
+    def _is_decision(self) -> bool:
+        return self._agent.briefs and rules.decision(self._text or "") is not None
 
     def _conclude(self) -> None:
         """The utterance is over and recognised: judge it, write it down, answer it."""
@@ -239,7 +256,12 @@ class LocalConnection:
     # ── the agent answers ────────────────────────────────────────────────────────────────────────────────
 
     def _answer(self, utterance: str) -> None:
-        reply, self._memory = rules.reply(utterance, self._now(), self._memory)
+        if self._transfer or self._aside:
+            return
+        if self._agent.briefs:
+            reply, self._memory = rules.reply_to_operator(utterance, self._agent.greeting, self._memory)
+        else:
+            reply, self._memory = rules.reply(utterance, self._now(), self._memory, self._names)
         self._respond(reply)
 
     def _respond(self, reply: Reply) -> None:
@@ -247,10 +269,12 @@ class LocalConnection:
             return
         if self._response is not None:
             self._response.cancel()
-        self._farewell = reply.end_call
+        self._farewell = reply.tool is not None and reply.tool.name in _LAST
         if reply.text:
             self._emit(ResponseStarted())
             self._response = self._spawn(self._speak(reply))
+        elif reply.tool is not None:
+            self._use(reply.tool)
 
     async def _speak(self, reply: Reply) -> None:
         try:
@@ -261,8 +285,8 @@ class LocalConnection:
         finally:
             self._response = None
             self._emit(ResponseDone())
-        if reply.end_call:
-            self._emit(ToolCall(tool_call_id="goodbye", name="end_call", arguments="{}"))
+        if reply.tool is not None:
+            self._use(reply.tool)
 
     def _deliver(self, text: str, speech: Synthesised) -> None:
         item = self._item = f"agent-{next(self._items)}"
@@ -284,6 +308,34 @@ class LocalConnection:
             heard = " ".join(word for at_ms, word in self._spoken if at_ms < interrupt.played_ms)
             self._memory = replace(self._memory, last_said=heard)
             self._audible_until_ms = 0
+
+    # ── handing the caller over ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(destination.name for destination in self._agent.destinations if destination.name)
+
+    def _use(self, tool: ToolUse) -> None:
+        if tool.name == "transfer_call":
+            self._transfer = f"transfer-{next(self._transfers)}"
+            arguments = msgspec.json.encode({"destination": tool.destination}).decode()
+            self._emit(ToolCall(tool_call_id=self._transfer, name=tool.name, arguments=arguments))
+        else:
+            tool_call_id = "goodbye" if tool.name == "end_call" else tool.name
+            self._emit(ToolCall(tool_call_id=tool_call_id, name=tool.name, arguments="{}"))
+
+    def _on_transferred(self, outcome: str, failed: bool) -> None:
+        """The caller is back with the agent, or has somebody else to talk to."""
+        self._transfer = ""
+        self._aside = not failed
+        if failed:
+            self._be_told(outcome, failed=True)
+
+    def _be_told(self, text: str, *, failed: bool) -> None:
+        """The call tells what became of a transfer."""
+        reply = rules.told(text, failed=failed)
+        self._aside = not reply.text
+        self._respond(reply)
 
     # ── keys ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -314,7 +366,8 @@ class LocalConnection:
 
     def _read_digits_back(self) -> None:
         digits, self._digits = self._digits, ""
-        self._respond(rules.pressed(digits))
+        if not self._transfer and not self._aside:
+            self._respond(rules.pressed(digits))
 
     # ── plumbing ─────────────────────────────────────────────────────────────────────────────────────────
 

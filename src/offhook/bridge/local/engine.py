@@ -54,13 +54,18 @@ class LocalEngine:
         """Ends every process; idempotent."""
         await asyncio.gather(self._recognisers.close(), self._voice.close())
 
-    async def understand(self, audio: bytes, audio_format: AudioFormat) -> str | None:
+    async def understand(self, audio: bytes, audio_format: AudioFormat, names: tuple[str, ...] = ()) -> str | None:
         """The words of one utterance; "" for speech without known words, None for no speech.
 
-        Raises ``WorkerError``.
+        ``names``: whom the caller may ask for, so that they are listened for. Raises ``WorkerError``.
         """
         answer = await self._recognisers.ask(
-            Recognise(audio=audio, encoding=audio_format.encoding.value, sample_rate_hz=audio_format.sample_rate_hz)
+            Recognise(
+                audio=audio,
+                encoding=audio_format.encoding.value,
+                sample_rate_hz=audio_format.sample_rate_hz,
+                names=names,
+            )
         )
         assert isinstance(answer, Recognised)
         return answer.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from offhook.bridge.local.phrases import Intent, RepeatAfter, meaning
+from offhook.bridge.local.phrases import Intent, RepeatAfter, TransferTo, meaning
 
 SURELY_A_TURN_MS = 1500
 """So long nobody says "mm-hm" or coughs (a synthetic caller spells it, in 1.2 s). The agent is silent
@@ -38,7 +38,7 @@ def interrupts(text: str | None, speech_ms: int) -> bool:
     """Over the agent's voice the bar is higher: "yes" and "hello" are said along with it, an unclear word is not
     worth a sentence."""
     found = meaning(text or "")
-    if isinstance(found, RepeatAfter) or (found is not None and found not in _SAID_ALONG):
+    if isinstance(found, RepeatAfter | TransferTo) or (found is not None and found not in _SAID_ALONG):
         return True
     if found is not None:
         return False

@@ -12,11 +12,15 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 
 class Recognise(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """``audio``: one utterance, ``encoding`` and ``sample_rate_hz`` as in ``AudioFormat``."""
+    """``audio``: one utterance, ``encoding`` and ``sample_rate_hz`` as in ``AudioFormat``.
+
+    ``names``: whom the caller may ask for.
+    """
 
     audio: bytes
     encoding: str
     sample_rate_hz: SampleRate
+    names: tuple[str, ...] = ()
 
 
 class Synthesise(msgspec.Struct, frozen=True, kw_only=True, tag=True):

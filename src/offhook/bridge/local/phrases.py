@@ -26,6 +26,9 @@ class Intent(Enum):
     NO = "no"
     THANKS = "thanks"
     BACKCHANNEL = "backchannel"
+    TRANSFER = "transfer"
+    ACCEPT = "accept"
+    DECLINE = "decline"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +38,26 @@ class RepeatAfter:
     words: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferTo:
+    """The caller asks for whoever ``words`` name. ``surely``: whatever they are, it asks for nothing else."""
+
+    words: str
+    surely: bool
+
+
+Meaning = Intent | RepeatAfter | TransferTo
+
 _ASKING = ("tell me", "could you tell me", "can you tell me", "please tell me", "do you know", "i want to know")
+_SURELY_TO = ("transfer me to", "connect me to", "connect me with", "put me through to")
+_PERHAPS_TO = (
+    *("i want to talk to", "i want to speak to", "i want to speak with", "i would like to speak to"),
+    *("i would like to talk to", "can i talk to", "can i speak to", "let me talk to", "let me speak to"),
+)
+"""They may go on otherwise: "I want to talk to my sister about it"."""
+_A_PERSON = (
+    *("a human", "a person", "a real person", "somebody", "someone", "an agent", "an operator", "the operator"),
+)
 
 
 def _each(*parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,7 +130,21 @@ PHRASES: Mapping[Intent, tuple[str, ...]] = {
     Intent.NO: ("no", "no thanks", "no thank you"),
     Intent.THANKS: ("thanks", "thank you", "thank you very much"),
     Intent.BACKCHANNEL: ("mm-hm", "uh huh", "okay", "yeah", "right", "i see", "sure", "hmm", "mm-hmm"),
+    Intent.TRANSFER: (
+        *_each(("", "please", "can you", "could you"), ("transfer me", "connect me", "put me through")),
+        *("transfer me please", "connect me please", "put me through please"),
+        *_each((*_SURELY_TO, *_PERHAPS_TO), _A_PERSON),
+        *("operator", "operator please", "human please", "a human please"),
+    ),
+    Intent.ACCEPT: (
+        *("put him through", "put her through", "put them through", "put the call through", "connect us"),
+        *("i take the call", "i will take the call", "i'll take it", "take the call", "accept", "accept the call"),
+    ),
+    Intent.DECLINE: ("decline", "decline the call", "not now", "not right now", "i am busy", "i'm busy"),
 }
+
+TRANSFER_OPENINGS = (*_SURELY_TO, *_PERHAPS_TO)
+"""A name follows."""
 
 REPEAT_PREFIXES = ("repeat after me", "please say", "say", "repeat")
 REPEAT_EXAMPLES = ("say hello world", "say hello", "say good morning", "repeat after me")
@@ -124,6 +160,9 @@ HUMMED: Mapping[str, tuple[str, ...]] = {
 _MAX_STRAY_WORDS = 2
 """A phrase with up to so many words around it still counts; with more, the caller said something else."""
 
+_MAX_WORDS_BEFORE = 3
+"""As in "could you please connect me to sales"."""
+
 _ONLY_ALONE = frozenset({Intent.BACKCHANNEL, Intent.YES, Intent.NO})
 _ONLY_LAST = frozenset({Intent.GOODBYE, Intent.STOP})
 """Too short, or too consequential, to be picked out of the middle of a sentence."""
@@ -134,13 +173,30 @@ _COURTESIES = frozenset((
 ))  # fmt: skip
 """Around a phrase they change nothing. The recogniser hears a breath as "the" or "a"."""
 
-_COMPLETE = frozenset(Intent) - {Intent.GREETING, Intent.YES, Intent.NO, Intent.THANKS}
-"""The others are often only the begin of a sentence."""
+_COMPLETE = frozenset(Intent) - {Intent.GREETING, Intent.YES, Intent.NO, Intent.THANKS, Intent.TRANSFER}
+"""The others are often only the begin of a sentence: a name may follow "connect me"."""
 
 _FILLERS = frozenset(("uh", "um", "ah", "oh", "huh", "hm", "er"))
 _SPELLED_HUM = re.compile(r"[mh]( [mhn])+")
 _NOT_A_WORD = re.compile(r"[^a-z0-9' -]+")
 
+_PERSON_WORDS = frozenset(
+    (
+        "human",
+        "being",
+        "person",
+        "real",
+        "somebody",
+        "someone",
+        "anybody",
+        "anyone",
+        "agent",
+        "operator",
+        "an",
+        "a",
+        "the",
+    )
+)
 _INTENTS = {phrase: intent for intent, phrases in PHRASES.items() for phrase in phrases}
 _LONGEST_FIRST = sorted(
     ((phrase, intent) for phrase, intent in _INTENTS.items() if " " in phrase), key=lambda entry: -len(entry[0])
@@ -149,7 +205,7 @@ _LONGEST_FIRST = sorted(
 
 def compounds() -> tuple[str, ...]:
     """Every phrase of several words, the longest first."""
-    phrases = [*_INTENTS, *REPEAT_EXAMPLES]
+    phrases = [*_INTENTS, *REPEAT_EXAMPLES, *TRANSFER_OPENINGS]
     return tuple(sorted((phrase for phrase in phrases if " " in phrase), key=len, reverse=True))
 
 
@@ -163,7 +219,7 @@ def normalised(utterance: str) -> str:
     return " ".join(_NOT_A_WORD.sub(" ", utterance.lower()).split())
 
 
-def meaning(utterance: str) -> Intent | RepeatAfter | None:
+def meaning(utterance: str) -> Meaning | None:
     """What ``utterance`` asks for; None when it is free speech (or nothing)."""
     text = normalised(utterance)
     if _SPELLED_HUM.fullmatch(text) or is_filler(text):
@@ -173,8 +229,8 @@ def meaning(utterance: str) -> Intent | RepeatAfter | None:
     repeat = _repeat_after(text)
     if repeat is not None:
         return repeat
-    bare = _without_courtesies(text)
-    return _INTENTS.get(bare) or _phrase_within(bare)
+    bare = without_courtesies(text)
+    return _INTENTS.get(bare) or _transfer_to(bare) or _phrase_within(bare)
 
 
 def is_filler(utterance: str) -> bool:
@@ -196,7 +252,20 @@ def _repeat_after(text: str) -> RepeatAfter | None:
     return None
 
 
-def _without_courtesies(text: str) -> str:
+def _transfer_to(text: str) -> Intent | TransferTo | None:
+    for opening in TRANSFER_OPENINGS:
+        before, found, after = f" {text} ".partition(f" {opening} ")
+        if not found or len(before.split()) > _MAX_WORDS_BEFORE:
+            continue
+        words = without_courtesies(after)
+        if _PERSON_WORDS.issuperset(words.split()):
+            return Intent.TRANSFER
+        return TransferTo(words=words, surely=opening in _SURELY_TO)
+    return None
+
+
+def without_courtesies(text: str) -> str:
+    """Without the words at both ends that change nothing, such as "please"."""
     words = text.split()
     while words and words[0] in _COURTESIES:
         words.pop(0)

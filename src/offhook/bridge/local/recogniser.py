@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pocketsphinx import Config, Decoder, NGramModel, Segment, get_model_path
 
 from offhook.audio.resample import Resampler
+from offhook.bridge.local.name_grammar import NameGrammars
 from offhook.bridge.local.phrases import HUMMED, Intent, compounds, is_filler, meaning, single_words
 
 MODEL_HZ = 16000
@@ -91,10 +92,11 @@ class Recogniser:
         )
         self._decoder = Decoder(config)
         _teach(self._decoder, str(model / "en-us.lm.bin"))
+        self._grammars = NameGrammars(self._decoder)
 
-    def recognise(self, l16_8k: bytes) -> str | None:
+    def recognise(self, l16_8k: bytes, names: tuple[str, ...] = ()) -> str | None:
         """The words of one utterance (16-bit, 8 kHz), lower case; "" for speech without known words, None
-        when it is no speech at all."""
+        when it is no speech at all. ``names``: listened for, alone and after the words that ask for somebody."""
         samples = _trimmed(np.frombuffer(l16_8k[: len(l16_8k) & ~1], dtype="<i2"))
         if _voiced_ms(samples) < _LEAST_VOICED_MS:
             return None
@@ -103,14 +105,25 @@ class Recogniser:
         phrase = _decode(self._decoder, _PHRASE, audio)
         if _is_sure(phrase, spoken_ms):
             return phrase.words
+        by_name = self._by_name(names, audio)
+        if by_name is not None and _fits(by_name, spoken_ms):
+            return by_name.words
         free = _decode(self._decoder, _FREE, audio)
         understood = meaning(free.words) is not None and not is_filler(free.words)
         return phrase.words if not understood and _is_short_word(phrase, free, spoken_ms) else free.words
 
+    def _by_name(self, names: tuple[str, ...], audio: bytes) -> _Heard | None:
+        """The best of what asks for one of ``names``."""
+        search = self._grammars.search_for(names)
+        return None if search is None else _decode(self._decoder, search, audio)
+
 
 def _is_sure(phrase: _Heard, spoken_ms: int) -> bool:
-    fits = phrase.words_fit > SURE_FIT and phrase.words_ms >= SURE_COVER * spoken_ms
-    return fits and meaning(phrase.words) is not None
+    return _fits(phrase, spoken_ms) and meaning(phrase.words) is not None
+
+
+def _fits(heard: _Heard, spoken_ms: int) -> bool:
+    return heard.words_fit > SURE_FIT and heard.words_ms >= SURE_COVER * spoken_ms
 
 
 def _is_short_word(phrase: _Heard, free: _Heard, spoken_ms: int) -> bool:
