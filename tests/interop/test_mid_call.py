@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.cells import Cell
-from tests.interop.offhook_server import OffhookServer, Record, described_directions, scripted
+from tests.interop.offhook_server import OffhookServer, Record, described_directions, events, scripted
 from tests.interop.rtp_phone import RtpPhone
 from tests.interop.sippers import SippRun
 from tests.interop.speech import channel, tone, tone_db
@@ -16,7 +16,7 @@ from tests.interop.trunks import Start, version
 
 from offhook.model.audio import Encoding
 
-AGENT_HZ, CALLER_HZ = 500, 900
+AGENT_HZ, LATER_HZ, CALLER_HZ = 500, 700, 900
 HEARD_DB, UNHEARD_DB = -25, -60
 STAY_MS = 900
 SETTLED_S = 0.2
@@ -24,6 +24,21 @@ SETTLED_S = 0.2
 
 AGENT = scripted("200", steps=[{"on": "ready", "do": [{"do": "speak", "tone_hz": AGENT_HZ, "ms": 12_000}]}])
 AGENT["record"] = True
+
+SENTENCE_MS = 1700
+TWO_SENTENCES = scripted(
+    "200",
+    steps=[
+        {
+            "on": "ready",
+            "do": [
+                {"do": "speak", "tone_hz": AGENT_HZ, "ms": SENTENCE_MS},
+                {"do": "speak", "tone_hz": LATER_HZ, "ms": 6000},
+            ],
+        }
+    ],
+)
+"""The first one takes longer than it is until the caller holds."""
 
 Phones = Callable[..., RtpPhone]
 Reinvites = Callable[..., Awaitable[SippRun]]
@@ -115,6 +130,21 @@ async def test_sipp_holds_in_each_form_and_resumes(
     record = await server.ended_call()
     assert (record["ended_by"], record["cause"]) == ("caller", "hangup")
     assert described_directions(await server.trace(record)) == ["sendrecv", answer, "sendrecv"]
+
+
+async def test_the_agent_goes_on_where_it_was_when_it_was_held(
+    offhook: Start, reinvites: Reinvites, rtp_phone: Phones
+) -> None:
+    server: OffhookServer = await offhook(agents=[TWO_SENTENCES])
+    phone = rtp_phone()
+    keys = changed("changed", phone, attribute="inactive") | changed("restored", phone)
+    run = await reinvites(server, phone, "0 8 101", keys)
+    (await run.result()).assert_all_went_well()
+    _, _, (resumed, _) = stages(run)
+    first, later = (tone_db(phone.heard_between(resumed, resumed + 0.3), hz) for hz in (AGENT_HZ, LATER_HZ))
+    assert first > HEARD_DB > later
+    record = await server.ended_call()
+    assert [event["held"] for event in events(record, "HoldChanged")] == [True, False]
 
 
 async def test_a_peer_that_only_listens_hears_the_agent(
