@@ -69,6 +69,13 @@ def transferring(to: TestPhone | Doorman | str, mode: TransferMode, *, user: str
     return replace(agent, destinations=(replace(destination, **how),))  # type: ignore[arg-type]  # a test's own words
 
 
+def at_once(agent: Agent) -> Agent:
+    """The same, and it asks for the transfer as soon as its provider is there."""
+    script = json.loads(agent.options["script"])
+    script["steps"][0]["after_ms"] = 0
+    return replace(agent, options={"script": json.dumps(script)})
+
+
 def dying(agent: Agent) -> Agent:
     """The same, and its provider fails while somebody is called."""
     script = json.loads(agent.options["script"])

@@ -10,6 +10,7 @@ from tests.call.exchange import (
     SLOW_TARGET,
     WILLING,
     Doorman,
+    at_once,
     calling,
     dying,
     hears,
@@ -24,6 +25,7 @@ from offhook.model.call_events import (
     CallAnswered,
     CallEnded,
     LegAnswered,
+    LegDialled,
     LegEnded,
     PartyReplaced,
     ProviderFailed,
@@ -87,6 +89,18 @@ async def test_parties_of_different_codecs_hear_each_other_through_us() -> None:
         assert [fact.codec for fact in server.facts.of(LegAnswered)] == ["G722"]
         assert await hears(call) == {"target"}
         assert await only_call_of(target) == {"caller"}
+
+
+async def test_an_agent_may_ask_before_the_call_is_up() -> None:
+    """A model may call its tool in the very turn that it begins with."""
+    async with (
+        target_phone() as target,
+        phone(at_once(transferring(target, "bridge")), trunks=(OPEN,)) as server,
+        phone(trunks=(OPEN,)) as caller,
+        calling(caller, server) as call,
+    ):
+        assert (await outcome(server)).outcome == "connected"
+        assert await hears(call) == {"target"}
 
 
 async def test_a_provider_that_dies_meanwhile_does_not_take_the_caller_along() -> None:
@@ -193,6 +207,7 @@ async def test_a_caller_who_hangs_up_meanwhile_leaves_nobody_behind(mode: Transf
         assert (await outcome(server)).outcome == "abandoned"
         await door.until("CANCEL")
         await server.quiet()
+    assert len(server.facts.of(LegEnded)) == len(server.facts.of(LegDialled))
     assert server.facts.of(CallEnded)[0].by == "caller"
 
 

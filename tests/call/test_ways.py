@@ -8,10 +8,10 @@ from tests.call.registrar import Registrar
 
 from offhook.call import dial
 from offhook.call.dialling import PlaceCall
-from offhook.call.ways import ANY_TRANSPORT, destinations, hop_of, registrar_of, target_of
+from offhook.call.ways import ANY_TRANSPORT, destinations, hop_of, registrar_of, target_of, trunk_towards
 from offhook.model.call_events import CallAnswered, CallEnded, CallRefused, WayTaken
 from offhook.model.errors import SipParseError, UnreachableError
-from offhook.model.trunks import GatewayTrunk, RegisterTrunk
+from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
 from offhook.sip.events import Hop
 from offhook.sip.uri import SipUri
 
@@ -132,3 +132,25 @@ async def test_when_every_way_fails_the_last_problem_is_told() -> None:
         ended = await caller.facts.until(CallEnded)
         assert (ended.cause, ended.reason) == ("unreachable", "Connection refused")
         assert len(caller.facts.of(WayTaken)) == 2
+
+
+DESK = RegisterTrunk(trunk_id="desk", server="PBX.example", username="200")
+TRADE = GatewayTrunk(trunk_id="trade", targets=("sip:sbc.example;transport=tcp",))
+
+
+@pytest.mark.parametrize(
+    ("target", "trunk", "by_it"),
+    [
+        ("200", DESK, True),
+        ("tel:+4930", DESK, True),
+        ("sip:200@pbx.example", DESK, True),
+        ("sip:200@elsewhere.example", DESK, False),
+        ("+4930", TRADE, True),
+        ("sip:+4930@sbc.example;transport=tcp", TRADE, True),
+        ("sip:600@elsewhere.example", TRADE, False),
+        ("sip:600@elsewhere.example", OpenTrunk(trunk_id="any"), True),
+        ("200", None, False),
+    ],
+)
+def test_a_second_party_is_called_by_the_trunk_that_leads_there(target: str, trunk: Trunk | None, by_it: bool) -> None:
+    assert trunk_towards(target, trunk) == (trunk if by_it else None)

@@ -15,7 +15,7 @@ from offhook.call.leg import Leg
 from offhook.call.negotiation import Unacceptable
 from offhook.call.routing import leg_port
 from offhook.call.session import CallSession
-from offhook.call.ways import target_of
+from offhook.call.ways import target_of, trunk_towards
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallRefused, LegAnswered, LegDialled, LegEnded, PartyReplaced, ReplacedBy
 from offhook.model.errors import ResourceExhaustedError, SipParseError
@@ -55,8 +55,8 @@ class Redirection:
 
     def begin(self) -> None:
         event, old = self._event, self._old
-        trunk = self._call.equipment.trunks.get(self._call.trunk_id)
         try:
+            trunk = trunk_towards(event.refer_to, self._call.equipment.trunks.get(self._call.trunk_id))
             target = target_of(event.refer_to, trunk)
         except SipParseError as error:
             self.over = True

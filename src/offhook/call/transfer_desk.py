@@ -26,6 +26,7 @@ class TransferDesk:
     def __init__(self, call: CallSession) -> None:
         self._call = call
         self._transfers: list[Transferring] = []
+        self._early: TransferCaller | None = None
         self._redirection: Redirection | None = None
         self._succession: Succession | None = None
 
@@ -46,6 +47,9 @@ class TransferDesk:
 
     def _begin(self, wanted: TransferCaller) -> None:
         call = self._call
+        if call.phase in ("arrived", "resolving", "ringing") or (call.conduct is not None and not call.conduct.talking):
+            self._early = wanted  # asked for before the talk has begun
+            return
         problem = self._hindrance()
         if problem or call.leg is None or call.conduct is None:
             if call.conduct is not None and wanted.tool_call_id:
@@ -58,8 +62,8 @@ class TransferDesk:
 
     def _hindrance(self) -> str:
         """Why no transfer can begin now; "" where one can."""
-        if self._call.phase != "up" or self._call.conduct is None or not self._call.conduct.talking:
-            return "the call is not up"
+        if self._call.phase != "up" or self._call.conduct is None:
+            return "the call is over"
         if self._busy:
             return "a transfer is under way"
         return ""
@@ -75,6 +79,9 @@ class TransferDesk:
         return any(not transfer.over and not transfer.joined for transfer in self._transfers)
 
     def absorbs(self, fact: InboxFact) -> bool:
+        if self._early is not None and self._call.conduct is not None and self._call.conduct.talking:
+            early, self._early = self._early, None
+            self._begin(early)
         if isinstance(fact, SipFact) and isinstance(fact.event, ReferReceived):
             self._referred(fact.event)
             return True

@@ -23,7 +23,7 @@ from offhook.call.transfer import (
     say_outcome,
     transfer_machine,
 )
-from offhook.call.ways import target_of
+from offhook.call.ways import target_of, trunk_towards
 from offhook.media.events import DtmfReceived, MediaEvent, MediaTimedOut
 from offhook.model.call_events import (
     LegAnswered,
@@ -73,6 +73,7 @@ class Transferring:
         self._operator_mid_call: MidCall | None = None
         self._briefing: Briefing | None = None
         self._told = False
+        self._leg_told = False
 
     @property
     def over(self) -> bool:
@@ -89,6 +90,8 @@ class Transferring:
         wanted = self._wanted
         self._call.emit(TransferStarted(mode=wanted.mode, target=wanted.target, destination=wanted.name))
         try:
+            if not self._wanted.trunk_id:
+                self._trunk = trunk_towards(wanted.target, self._trunk)
             self._target = _resolved(wanted.target, self._trunk, self._caller.flow.remote)
         except SipParseError as error:
             self._fail("failed", None, error.problem)
@@ -204,8 +207,7 @@ class Transferring:
     def not_reached(self, failure: NotReached) -> None:
         if failure.told is not None:
             self._call.emit(failure.told, self._operator_id)
-        if self._operator is not None:
-            self._call.emit(LegEnded(sip_code=failure.status, reason=failure.reason), self._operator_id)
+        self._tell_leg_ended(failure.status, failure.reason)
         self._fail(outcome_of_call(failure), failure.status, failure.reason)
 
     def format_changed(self) -> None:
@@ -295,6 +297,12 @@ class Transferring:
             target = self._wanted.target
             self._call.emit(TransferEnded(mode=mode, target=target, outcome=outcome, sip_code=status, reason=reason))
 
+    def _tell_leg_ended(self, status: int | None = None, reason: str = "") -> None:
+        """Once for each second party that was called."""
+        if self._operator is not None and not self._leg_told:
+            self._leg_told = True
+            self._call.emit(LegEnded(sip_code=status, reason=reason), self._operator.leg_id)
+
     def _tell_agent(self, outcome: TransferOutcome, reason: str) -> None:
         text = say_outcome(outcome, self._wanted.name or self._wanted.target, reason)
         if self._asked:
@@ -314,6 +322,7 @@ class Transferring:
             self._machine.observe("caller_gone")
         if self._dial is not None:
             self._dial.give_up()
+        self._tell_leg_ended(reason="the call ended")
         if self._briefing is not None:
             self._briefing.end()
 
@@ -406,7 +415,7 @@ class Transferring:
             return
         wanted_so = leg.state == "ending"
         leg.gone()
-        self._call.emit(LegEnded(), leg.leg_id)
+        self._tell_leg_ended()
         if wanted_so or not self._machine.observe("target_gone"):
             return
         match self._machine.state:

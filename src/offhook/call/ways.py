@@ -52,6 +52,26 @@ def target_of(text: str, trunk: Trunk | None) -> SipUri:
             assert_never(trunk)
 
 
+def trunk_towards(text: str, trunk: Trunk | None) -> Trunk | None:
+    """The trunk by which a second party is called: ``trunk``, unless ``text`` is a URI that leads elsewhere.
+
+    Raises ``SipParseError``.
+    """
+    target = parse_target(text)
+    if isinstance(target, str):
+        return trunk
+    match trunk:
+        case RegisterTrunk():
+            hosts = {trunk.domain.lower(), trunk.server.strip("[]").lower()}
+        case GatewayTrunk():
+            hosts = {SipUri.parse(one).host for one in trunk.targets}
+        case OpenTrunk() | None:
+            return trunk
+        case _:
+            assert_never(trunk)
+    return trunk if target.host in hosts else None
+
+
 def destinations(target: SipUri, trunk: Trunk | None) -> tuple[Destination, ...]:
     """Where to send an INVITE for ``target``, best first. Raises ``UnreachableError``."""
     match trunk:

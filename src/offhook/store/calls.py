@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent, WayTaken
+from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent, TransferEnded, WayTaken
 from offhook.model.records import CallRecord
 from offhook.store.projection import begin, project
 from offhook.store.text import printable_document
@@ -68,7 +68,7 @@ class CallStore:
             return
         call.record = project(call.record, event)
         call.events.append(event)
-        if isinstance(event.fact, CallArrived | WayTaken | CallAnswered | CallEnded):
+        if isinstance(event.fact, CallArrived | WayTaken | CallAnswered | TransferEnded | CallEnded):
             self._unwritten[event.call_id] = (call.record, tuple(call.events))
         if isinstance(event.fact, CallEnded):
             del self._open[event.call_id]
