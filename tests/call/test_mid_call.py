@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.call.exchange import AGENT_HZ, CALLER, hears, humming
+from tests.call.exchange import AGENT_HZ, CALLER, hears, hears_only, humming
 from tests.call.phones import NARROW, TestPhone, phone, scripted
 
 from offhook.call.dialling import PlaceCall
@@ -47,15 +47,15 @@ async def over(caller: TestPhone, callee: TestPhone, call: CallSession) -> None:
 async def test_who_is_put_on_hold_hears_music_and_the_agent_there_falls_silent() -> None:
     async with phone(HUMMING) as callee, phone() as caller:
         call = await talking(caller, callee)
-        assert await hears(call) == {"agent"}
+        await hears_only(call, {"agent"})
         caller.phone.manager.hold(call.call_id, wanted=True)
         assert (await callee.facts.until(HoldChanged)).held
-        assert await hears(call) == set()
+        await hears_only(call, set())
         assert "caller" not in await hears(callee.only_call)
         caller.phone.manager.hold(call.call_id, wanted=False)
         assert not (await callee.facts.until(HoldChanged, 2)).held
-        assert await hears(call) == {"agent"}
-        assert await hears(callee.only_call) == {"caller"}
+        await hears_only(call, {"agent"})
+        await hears_only(callee.only_call, {"caller"})
         await over(caller, callee, call)
 
 
@@ -85,7 +85,7 @@ async def test_a_text_reaches_the_agent_of_the_other_side() -> None:
         call = await talking(caller, callee, texting)
         received = await callee.facts.until(SipMessageReceived)
         assert (received.method, received.text) == ("MESSAGE", "hi")
-        assert await hears(call) == {"agent"}
+        await hears_only(call, {"agent"})
         await over(caller, callee, call)
 
 
@@ -108,8 +108,8 @@ async def test_the_first_codec_that_both_have_is_spoken(codec: Encoding) -> None
     async with phone(HUMMING) as callee, phone() as caller:
         call = await talking(caller, callee, rules=CallRules(codecs=(codec, Encoding.PCMU)))
         assert callee.facts.of(CallAnswered)[0].codec == codec.value
-        assert await hears(call) == {"agent"}
-        assert await hears(callee.only_call) == {"caller"}
+        await hears_only(call, {"agent"})
+        await hears_only(callee.only_call, {"caller"})
         await over(caller, callee, call)
 
 
@@ -121,8 +121,8 @@ async def test_a_trunk_may_want_its_callers_to_hear_us_ring(reliable: ReliablePr
         target = SipUri.parse(f"sip:demo@{callee.address.host}:{callee.address.port}")
         call = caller.phone.manager.place(PlaceCall(target=target, agent=CALLER))
         assert (await caller.facts.until(CallRinging)).status == 183
-        assert await hears(call) == {"ringing"}
+        await hears_only(call, {"ringing"})
         await caller.facts.until(CallAnswered)
-        assert await hears(call) == {"agent"}
-        assert await hears(callee.only_call) == {"caller"}
+        await hears_only(call, {"agent"})
+        await hears_only(callee.only_call, {"caller"})
         await over(caller, callee, call)

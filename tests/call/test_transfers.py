@@ -14,6 +14,7 @@ from tests.call.exchange import (
     calling,
     dying,
     hears,
+    hears_only,
     outcome,
     target_phone,
     transferring,
@@ -56,9 +57,9 @@ async def test_by_refer_the_caller_talks_with_the_target_without_us(mode: Transf
         assert (ended.mode, ended.outcome) == (mode, "connected")
         await server.quiet()
         assert server.facts.of(CallEnded)[0].cause == "transferred"
-        assert await hears(call) == {"target"}
+        await hears_only(call, {"target"})
         (with_caller,) = (one for one in target.phone.manager.calls.values() if one.phase == "up")
-        assert await hears(with_caller) == {"caller"}
+        await hears_only(with_caller, {"caller"})
     assert [fact.by for fact in caller.facts.of(PartyReplaced)] == ["refer"]
 
 
@@ -71,8 +72,8 @@ async def test_by_bridge_caller_and_target_hear_each_other_and_the_agent_is_gone
     ):
         ended = await outcome(server)
         assert (ended.mode, ended.outcome) == ("bridge", "connected")
-        assert await hears(call) == {"target"}
-        assert await only_call_of(target) == {"caller"}
+        await hears_only(call, {"target"})
+        await hears_only(target.only_call, {"caller"})
         assert server.facts.of(AgentLeft)[0].reason == "handed over"
     assert server.facts.of(CallEnded)[0].by == "caller"
 
@@ -87,8 +88,8 @@ async def test_parties_of_different_codecs_hear_each_other_through_us() -> None:
         await outcome(server)
         assert [fact.codec for fact in server.facts.of(CallAnswered)] == ["PCMU"]
         assert [fact.codec for fact in server.facts.of(LegAnswered)] == ["G722"]
-        assert await hears(call) == {"target"}
-        assert await only_call_of(target) == {"caller"}
+        await hears_only(call, {"target"})
+        await hears_only(target.only_call, {"caller"})
 
 
 async def test_an_agent_may_ask_before_the_call_is_up() -> None:
@@ -100,7 +101,7 @@ async def test_an_agent_may_ask_before_the_call_is_up() -> None:
         calling(caller, server) as call,
     ):
         assert (await outcome(server)).outcome == "connected"
-        assert await hears(call) == {"target"}
+        await hears_only(call, {"target"})
 
 
 async def test_a_provider_that_dies_meanwhile_does_not_take_the_caller_along() -> None:
@@ -111,7 +112,7 @@ async def test_a_provider_that_dies_meanwhile_does_not_take_the_caller_along() -
         calling(caller, server) as call,
     ):
         assert (await outcome(server)).outcome == "connected"
-        assert await hears(call) == {"target"}
+        await hears_only(call, {"target"})
         assert server.facts.of(ProviderFailed)
 
 
@@ -135,7 +136,7 @@ async def test_a_side_that_refuses_refer_is_bridged_instead() -> None:
     ):
         ended = await outcome(server)
         assert (ended.mode, ended.outcome) == ("bridge", "connected")
-        assert await hears(call) == {"target"}
+        await hears_only(call, {"target"})
 
 
 async def test_without_fallback_a_refused_refer_is_the_outcome() -> None:
@@ -147,7 +148,7 @@ async def test_without_fallback_a_refused_refer_is_the_outcome() -> None:
     ):
         ended = await outcome(server)
         assert (ended.mode, ended.outcome, ended.sip_code) == ("blind", "refused", 603)
-        assert await hears(call) == {"agent"}
+        await hears_only(call, {"agent"})
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -165,8 +166,8 @@ async def test_when_nobody_takes_the_caller_he_is_back_with_the_agent(
     ):
         ended = await outcome(server)
         assert (ended.mode, ended.outcome, ended.sip_code) == (mode, result, status)
-        assert await hears(call) == {"agent"}
-        assert await only_call_of(server) == {"caller"}
+        await hears_only(call, {"agent"})
+        await hears_only(server.only_call, {"caller"})
     assert len(server.facts.of(TransferEnded)) == len(server.facts.of(TransferStarted)) == 1
 
 
@@ -180,7 +181,7 @@ async def test_who_does_not_answer_in_time_is_given_up(mode: TransferMode) -> No
     ):
         assert (await outcome(server)).outcome == "no_answer"
         await door.until("CANCEL")
-        assert await hears(call) == {"agent"}
+        await hears_only(call, {"agent"})
 
 
 @pytest.mark.parametrize("mode", OURSELVES)
@@ -191,7 +192,7 @@ async def test_a_target_that_is_not_there_is_told(mode: TransferMode) -> None:
         calling(caller, server) as call,
     ):
         assert (await outcome(server)).outcome == "failed"
-        assert await hears(call) == {"agent"}
+        await hears_only(call, {"agent"})
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -250,17 +251,17 @@ async def test_the_operator_is_briefed_unheard_and_decides(key: str, result: str
         calling(caller, server) as call,
     ):
         await server.facts.until(LegAnswered)
-        assert await only_call_of(target) == {"briefer"}
+        await hears_only(target.only_call, {"briefer"})
         assert "briefer" not in await hears(call)
         leg = target.only_call.leg
         assert leg is not None
         leg.media.send_dtmf(key)
         assert (await outcome(server)).outcome == result
         if result == "connected":
-            assert await hears(call) == {"target"}
-            assert await only_call_of(target) == {"caller"}
+            await hears_only(call, {"target"})
+            await hears_only(target.only_call, {"caller"})
         else:
-            assert await hears(call) == {"agent"}
+            await hears_only(call, {"agent"})
             await target.ended()
 
 
@@ -274,7 +275,7 @@ async def test_an_operator_who_hangs_up_does_not_take_the_call() -> None:
         await server.facts.until(LegAnswered)
         target.hang_up(target.only_call)
         assert (await outcome(server)).outcome == "refused"
-        assert await hears(call) == {"agent"}
+        await hears_only(call, {"agent"})
 
 
 async def test_three_talk_until_the_operator_leaves() -> None:
@@ -292,11 +293,11 @@ async def test_three_talk_until_the_operator_leaves() -> None:
         assert leg is not None
         leg.media.send_dtmf("1")
         assert (await outcome(server)).outcome == "connected"
-        assert await hears(call) == {"agent", "target"}
-        assert await only_call_of(target) == {"agent", "caller"}
+        await hears_only(call, {"agent", "target"})
+        await hears_only(target.only_call, {"agent", "caller"})
         target.hang_up(target.only_call)
         await server.facts.until(LegEnded)
-        assert await hears(call) == {"agent"}
+        await hears_only(call, {"agent"})
 
 
 # ── REFER from outside ───────────────────────────────────────────────────────────────────────────────────
