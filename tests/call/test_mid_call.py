@@ -15,6 +15,7 @@ from offhook.model.audio import Encoding
 from offhook.model.call_events import (
     AgentJoined,
     CallAnswered,
+    CallArrived,
     CallRinging,
     DigitReceived,
     HoldChanged,
@@ -125,4 +126,16 @@ async def test_a_trunk_may_want_its_callers_to_hear_us_ring(reliable: ReliablePr
         await caller.facts.until(CallAnswered)
         await hears_only(call, {"agent"})
         await hears_only(callee.only_call, {"caller"})
+        await over(caller, callee, call)
+
+
+async def test_headers_of_an_application_arrive_and_others_do_not() -> None:
+    sent = (("X-Ticket", "7"), ("Diversion", "<sip:200@pbx.example>"))
+    rules = CallRules(headers=(("X-Account", "acme"),))
+    async with phone(HUMMING) as callee, phone() as caller:
+        target = SipUri.parse(f"sip:demo@{callee.address.host}:{callee.address.port}")
+        trunk = OpenTrunk(trunk_id="", rules=rules)
+        call = caller.phone.manager.place(PlaceCall(target=target, agent=CALLER, trunk=trunk, headers=sent))
+        assert (await callee.facts.until(CallArrived)).headers == (("X-Account", "acme"), *sent)
+        await caller.facts.until(CallAnswered)
         await over(caller, callee, call)

@@ -1,0 +1,44 @@
+"""What the composition root reads before anything listens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from offhook.audio.tones import tone
+from offhook.audio.wav import write_wav
+from offhook.config import AgentSettings, Settings
+from offhook.model.audio import PCMU_8K, Encoding
+from offhook.model.errors import ConfigError
+from offhook.server import load_hold_audio
+
+
+class Leg:
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def relay(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+
+def with_hold_audio(path: Path) -> Settings:
+    return Settings(agents=(AgentSettings(id="a"), AgentSettings(id="b", hold_audio=str(path))))
+
+
+def test_an_agent_s_hold_audio_is_read_at_start(tmp_path: Path) -> None:
+    sound = tone(440, 20, -10, Encoding.PCMU)
+    path = tmp_path / "hold.wav"
+    path.write_bytes(write_wav(PCMU_8K, sound))
+    leg = Leg()
+    load_hold_audio(with_hold_audio(path)).player(str(path), PCMU_8K, leg).feed(b"")
+    assert leg.frames == [sound]
+
+
+@pytest.mark.parametrize("content", [None, b"no wav"])
+def test_hold_audio_that_cannot_be_played_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "hold.wav"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"agents\[1\]\.hold_audio.*hold\.wav"):
+        load_hold_audio(with_hold_audio(path))
