@@ -15,6 +15,7 @@ from tests.call.phones import HOST, PATIENCE_S, Ear, RawPeer, TestPhone, phone, 
 from offhook.audio.g711 import decode
 from offhook.call.dialling import PlaceCall
 from offhook.call.session import CallSession
+from offhook.model.audio import AudioFormat
 from offhook.model.call_events import CallAnswered, TransferEnded, TransferMode
 from offhook.model.records import Agent, TransferDestination
 from offhook.model.trunks import CallRules, OpenTrunk
@@ -133,6 +134,14 @@ async def hears(call: CallSession) -> set[str]:
     encoding = media.format.encoding
     samples = np.frombuffer(decode(encoding, heard[-FRAMES * media.format.frame_bytes :]), dtype="<i2")
     return {name for hz, name in NAMES.items() if _level_db(samples, hz, media.format.sample_rate_hz) > LOUD_DB}
+
+
+def purity(heard: bytes, audio_format: AudioFormat, hz: int) -> float:
+    """How much of the energy of all that was heard is that tone's: 1 for nothing but the tone."""
+    samples = np.frombuffer(decode(audio_format.encoding, heard), dtype="<i2").astype(float)
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
+    bins = np.fft.rfftfreq(len(samples), 1 / audio_format.sample_rate_hz)
+    return float(spectrum[abs(bins - hz) < 40].sum() / spectrum.sum())
 
 
 def _level_db(samples: np.ndarray, hz: int, rate_hz: int) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.call.exchange import AGENT_HZ, CALLER, hears, hears_only, humming
-from tests.call.phones import NARROW, TestPhone, phone, scripted
+from tests.call.exchange import AGENT_HZ, CALLER, hears, hears_only, humming, purity
+from tests.call.phones import NARROW, Ear, TestPhone, phone, scripted
 
 from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import Hold
@@ -138,4 +138,22 @@ async def test_headers_of_an_application_arrive_and_others_do_not() -> None:
         call = caller.phone.manager.place(PlaceCall(target=target, agent=CALLER, trunk=trunk, headers=sent))
         assert (await callee.facts.until(CallArrived)).headers == (("X-Account", "acme"), *sent)
         await caller.facts.until(CallAnswered)
+        await over(caller, callee, call)
+
+
+@pytest.mark.parametrize("codec", [Encoding.PCMU, Encoding.PCMA, Encoding.G722])
+async def test_what_an_agent_says_before_the_codec_is_known_is_heard_as_it_was_meant(codec: Encoding) -> None:
+    early = scripted("early", greeting_tone_hz=AGENT_HZ, greeting_ms=600)
+    late = scripted("late", open_after_ms=300)
+    rules = CallRules(codecs=(codec,))
+    async with phone(late, trunks=(OpenTrunk(trunk_id="one", rules=rules),)) as callee, phone() as caller:
+        target = SipUri.parse(f"sip:demo@{callee.address.host}:{callee.address.port}")
+        call = caller.phone.manager.place(PlaceCall(target=target, agent=early))
+        await callee.facts.until(CallAnswered)
+        ear = Ear()
+        leg = callee.only_call.leg
+        assert leg is not None
+        leg.media.connect(ear)
+        heard = await ear.frames(40)
+        assert purity(heard, leg.media.format, AGENT_HZ) > 0.9
         await over(caller, callee, call)

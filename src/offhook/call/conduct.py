@@ -114,6 +114,8 @@ class Conduct:
         self._left = False
         self._fault = ""
         self.talking = False
+        if not agent_key:
+            leg.media.expect(leg.format)
         wiring.add_agent(agent_port(agent_key or leg.leg_id), self._agent)
         if not agent_key:
             wiring.play_on_hold(agent.hold_audio)
@@ -182,7 +184,9 @@ class Conduct:
             case AgentFact(leg_id=self._key, event=bridge_event) if not self._left:
                 self._on_agent(bridge_event)
             case Hold(wanted=wanted) if self.talking:
-                self._hold(wanted)
+                self.hold(wanted)
+                if not wanted and self._fault:
+                    self._give_up(self._fault)
             case _:
                 pass
 
@@ -232,10 +236,6 @@ class Conduct:
         """Something happened in the leg's dialog."""
         self._mid_call.observe(event)
 
-    def accept_late_answer(self, body: bytes) -> None:
-        """The ACK brought the answer to the offer that our 2xx to a re-INVITE made."""
-        self._mid_call.answered(body)
-
     def format_changed(self) -> None:
         if self._recorder is not None:
             self._recorder.follow(self._leg.format)
@@ -284,7 +284,7 @@ class Conduct:
 
     def _send_digits(self, tool_call_id: str, digits: str) -> None:
         sent = self._mid_call.keypad.press(digits)
-        output = f"sent {digits}" if sent else "the other side takes no digits"
+        output = f"sent {digits}" if sent else "not sent: the other side takes no digits, or too many wait already"
         self.tell(ToolResult(tool_call_id=tool_call_id, output=output, is_error=not sent))
 
     def _on_fault(self, problem: str, verdict: str) -> None:
@@ -321,7 +321,7 @@ class Conduct:
 
     # ── waiting and transfers ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _hold(self, wanted: bool) -> None:
+    def hold(self, wanted: bool) -> None:
         """Let the remote party wait, hearing the hold audio, or take it back. Not in the middle of a transfer."""
         stage = self._wiring.seating.stage
         if stage == ("talking" if wanted else "waiting") and self._wiring.seating.operator is None:
@@ -349,6 +349,7 @@ class Conduct:
         if not self._left:
             self._left = True
             self._turns.close()
+            self._call.disarm("goodbye", self._key)
             self._call.spawn(self._agent.close())
             self._emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason=reason))
 

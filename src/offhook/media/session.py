@@ -86,6 +86,7 @@ class MediaSession:
         self._agreement: Agreement | None = None
         self._inbound: InboundStream | None = None
         self._closed = False
+        self._expected: AudioFormat | None = None
         self._timed_out = False
         self._late_ticks = 0
         self._ticked_at = 0.0
@@ -106,6 +107,11 @@ class MediaSession:
         """What is given to it and taken from it now; PCMU before ``start``. ``update`` may change it."""
         return self._playout.format
 
+    def expect(self, audio_format: AudioFormat) -> None:
+        """Audio played before ``start`` is in this format, and converted then. Without it, it is in the one agreed."""
+        self._expected = audio_format
+        self._playout.agree(audio_format)
+
     def start(self, agreement: Agreement, signalling_host: str | None = None) -> None:
         """Send and receive from now on, by SRTP where that was agreed.
 
@@ -116,7 +122,10 @@ class MediaSession:
             raise LocalProtocolError("this media session was started or closed before")
         self._agreement = agreement
         self._transport = transport_for(agreement.crypto, self._transport, time.monotonic())
-        self._playout.agree(leg_format(agreement.encoding))
+        if self._expected is None:
+            self._playout.agree(leg_format(agreement.encoding))
+        else:
+            self._playout.recode(leg_format(agreement.encoding))
         inbound = InboundStream(agreement=agreement, signalling_host=signalling_host, tell=self._told)
         self._outbound = OutboundStream(
             ssrc=self._ssrc,
