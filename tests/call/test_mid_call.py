@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
-from tests.call.exchange import AGENT_HZ, CALLER, hears, hears_only, humming, purity
+from tests.call.exchange import AGENT_HZ, CALLER, RINGING_HZ, hears, hears_only, humming, purity
 from tests.call.phones import NARROW, Ear, TestPhone, phone, scripted
 
+from offhook.audio.wav import read_wav
 from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import Hold
 from offhook.call.session import CallSession
-from offhook.model.audio import Encoding
+from offhook.model.audio import PCMA_8K, AudioFormat, Encoding
 from offhook.model.call_events import (
     AgentJoined,
     CallAnswered,
@@ -19,6 +21,7 @@ from offhook.model.call_events import (
     CallRinging,
     DigitReceived,
     HoldChanged,
+    RecordingWritten,
     SipMessageReceived,
 )
 from offhook.model.records import Agent
@@ -157,3 +160,26 @@ async def test_what_an_agent_says_before_the_codec_is_known_is_heard_as_it_was_m
         heard = await ear.frames(40)
         assert purity(heard, leg.media.format, AGENT_HZ) > 0.9
         await over(caller, callee, call)
+
+
+def left_channel(recorded: RecordingWritten) -> tuple[AudioFormat, bytes]:
+    return read_wav(Path(recorded.path).read_bytes())
+
+
+async def test_what_the_called_side_plays_before_it_answers_is_recorded(tmp_path: Path) -> None:
+    rules = CallRules(codecs=(Encoding.PCMA,), early_media=True)
+    late = scripted("late", open_after_ms=900)
+    recording = scripted("recording", record=True, greeting_tone_hz=AGENT_HZ, greeting_ms=100)
+    async with (
+        phone(late, trunks=(OpenTrunk(trunk_id="loud", rules=rules),)) as callee,
+        phone(folder=tmp_path) as caller,
+    ):
+        target = SipUri.parse(f"sip:demo@{callee.address.host}:{callee.address.port}")
+        call = caller.phone.manager.place(PlaceCall(target=target, agent=recording))
+        await caller.facts.until(CallAnswered)
+        await over(caller, callee, call)
+        recorded = await caller.facts.until(RecordingWritten)
+    audio_format, heard = left_channel(recorded)
+    assert audio_format == PCMA_8K
+    assert recorded.duration_ms > 800
+    assert purity(heard[: 600 * audio_format.bytes_per_ms], audio_format, RINGING_HZ) > 0.9

@@ -155,6 +155,7 @@ class Conduct:
         self._leg.start_media(agreement)
         if self._leg.format_changed():
             self._wiring.follow(leg_port(self._leg.leg_id))
+            self.format_changed()
         self._wiring.seat(up=True, rings=False)
 
     def begin(self) -> None:
@@ -165,12 +166,16 @@ class Conduct:
         self._leg.media.resume()
         self.talking = True
 
+    def hear_early(self) -> None:
+        """The called side plays something before it answers: it is recorded, and no agent speaks into it."""
+        self._record()
+
     def _record(self) -> None:
         equipment = self._call.equipment
         if equipment.recordings is None or not self._agent.agent.record or self._recorder is not None:
             return
         path = equipment.recordings_folder / f"{self._call.call_id}.wav"
-        self._recorder = equipment.recordings.open(path, self._leg.format)
+        self._recorder = equipment.recordings.open(path, self._leg.media.format)
         self._wiring.add_tap(RECORDER, self._recorder.write)
         self._wiring.seat(taps=frozenset({RECORDER}))
 

@@ -105,6 +105,8 @@ class Dialling:
         if self._call.phase in {"resolving", "ringing"}:
             self._call.move("ring")
             self._call.emit(CallRinging(status=status))
+        if self._call.leg is not None and self._call.leg.plays_early and self._call.conduct is not None:
+            self._call.conduct.hear_early()
 
     def picked_up(self, leg: Leg, agreement: Agreement) -> None:
         conduct = self._call.conduct

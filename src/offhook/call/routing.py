@@ -67,7 +67,7 @@ def route(seating: Seating) -> Routing:
     """Everybody hears everybody else of his group; taps hear the caller's leg, both ways."""
     if not seating.up:
         ringing = {(RINGING, seating.caller)} if seating.rings else set()
-        return frozenset({(seating.agent, seating.caller)} | ringing)
+        return frozenset({(seating.agent, seating.caller)} | ringing | _tapped(seating))
     pairs = {pair for group in _groups(seating) for pair in permutations(group, 2)}
     if seating.stage in ("waiting", "briefing"):
         pairs.add((HOLD_AUDIO, seating.caller))
@@ -76,7 +76,11 @@ def route(seating: Seating) -> Routing:
     agents = _there(None if seating.stage == "handed_over" else seating.agent, seating.briefer)
     pairs = {pair for pair in pairs if _present(pair, seating, agents)}
     pairs |= {(SILENCE, agent) for agent in agents if not sources_of(agent, frozenset(pairs))}
-    return frozenset(pairs | {(seating.caller, tap) for tap in seating.taps})
+    return frozenset(pairs | _tapped(seating))
+
+
+def _tapped(seating: Seating) -> set[tuple[Port, Port]]:
+    return {(seating.caller, tap) for tap in seating.taps}
 
 
 def _groups(seating: Seating) -> Iterable[tuple[Port, ...]]:
