@@ -35,6 +35,11 @@ CORE = [
     ("uh huh", Intent.BACKCHANNEL),
     ("mm-hm", Intent.BACKCHANNEL),
     ("okay", Intent.BACKCHANNEL),
+    ("transfer me please", Intent.TRANSFER),
+    ("i want to speak to a human", Intent.TRANSFER),
+    ("operator", Intent.TRANSFER),
+    ("put the call through", Intent.ACCEPT),
+    ("not now", Intent.DECLINE),
 ]
 
 MOST_LAG_MS = 20.0
@@ -66,6 +71,30 @@ async def test_hears_free_speech_nearly_word_for_word(engine: LocalEngine) -> No
 async def test_hears_what_it_shall_repeat(engine: LocalEngine) -> None:
     text = await engine.recognise(flite("rms", "repeat after me the quick brown fox"), PCMU_8K)
     assert meaning(text) == RepeatAfter(words="the quick brown fox")
+
+
+NAMES = ("sales", "technical support", "Anna Schmidt", "Müller", "", "<x> | ;")
+"""Three that can be heard, and three that no dictionary has."""
+
+
+@pytest.mark.parametrize("text", ["connect me to sales", "can i speak to anna schmidt", "technical support please"])
+async def test_hears_the_names_that_it_listens_for(engine: LocalEngine, text: str) -> None:
+    for voice in VOICES:
+        assert await engine.understand(flite(voice, text), PCMU_8K, NAMES) == text
+
+
+@pytest.mark.parametrize("text", ["can i talk to my mother", "my name is john and i live in berlin", "what time is it"])
+async def test_hears_no_name_where_none_was_said(engine: LocalEngine, text: str) -> None:
+    for voice in VOICES:
+        with_names = await engine.understand(flite(voice, text), PCMU_8K, NAMES)
+        assert with_names == await engine.understand(flite(voice, text), PCMU_8K)
+
+
+async def test_more_lists_of_names_than_are_kept(engine: LocalEngine) -> None:
+    for number in range(40):
+        names = tuple(f"sales {word}" for word in ("one", "two", "three")[: number % 3 + 1]) * (number + 1)
+        await engine.understand(flite("rms", "sales one"), PCMU_8K, names)
+    assert await engine.understand(flite("rms", "connect me to sales"), PCMU_8K, NAMES) == "connect me to sales"
 
 
 def _noise(ms: int, envelope_ms: int) -> bytes:

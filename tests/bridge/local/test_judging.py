@@ -37,6 +37,8 @@ def test_judges_what_was_said(text: str | None, speech_ms: int, verdict: Verdict
         ("wait a moment", 600, True),
         ("what time is it", 800, True),
         ("say hello", 600, True),
+        ("connect me to sales", 900, True),
+        ("transfer me", 500, True),
         ("i want a pizza", 900, True),
         (None, SURELY_A_TURN_MS, True),
     ],

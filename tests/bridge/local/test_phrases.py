@@ -7,12 +7,14 @@ from offhook.bridge.local.phrases import (
     PHRASES,
     Intent,
     RepeatAfter,
+    TransferTo,
     compounds,
+    grammar_phrases,
     is_command,
     is_filler,
     meaning,
     normalised,
-    single_words,
+    transfer_phrases,
 )
 
 
@@ -74,6 +76,29 @@ def test_asks_to_repeat(utterance: str, words: str) -> None:
     assert meaning(utterance) == RepeatAfter(words=words)
 
 
+@pytest.mark.parametrize(
+    ("utterance", "words", "surely"),
+    [
+        ("connect me to sales", "sales", True),
+        ("could you please put me through to the technical support please", "technical support", True),
+        ("i want to talk to my sister about it", "my sister about it", False),
+    ],
+)
+def test_asks_for_somebody(utterance: str, words: str, surely: bool) -> None:
+    assert meaning(utterance) == TransferTo(words=words, surely=surely)
+
+
+@pytest.mark.parametrize(
+    "utterance", ["connect me to", "let me talk to a real human being", "well could you transfer me please"]
+)
+def test_asks_for_anybody(utterance: str) -> None:
+    assert meaning(utterance) is Intent.TRANSFER
+
+
+def test_in_the_middle_of_a_sentence_nobody_is_asked_for() -> None:
+    assert meaning("my sister said that i want to talk to her") is None
+
+
 def test_repeat_that_asks_for_the_last_answer() -> None:
     assert meaning("repeat that") is Intent.AGAIN
     assert meaning("say that again") is Intent.AGAIN
@@ -89,6 +114,8 @@ def test_repeat_that_asks_for_the_last_answer() -> None:
         ("hello", False),
         ("yes", False),
         ("say hello", False),
+        ("connect me", False),
+        ("put him through", True),
         ("my name is", False),
         ("", False),
     ],
@@ -112,11 +139,21 @@ def test_compounds_are_the_longer_phrases_longest_first() -> None:
     assert list(found) == sorted(found, key=len, reverse=True)
 
 
-def test_every_phrase_is_a_compound_or_a_single_word() -> None:
-    found = single_words()
-    assert {"stop", "goodbye", "bye", "help", "yes", "no", "okay", "mm-hm"} <= set(found)
-    assert not any(" " in phrase for phrase in found)
-    assert {phrase for phrases in PHRASES.values() for phrase in phrases} <= {*found, *compounds()}
+def test_the_grammar_has_every_phrase_that_any_agent_knows() -> None:
+    found = grammar_phrases()
+    assert {"stop", "goodbye", "bye", "help", "yes", "no", "okay", "mm-hm", "what time is it", "say hello"} <= set(
+        found
+    )
+    some = {phrase for intent in (Intent.TRANSFER, Intent.ACCEPT, Intent.DECLINE) for phrase in PHRASES[intent]}
+    everything = {phrase for phrases in PHRASES.values() for phrase in phrases}
+    assert everything - some <= set(found)
+    assert not some & set(found)
+    assert set(transfer_phrases()) < some
+
+
+def test_every_phrase_of_several_words_is_a_compound() -> None:
+    everything = {phrase for phrases in PHRASES.values() for phrase in phrases}
+    assert {phrase for phrase in everything if " " in phrase} <= set(compounds())
 
 
 def test_hummed_words_are_phrases_too() -> None:

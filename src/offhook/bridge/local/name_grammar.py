@@ -6,7 +6,7 @@ from itertools import count
 
 from pocketsphinx import Decoder
 
-from offhook.bridge.local.phrases import TRANSFER_OPENINGS, normalised
+from offhook.bridge.local.phrases import TRANSFER_OPENINGS, normalised, transfer_phrases
 
 MAX_NAMES = 50
 """Of one agent's; nobody remembers more, and each makes the search longer."""
@@ -24,7 +24,8 @@ class NameGrammars:
         self._searches: dict[tuple[str, ...], str | None] = {}
 
     def search_for(self, names: tuple[str, ...]) -> str | None:
-        """Made where there is none yet; None where no name has words that the dictionary knows."""
+        """Made where there is none yet; None without any name that has only words that the
+        dictionary knows."""
         search = self._searches.pop(names) if names in self._searches else self._make(names)
         self._searches[names] = search
         if len(self._searches) > MAX_GRAMMARS:
@@ -50,9 +51,11 @@ class NameGrammars:
 
 def _grammar(names: list[str]) -> str:
     openings = " | ".join(opening.replace(" ", "_") for opening in TRANSFER_OPENINGS)
+    anybody = " | ".join(phrase.replace(" ", "_") for phrase in transfer_phrases())
     return (
         "#JSGF V1.0; grammar names;"
         f"<opening> = {openings};"
         f"<name> = {' | '.join(names)};"
-        "public <utterance> = [please | could you | can you] [<opening> [the]] <name> [department] [please];"
+        "<by_name> = [please | could you | can you] [<opening> [the]] <name> [department] [please];"
+        f"public <utterance> = <by_name> | {anybody};"
     )

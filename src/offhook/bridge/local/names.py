@@ -40,6 +40,13 @@ def called_by_name(utterance: str, names: Sequence[str]) -> str | None:
     return next((name for name in names if bare and bare == normalised(name)), None)
 
 
+def mentioned(utterance: str, names: Sequence[str]) -> str | None:
+    """The one whose name is among the words, whole; the longest, where one is a part of another."""
+    text = f" {normalised(utterance)} "
+    found = [name for name in names if f" {normalised(name)} " in text and normalised(name)]
+    return max(found, key=len, default=None)
+
+
 def listed(names: Sequence[str]) -> str:
     """``sales, support or Anna``."""
     return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

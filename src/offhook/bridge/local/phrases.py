@@ -2,7 +2,8 @@
 
 A phrase of two or more words becomes one long word of the recogniser's language model, so that it competes
 with free speech inside one search and wins when it was really said. A single word is too short for that;
-it is looked for by a small grammar, in short utterances only.
+it is looked for by a small grammar, in short utterances only. What asks for somebody has a grammar of its own, with
+the names of those whom an agent may connect callers to.
 """
 
 from __future__ import annotations
@@ -180,6 +181,9 @@ _FILLERS = frozenset(("uh", "um", "ah", "oh", "huh", "hm", "er"))
 _SPELLED_HUM = re.compile(r"[mh]( [mhn])+")
 _NOT_A_WORD = re.compile(r"[^a-z0-9' -]+")
 
+_OF_SOME_AGENTS = frozenset({Intent.TRANSFER, Intent.ACCEPT, Intent.DECLINE})
+"""They mean something only where there are people to be connected."""
+
 _PERSON_WORDS = frozenset(
     (
         "human",
@@ -209,9 +213,16 @@ def compounds() -> tuple[str, ...]:
     return tuple(sorted((phrase for phrase in phrases if " " in phrase), key=len, reverse=True))
 
 
-def single_words() -> tuple[str, ...]:
-    """Every phrase of one word."""
-    return tuple(phrase for phrase in _INTENTS if " " not in phrase)
+def grammar_phrases() -> tuple[str, ...]:
+    """What the grammar listens for in every call, compounds first. Each more makes all of them less sure."""
+    known = {phrase for phrase, intent in _INTENTS.items() if intent not in _OF_SOME_AGENTS}
+    several = [phrase for phrase in compounds() if phrase in known or phrase in REPEAT_EXAMPLES]
+    return (*several, *(phrase for phrase in _INTENTS if phrase in known and " " not in phrase))
+
+
+def transfer_phrases() -> tuple[str, ...]:
+    """What asks for somebody, whoever it is: the grammar's business where there is somebody to be asked for."""
+    return PHRASES[Intent.TRANSFER]
 
 
 def normalised(utterance: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from offhook.bridge.local.names import called_by_name, listed, named
+from offhook.bridge.local.names import called_by_name, listed, mentioned, named
 from offhook.bridge.local.phrases import Intent, Meaning, RepeatAfter, TransferTo, meaning
 
 DEFAULT_GREETING = "Hello, this is the offhook demo agent. Ask me for the time or the date, or say help."
@@ -120,7 +120,8 @@ def _about_transfer(
     name = _destination(found, words, memory, names)
     if name is not None or (asks and len(names) == 1):
         return _transfer(name or names[0]), replace(memory, lost=0, choosing=False)
-    if asks or isinstance(found, TransferTo) or (memory.choosing and _may_be_a_name(found, memory)):
+    named_only = called_by_name(utterance, names) is not None
+    if asks or named_only or isinstance(found, TransferTo) or (memory.choosing and _may_be_a_name(found, memory)):
         lost = memory.lost + 1 if memory.choosing else 0
         return Reply(text=_which(names)), replace(memory, lost=lost, choosing=True)
     return None
@@ -135,11 +136,11 @@ def _destination(found: Meaning | None, words: str, memory: Memory, names: Seque
     """The one the caller means, by a name said as such or as the answer to the agent's question."""
     if isinstance(found, TransferTo):
         return named(found.words, names)
+    if found is Intent.TRANSFER:
+        return mentioned(words, names)
     if memory.choosing and len(names) == 1 and _agrees(found, words):
         return names[0]
-    if memory.choosing and found is None:
-        return named(words, names)
-    return called_by_name(words, names)
+    return named(words, names) if memory.choosing and found is None else None
 
 
 def _may_be_a_name(found: Meaning | None, memory: Memory) -> bool:
