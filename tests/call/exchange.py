@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
-from tests.call.phones import HOST, PATIENCE_S, Ear, RawPeer, TestPhone, phone, scripted
+from tests.call.phones import HOST, PATIENCE_S, Ear, RawPeer, TestPhone, phone, scripted, sdp
 
 from offhook.audio.g711 import decode
 from offhook.call.dialling import PlaceCall
@@ -19,6 +19,7 @@ from offhook.model.audio import AudioFormat
 from offhook.model.call_events import CallAnswered, TransferEnded, TransferMode
 from offhook.model.records import Agent, TransferDestination
 from offhook.model.trunks import CallRules, OpenTrunk
+from offhook.sip.events import Address
 from offhook.sip.uri import SipUri
 
 CALLER_HZ, AGENT_HZ, TARGET_HZ, BRIEFER_HZ, RINGING_HZ = 600, 800, 1300, 1900, 425
@@ -82,7 +83,7 @@ def at_once(agent: Agent) -> Agent:
 def dying(agent: Agent) -> Agent:
     """The same, and its provider fails while somebody is called."""
     script = json.loads(agent.options["script"])
-    script["steps"].append({"after_ms": 500, "do": [{"do": "fail"}]})
+    script.setdefault("steps", []).append({"after_ms": 500, "do": [{"do": "fail"}]})
     return replace(agent, options={"script": json.dumps(script)})
 
 
@@ -157,11 +158,16 @@ class Doorman(RawPeer):
     ``received``: the methods of what came.
     """
 
-    def __init__(self, answers: Iterable[int] = ()) -> None:
+    rtp_port = 40002
+
+    def __init__(self, answers: Iterable[int] = (), *, hangs_up: bool = False) -> None:
+        """``hangs_up``: in the same moment as it answered."""
         super().__init__()
         self._answers = list(answers)
+        self._hangs_up = hangs_up
         self.received: list[str] = []
         self._invite = ""
+        self._responses: asyncio.Queue[str] = asyncio.Queue()
         self._task = asyncio.create_task(self._serve())
 
     async def _serve(self) -> None:
@@ -172,12 +178,17 @@ class Doorman(RawPeer):
             if method == "INVITE":
                 self._invite = text
                 self._reply(text, 180)
-                if self._answers:
-                    self._reply(text, self._answers.pop(0))
+                for status in self._answers[:1]:
+                    self._reply(text, status, sdp(port=self.rtp_port) if status == 200 else "")
+                    if self._hangs_up:
+                        self.request("BYE")
+                del self._answers[:1]
             elif method == "CANCEL":
                 self._reply(text, 200)
                 self._reply(self._invite, 487)
-            elif method != "ACK":
+            elif method == "SIP/2.0" and text.split(" ")[1] >= "2":
+                self._responses.put_nowait(text)
+            elif method not in ("ACK", "SIP/2.0"):
                 self._reply(text, 200)
 
     async def until(self, method: str) -> None:
@@ -185,12 +196,34 @@ class Doorman(RawPeer):
             while method not in self.received:  # noqa: ASYNC110 its task has no event for it
                 await asyncio.sleep(0.01)
 
-    def _reply(self, request: str, status: int) -> None:
+    def request(self, method: str, body: str = "", *, number: int = 9) -> None:
+        """In the dialog of the INVITE that was answered last."""
+        found = dict(line.split(": ", 1) for line in _head(self._invite)[1:])
+        host, port = found["Via"].split(";")[0].rsplit(" ", 1)[1].rsplit(":", 1)
+        here = f"{HOST}:{self.address.port}"
+        length = len(body.replace("\n", "\r\n"))
+        self.send(
+            Address(host, int(port)),
+            f"{method} {found['Contact'].split('<')[1].split('>')[0]} SIP/2.0\n"
+            f"Via: SIP/2.0/UDP {here};branch=z9hG4bK-{method}-{id(self)}\nMax-Forwards: 70\n"
+            f"From: {found['To']};tag=door\nTo: {found['From']}\nCall-ID: {found['Call-ID']}\nCSeq: {number} {method}\n"
+            f"Contact: <sip:door@{here}>\nContent-Type: application/sdp\nContent-Length: {length}\n\n{body}",
+        )
+
+    async def response(self) -> str:
+        """The next final one to a request of ours."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._responses.get()
+
+    def _reply(self, request: str, status: int, body: str = "") -> None:
         wanted = ("Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:")
-        lines = [line for line in request.split("\r\n\r\n", maxsplit=1)[0].split("\r\n") if line.startswith(wanted)]
+        lines = [line for line in _head(request) if line.startswith(wanted)]
         lines = [f"{line};tag=door" if line.startswith("To:") and "tag=" not in line else line for line in lines]
         here = f"Contact: <sip:door@{HOST}:{self.address.port}>"
-        text = "\r\n".join([f"SIP/2.0 {status} As told", *lines, here, "Content-Length: 0", "", ""])
+        content = [] if not body else ["Content-Type: application/sdp"]
+        body = body.replace("\n", "\r\n")
+        length = f"Content-Length: {len(body)}"
+        text = "\r\n".join([f"SIP/2.0 {status} As told", *lines, here, *content, length, "", body])
         via = next(line for line in lines if line.startswith("Via:")).split(";")[0]
         host, port = via.rsplit(" ", 1)[1].rsplit(":", 1)
         self._socket.sendto(text.encode(), (host, int(port)))
@@ -203,6 +236,10 @@ class Doorman(RawPeer):
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         self.close()
+
+
+def _head(message: str) -> list[str]:
+    return message.split("\r\n\r\n", maxsplit=1)[0].split("\r\n")
 
 
 @asynccontextmanager

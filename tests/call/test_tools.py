@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from offhook.bridge.codec import ToolCall
@@ -81,4 +83,8 @@ def test_nowhere_else_unless_the_agent_may() -> None:
 
 @pytest.mark.parametrize(("name", "accept"), [("accept_transfer", True), ("decline_transfer", False)])
 def test_who_briefs_an_operator_says_what_he_decided(name: str, accept: bool) -> None:
-    assert run_tool(called(name, "{}"), AGENT)[-1] == JudgeTransfer(accept=accept)
+    briefer = replace(AGENT, briefs=True)
+    assert run_tool(called(name, "{}"), briefer)[-1] == JudgeTransfer(accept=accept)
+    (told,) = run_tool(called(name, "{}"), AGENT)
+    assert isinstance(told, ReturnResult)
+    assert told.result.is_error

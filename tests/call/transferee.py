@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -46,20 +47,26 @@ class Pause:
     seconds: float
 
 
+FRAGMENT = "message/sipfrag;version=2.0"
+
 Step = Accept | Tell | Bye | Pause
 
 
 class Pbx(RawPeer):
     """Calls, and follows its steps at the first REFER. Everything else it is asked is answered 200."""
 
-    def __init__(self, *steps: Step) -> None:
+    def __init__(self, *steps: Step, again: Iterable[Step] = ()) -> None:
+        """``again``: the steps at each later REFER."""
         super().__init__()
         self.asked: list[str] = []
         """Methods of the requests that came; a copy counts again."""
         self.answered: list[tuple[str, int]] = []
         """(method, status) of the final responses to what it asked itself, its INVITE's among them."""
         self.refer = ""
+        """The last one that came."""
+        self._refers: list[str] = []
         self._steps = steps
+        self._again = tuple(again)
         self._number = 1
         self._to = ""
         self._target = Address("", 0)
@@ -76,10 +83,10 @@ class Pbx(RawPeer):
                 await task
         self.close()
 
-    async def call(self, target: Address) -> None:
-        """Have a call up with ``target``."""
+    async def call(self, target: Address, extra: str = "") -> None:
+        """Have a call up with ``target``; ``extra``: more lines of the INVITE, each ended."""
         self._target = target
-        self.send(target, self.invite(target, sdp=sdp()))
+        self.send(target, self.invite(target, sdp=sdp(), extra=extra))
         answer = await self.final_response()
         assert answer.startswith("SIP/2.0 200 "), answer
         self._to = _line(answer, "To")
@@ -108,29 +115,37 @@ class Pbx(RawPeer):
         self.asked.append(method)
         if method != "REFER":
             self._respond(text, 200)
-        elif not self.refer:
+        elif _line(text, "CSeq") not in self._refers:
+            steps = self._again if self._refers else self._steps
+            self._refers.append(_line(text, "CSeq"))
             self.refer = text
-            self._tasks.append(asyncio.create_task(self._follow()))
+            self._tasks.append(asyncio.create_task(self._follow(text, steps)))
 
-    async def _follow(self) -> None:
-        for step in self._steps:
+    async def _follow(self, refer: str, steps: tuple[Step, ...]) -> None:
+        for step in steps:
             match step:
                 case Accept():
-                    self._respond(self.refer, step.status, step.extra)
+                    self._respond(refer, step.status, step.extra)
                 case Tell():
-                    self._request("NOTIFY", _told(step), f"SIP/2.0 {step.status} As told\n")
+                    self.request("NOTIFY", _told(step), f"SIP/2.0 {step.status} As told\n")
                     await asyncio.sleep(0)  # in order, and yet without waiting for its answer
                 case Bye():
-                    self._request("BYE")
+                    self.request("BYE")
                 case Pause():
                     await asyncio.sleep(step.seconds)
                 case _:
                     assert_never(step)
 
-    def _request(self, method: str, extra: str = "", body: str = "") -> None:
+    @property
+    def dialog(self) -> tuple[str, str, str]:
+        """Call-ID, their tag, our tag."""
+        return f"raw-{id(self)}@{self.address.host}:{self.address.port}", self._to.partition("tag=")[2], "raw"
+
+    def request(self, method: str, extra: str = "", body: str = "", content_type: str = FRAGMENT) -> None:
+        """In the dialog."""
         self._number += 1
         here = f"{self.address.host}:{self.address.port}"
-        content = "Content-Type: message/sipfrag;version=2.0\n" if body else ""
+        content = f"Content-Type: {content_type}\n" if body else ""
         self.send(
             self._target,
             f"{method} sip:{self._target.host}:{self._target.port} SIP/2.0\n"

@@ -163,6 +163,8 @@ class AgentSession:
                 self._responding = False
             case ToolCall(name="end_call" | "transfer_call"):
                 self._responding = False
+            case BridgeFault(verdict=verdict) if verdict != "retry":
+                self._responding = False  # nothing more will come
             case _:
                 pass
         self._report(event)

@@ -7,7 +7,7 @@ import time
 from offhook.call.answer_plan import Refuse, plan_answer
 from offhook.call.conduct import Conduct
 from offhook.call.inbox import AgentFailed, AgentReady, InboxFact, MediaFact, SipFact
-from offhook.call.leg import Leg, dialled_user
+from offhook.call.leg import Leg, dialled_user, refuse_invite
 from offhook.call.negotiation import Unacceptable
 from offhook.call.session import CallSession
 from offhook.media.events import MediaEvent
@@ -137,17 +137,14 @@ class Arrival:
     def _acknowledged(self, body: bytes) -> None:
         """The first ACK starts the talk; it carries the answer where our 200 carried the offer (RFC 3264 §4)."""
         leg, conduct = self._call.leg, self._call.conduct
-        if leg is None or conduct is None:
+        if leg is None or conduct is None or conduct.talking:
             return
         if leg.negotiation.offering:
             self._late_answer(leg, conduct, body)
-        elif not conduct.talking:
+        else:
             conduct.begin()
 
     def _late_answer(self, leg: Leg, conduct: Conduct, body: bytes) -> None:
-        if conduct.talking:
-            conduct.accept_late_answer(body)
-            return
         agreement = leg.negotiation.accept(body)
         if isinstance(agreement, Unacceptable):
             self._explain(agreement)
@@ -182,9 +179,7 @@ class Arrival:
         if self._call.leg is not None:
             self._call.leg.refuse(status, headers)
             return
-        endpoint = self._call.equipment.endpoint
-        endpoint.user_agent.reject(self._invite.usage_id, time.monotonic(), status=status, headers=headers)
-        endpoint.flush()
+        refuse_invite(self._call.equipment.endpoint, self._invite.usage_id, status, headers)
 
     def _explain(self, why: Unacceptable) -> None:
         self._call.emit(CallRefused(status=why.status, rule="RFC 3264 offer/answer", evidence=why.why, fix=why.fix))

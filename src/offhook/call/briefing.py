@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import assert_never
 
+from offhook.bridge.codec import BridgeFault
 from offhook.call.conduct import Conduct
 from offhook.call.controls import CallControls
 from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, MediaFact, Timer, TimerFired
@@ -38,10 +39,12 @@ class Briefing:
     """
 
     def __init__(self, call: CallSession, leg: Leg, agent: Agent, judged: Callable[[bool], None]) -> None:
+        self._call = call
+        self._key = leg.leg_id
         self._judged = judged
         self._over = False
         controls = _Controls(call, lambda: judged(False))
-        self._conduct = Conduct(controls, leg, agent, call.wire(leg), leg.leg_id)
+        self._conduct = Conduct(controls, leg, agent, call.wire(leg), self._key)
         self._conduct.engage()
 
     def observe(self, fact: MediaFact | AgentFact | AgentReady | AgentFailed | TimerFired) -> None:
@@ -58,6 +61,9 @@ class Briefing:
                 self._judged(False)
             case TimerFired(timer=timer):
                 self._conduct.on_timer(timer)
+            case AgentFact(event=BridgeFault(verdict=verdict)) if verdict != "retry":
+                self._conduct.observe(fact)
+                self._judged(True)  # likewise
             case AgentFact() | MediaFact():
                 self._conduct.observe(fact)
             case _:
@@ -67,6 +73,7 @@ class Briefing:
         """The agent's part is over. Idempotent."""
         self._over = True
         self._conduct.leave("the briefing is over")
+        self._call.disarm("duration_limit", self._key)
 
     async def close(self) -> None:
         await self._conduct.close()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 
 from offhook.call.controls import CallControls
 from offhook.call.digits import DigitGate, InfoDialler, choose_way, is_digits, parse_info
 from offhook.call.leg import Leg
 from offhook.media.events import DtmfReceived
-from offhook.model.errors import OffhookError
+from offhook.model.errors import LocalProtocolError, OffhookError
 from offhook.rtp.telephone_event import DEFAULT_DURATION_MS, DigitPressed
 from offhook.sip.events import InfoReceived, RequestAnswered
 
@@ -48,10 +49,7 @@ class Keypad:
     # ── ours ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def press(self, digits: str, duration_ms: int = DEFAULT_DURATION_MS) -> bool:
-        """Send digits; False where the party takes none by any way we may use.
-
-        Raises ``ValueError`` for what is no digit, or too many.
-        """
+        """Send digits; False where the party takes none by any way we may use, or not now: too many wait already."""
         agreement = self._leg.negotiation.agreement
         payload_type = None if agreement is None else agreement.dtmf_payload_type
         way = choose_way(
@@ -59,13 +57,15 @@ class Keypad:
             dtmf_payload_type=payload_type,
             allows_info=not self._info.refused and self._leg.allows("INFO"),
         )
-        if way is None:
+        try:
+            if way == "info":
+                self._info.queue(digits, duration_ms)
+                self.on_timer()
+                return True
+            return way is not None and self._leg.media.send_dtmf(digits, duration_ms, way=way)
+        except (ValueError, LocalProtocolError) as error:
+            _log.warning("leg %s: digits are not sent: %s", self._leg.leg_id, error)
             return False
-        if way == "info":
-            self._info.queue(digits, duration_ms)
-            self.on_timer()
-            return True
-        return self._leg.media.send_dtmf(digits, duration_ms, way=way)
 
     def on_timer(self) -> None:
         """Send the INFO that is due."""
@@ -91,4 +91,5 @@ class Keypad:
     def _undelivered(self, digits: str) -> None:
         """The party takes no INFO: they go as tones, which everybody hears."""
         if digits and self._leg.state == "up":
-            self._leg.media.send_dtmf(digits, way="inband")
+            with suppress(ValueError):  # more tones wait than anybody listens to
+                self._leg.media.send_dtmf(digits, way="inband")

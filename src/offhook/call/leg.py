@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from offhook.call.negotiation import Negotiation, Unacceptable
@@ -96,6 +97,7 @@ class Leg:
         self._early: dict[str, Agreement] = {}
         self._media_flows = False
         self._format_known = self.format
+        self._offer_waits = False
         self.late_commands = 0
 
     @classmethod
@@ -146,8 +148,13 @@ class Leg:
     @property
     def codec(self) -> Encoding:
         """What goes over the wire; PCMU until something was agreed."""
-        agreement = self.negotiation.agreement
+        agreement = self.negotiation.agreement or self._heard_early
         return agreement.encoding if agreement else Encoding.PCMU
+
+    @property
+    def _heard_early(self) -> Agreement | None:
+        """Of the early dialog that media follow."""
+        return next(reversed(self._early.values()), None)
 
     @property
     def format(self) -> AudioFormat:
@@ -235,6 +242,7 @@ class Leg:
             return False
         agreement = self.negotiation.preview(body) if body else None
         if agreement is not None and (provisional.remote_tag in self._early or len(self._early) < MOST_EARLY):
+            self._early.pop(provisional.remote_tag, None)  # the last one is heard
             self._early[provisional.remote_tag] = agreement
             self.media.pause()
             self.start_media(agreement)
@@ -327,14 +335,21 @@ class Leg:
     def apply_agreement(self) -> None:
         """Let the media follow what was agreed last; hold and resume are read off the direction."""
         agreement = self.negotiation.agreement
-        if agreement is None:
+        if agreement is None or self.state not in {"up", "held"}:
             return
         self._machine.observe("resume" if agreement.direction in {"sendrecv", "sendonly"} else "hold")
         self.media.update(agreement)
 
     def reinvite(self) -> None:
-        """Offer our session anew (after a restore, with our new address)."""
-        self._command(lambda core, now: core.reinvite(self.usage_id, now, offer=self.negotiation.offer()))
+        """Offer our session anew (after a restore, with our new address); later, where another offer is under way."""
+        self._offer_waits = not self._command(
+            lambda core, now: core.reinvite(self.usage_id, now, offer=self.negotiation.offer())
+        )
+
+    def reoffer(self) -> None:
+        """Something in the dialog came to its end: make the offer that had to wait."""
+        if self._offer_waits and self.state in {"up", "held"}:
+            self.reinvite()
 
     def hold(self, wanted: bool) -> None:
         """Ask the party to send nothing and hear what we play, or to talk again (RFC 3264 §8.4)."""
@@ -434,19 +449,31 @@ class Leg:
             round_trip_ms=stats.round_trip_ms,
         )
 
-    def _command(self, act: Callable[[UserAgent, float], None]) -> None:
-        """Tell the core and send. It may have dropped the usage already: then the fact that says so is on its way."""
+    def _command(self, act: Callable[[UserAgent, float], None]) -> bool:
+        """Tell the core and send; False where it cannot be done. It may have dropped the usage already: then the fact
+        that says so is on its way.
+        """
         try:
             act(self._endpoint.user_agent, time.monotonic())
         except LocalProtocolError as error:
             self.late_commands += 1
             _log.debug("leg %s: %s", self.leg_id, error)
-        self._endpoint.flush()
+            return False
+        finally:
+            self._endpoint.flush()
+        return True
 
     def gone(self) -> None:
         """The core said that the usage is gone."""
         self._machine.observe("gone")
         self.media.close()
+
+
+def refuse_invite(endpoint: SipEndpoint, usage_id: int, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
+    """An INVITE that gets no leg. It may be cancelled already: then the fact that says so is on its way."""
+    with suppress(LocalProtocolError):
+        endpoint.user_agent.reject(usage_id, time.monotonic(), status=status, headers=headers)
+    endpoint.flush()
 
 
 def srtp_terms(flow: Flow, rules: CallRules) -> SrtpTerms:

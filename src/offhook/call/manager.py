@@ -7,18 +7,20 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 from offhook.call.arrival import RETRY_AFTER_S, Arrival
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import HangUp, Hold, Replaced, SipFact, TransferCaller
-from offhook.call.leg import Leg
+from offhook.call.leg import Leg, refuse_invite
 from offhook.call.rejections import Rejections
 from offhook.call.resumption import CallSnapshot, LegSnapshot, Resumption
 from offhook.call.session import CallSession, SetUp
 from offhook.call.transfer_desk import TransferDesk
 from offhook.call.trunks import Trunks
+from offhook.model.errors import LocalProtocolError
 from offhook.model.records import TransferDestination
 from offhook.sip.events import (
     InviteReceived,
@@ -139,14 +141,13 @@ class CallManager:
     def _authenticate(self, invite: InviteReceived) -> None:
         credentials = None if self._trunks is None else self._trunks.credentials(invite.trunk_id)
         if credentials is not None:
-            self._need_equipment().endpoint.user_agent.authenticate(invite.usage_id, credentials)
+            with suppress(LocalProtocolError):  # cancelled already
+                self._need_equipment().endpoint.user_agent.authenticate(invite.usage_id, credentials)
 
     def _refuse_full(self, invite: InviteReceived) -> None:
         """An INVITE that was in the core's queue before it was shut; never 486, carriers fail over on 503."""
-        equipment = self._need_equipment()
         headers = (("Retry-After", str(RETRY_AFTER_S)),)
-        equipment.endpoint.user_agent.reject(invite.usage_id, time.monotonic(), status=503, headers=headers)
-        equipment.endpoint.flush()
+        refuse_invite(self._need_equipment().endpoint, invite.usage_id, 503, headers)
 
     def _new_call(self, call_id: str | None = None, last_seq: int = 0) -> CallSession:
         call = CallSession(

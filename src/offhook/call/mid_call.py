@@ -14,6 +14,7 @@ from offhook.media.events import DtmfReceived
 from offhook.model.call_events import CallRefused, HoldChanged, SipMessageReceived
 from offhook.rtp.telephone_event import DigitPressed
 from offhook.sip.events import (
+    AckReceived,
     InfoReceived,
     MessageReceived,
     PrackReceived,
@@ -51,19 +52,28 @@ class MidCall:
         self._leg = leg
         self._wiring = wiring
         self._listener = listener
+        self._answer_follows = False
         self.keypad = Keypad(call, leg)
 
     def heard(self, event: DtmfReceived) -> None:
         self._pressed(self.keypad.heard(event))
 
     def observe(self, event: SipEvent) -> None:
+        """What happened in the leg's dialog; other legs' events are left alone."""
+        if getattr(event, "usage_id", None) != self._leg.usage_id:
+            return
         match event:
             case ReinviteReceived(request=request):
-                self._changed(self._leg.answer_reinvite(request.body))
-            case UpdateReceived() | PrackReceived(is_offer=True) if event.usage_id == self._leg.usage_id:
+                refused = self._leg.answer_reinvite(request.body)
+                self._answer_follows = not request.body and refused is None
+                self._changed(refused)
+            case AckReceived(body=body) if self._answer_follows:
+                self._answer_follows = False
+                self._answered(body)
+            case UpdateReceived() | PrackReceived(is_offer=True):
                 self._changed(self._leg.answer_offer(event))
             case ReinviteAnswered(response=response, is_refresh=False) | UpdateAnswered(response=response):
-                self.answered(response.body)
+                self._answered(response.body)
             case InfoReceived():
                 self._read(event)
             case MessageReceived(request=request):
@@ -72,9 +82,13 @@ class MidCall:
                 self.keypad.answered(event)
             case _:
                 pass
+        self._leg.reoffer()
 
-    def answered(self, body: bytes) -> None:
-        """The party's answer to our re-offer; the session stays as it was where it cannot be used."""
+    def _answered(self, body: bytes) -> None:
+        """The party's answer to our re-offer, in a 2xx or, where it asked us to offer, in its ACK (RFC 3264 §4).
+
+        The session stays as it was where it cannot be used.
+        """
         if not self._leg.negotiation.offering:
             return
         accepted = self._leg.negotiation.accept(body)

@@ -5,13 +5,12 @@ The agent goes on with whoever is there; the call stays the same call.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, Party
 from offhook.call.inbox import InboxFact, MediaFact, SipFact, TimerFired
-from offhook.call.leg import Leg
+from offhook.call.leg import Leg, refuse_invite
 from offhook.call.negotiation import Unacceptable
 from offhook.call.routing import leg_port
 from offhook.call.session import CallSession
@@ -21,7 +20,7 @@ from offhook.model.call_events import CallRefused, LegAnswered, LegDialled, LegE
 from offhook.model.errors import ResourceExhaustedError, SipParseError
 from offhook.model.trunks import DEFAULT_RULES
 from offhook.sdp.offer_answer import Agreement
-from offhook.sip.events import AckReceived, InviteReceived, ReferReceived
+from offhook.sip.events import AckReceived, ByeReceived, InviteReceived, ReferReceived
 
 GOODBYE_S = 5.0
 """Whoever sent us on hangs up when it is told that we got there; after this, we do."""
@@ -31,8 +30,11 @@ _STATUSES = {"no_answer": 408, "unreachable": 503, "unacceptable": 488, "cancell
 
 def change_party(call: CallSession, conduct: Conduct, leg: Leg, by: ReplacedBy) -> None:
     """The agent goes on with the party of ``leg``."""
+    wiring, old = call.wire(leg), call.leg
+    away = wiring.seating.away - {leg_port(old.leg_id)} if old is not None else frozenset()
+    stage = "talking" if wiring.seating.stage == "waiting" else wiring.seating.stage
     call.leg = leg
-    call.wire(leg).seat(caller=leg_port(leg.leg_id), away=frozenset())
+    wiring.seat(caller=leg_port(leg.leg_id), away=away, stage=stage)
     conduct.move_to(leg)
     leg.media.confirm()
     leg.media.resume()
@@ -47,7 +49,7 @@ class Redirection:
         self._old = old
         self._conduct = conduct
         self._event = event
-        self._leg_id = f"leg-{len(call.legs) + 1}"
+        self._leg_id = call.new_leg_id()
         self._target = event.refer_to
         self._dial: Dial | None = None
         self._new: Leg | None = None
@@ -90,7 +92,8 @@ class Redirection:
         self._old.notify_refer(self._event, 200)
         leg.start_media(agreement)
         change_party(self._call, self._conduct, leg, "refer")
-        self._call.arm("transfer", GOODBYE_S, self._leg_id)
+        if self._old.state != "ended":
+            self._call.arm("transfer", GOODBYE_S, self._leg_id)
 
     def not_reached(self, failure: NotReached) -> None:
         self.over = True
@@ -99,13 +102,30 @@ class Redirection:
         if self._new is not None:
             self._call.emit(LegEnded(sip_code=failure.status, reason=failure.reason), self._leg_id)
         self._old.notify_refer(self._event, failure.status or _STATUSES.get(failure.cause, 503))
+        if self._old.state == "ended":
+            self._call.end(by="caller", cause="hangup", reason="who sent us on is gone, and nobody answered there")
+
+    def dismiss(self) -> None:
+        """Whoever sent us on, and is our party no more, has had time enough to hang up."""
+        if self._old is not self._call.leg:
+            self._call.disarm("transfer", self._leg_id)
+            self._old.hang_up()
+
+    def _sender_gone(self) -> None:
+        """Many a PBX hangs up as soon as we said that we would go; we go all the same (RFC 5589 §6.1)."""
+        self._old.gone()
+        self._conduct.cut()
+        self._call.wire(self._old).seat(stage="waiting")
 
     def absorbs(self, fact: InboxFact) -> bool:
         if self._dial is not None and self._dial.absorbs(fact):
             return True
         match fact:
             case TimerFired(timer="transfer", leg_id=self._leg_id):
-                self._old.hang_up()
+                self.dismiss()
+                return True
+            case SipFact(event=ByeReceived(usage_id=self._old.usage_id)) if not self.over:
+                self._sender_gone()
                 return True
             case SipFact(event=event) if self._is_dialled(event) and self._dial is not None:
                 self._dial.observe(fact)
@@ -132,7 +152,7 @@ class Succession:
         self._call = call
         self._invite = invite
         self._replace = replace
-        self._leg_id = f"leg-{len(call.legs) + 1}"
+        self._leg_id = call.new_leg_id()
         self._old: Leg | None = None
         self._new: Leg | None = None
 
@@ -145,8 +165,7 @@ class Succession:
             beside = None if self._old is None else self._old.media
             media = call.equipment.open_media(invite.flow.bind_host, self._media_event, beside)
         except ResourceExhaustedError as error:
-            call.equipment.endpoint.user_agent.reject(invite.usage_id, time.monotonic(), status=503)
-            call.equipment.endpoint.flush()
+            refuse_invite(call.equipment.endpoint, invite.usage_id, 503)
             fix = "raise max_calls or widen rtp.port_min to rtp.port_max"
             call.emit(CallRefused(status=503, rule="no room for one more leg", evidence=str(error), fix=fix))
             return
@@ -165,6 +184,11 @@ class Succession:
         leg.media.pause()
         leg.answer(answer)
 
+    @property
+    def over(self) -> bool:
+        """Nothing more will come of it: the new party sits there, or is gone before it did."""
+        return self._new is None or self._new.state not in ("up", "held")
+
     def absorbs(self, fact: InboxFact) -> bool:
         new = self._new
         if new is None or not isinstance(fact, SipFact):
@@ -176,6 +200,8 @@ class Succession:
 
     def _acknowledged(self, leg: Leg, body: bytes) -> None:
         self._new = None
+        if leg.state != "up":
+            return
         agreement = leg.negotiation.accept(body) if leg.negotiation.offering else leg.negotiation.agreement
         if agreement is None or isinstance(agreement, Unacceptable):
             leg.hang_up()

@@ -96,6 +96,7 @@ class CallSession:
         self.leg: Leg | None = None
         """The remote party's, whom the call is with."""
         self.legs: dict[str, Leg] = {}
+        self._legs_named = 0
         self.trunk_id = ""
         self._set_up: SetUp | None = None
         self._machine = call_machine()
@@ -116,6 +117,11 @@ class CallSession:
         """From here the usage's SIP events come to this call."""
         self._usages[usage_id] = self
         self._own_usages.add(usage_id)
+
+    def new_leg_id(self) -> str:
+        """Never given twice in this call."""
+        self._legs_named += 1
+        return f"leg-{self._legs_named + 1}"
 
     def add_leg(self, leg: Leg) -> None:
         """The first one is the remote party's."""

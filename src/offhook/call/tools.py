@@ -134,7 +134,9 @@ def _transfer_call(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
     return (StartTransfer(destination=TransferDestination(name="", target=wanted.target, mode=wanted.mode)),)
 
 
-def _judge_transfer(call: ToolCall, _: Agent) -> tuple[ToolCommand, ...]:
+def _judge_transfer(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
+    if not agent.briefs:
+        return (_error(call, "only an agent that briefs an operator may say whether he takes the call"),)
     accept = call.name == "accept_transfer"
     done = ToolResult(tool_call_id=call.tool_call_id, output="done")
     return (ReturnResult(result=done), JudgeTransfer(accept=accept))

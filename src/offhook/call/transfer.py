@@ -69,7 +69,6 @@ TRANSFER: Mapping[tuple[TransferState, TransferInput], TransferState] = {
     ("briefing", "hand_over"): "handed_over",
     ("briefing", "join"): "three_way",
     ("briefing", "fail"): "over",
-    ("briefing", "target_gone"): "over",
     ("briefing", "caller_gone"): "over",
     # attended: the target's end of our call to it is replaced, so it hangs up on us when all goes well
     ("replacing", "accepted"): "replacing",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from offhook.bridge.codec import ToolResult
-from offhook.call.inbox import BriefingJudged, InboxFact, Replaced, SipFact, TransferCaller
-from offhook.call.leg import Leg
+from offhook.call.inbox import BriefingJudged, Hold, InboxFact, Replaced, SipFact, TransferCaller
+from offhook.call.leg import Leg, refuse_invite
 from offhook.call.redirection import Redirection, Succession, change_party
 from offhook.call.session import CallSession
 from offhook.call.transferring import Transferring
@@ -37,10 +35,8 @@ class TransferDesk:
             case BriefingJudged(accept=accept):
                 for transfer in self._transfers:
                     transfer.judged(accept=accept)
-            case Replaced(invite=invite) if self._busy_with_caller:
-                endpoint = self._call.equipment.endpoint
-                endpoint.user_agent.reject(invite.usage_id, time.monotonic(), status=BUSY_WITH_IT)
-                endpoint.flush()
+            case Replaced(invite=invite) if self._seats_change:
+                refuse_invite(self._call.equipment.endpoint, invite.usage_id, BUSY_WITH_IT)
             case Replaced(invite=invite):
                 self._succession = Succession(self._call, invite, self._replace)
                 self._succession.begin()
@@ -70,13 +66,24 @@ class TransferDesk:
 
     @property
     def _busy(self) -> bool:
-        going_on = self._redirection is not None and not self._redirection.over
-        return going_on or any(not transfer.over for transfer in self._transfers)
+        going_on = any(not transfer.over for transfer in self._transfers)
+        return going_on or self._redirected or self._succeeded
 
     @property
-    def _busy_with_caller(self) -> bool:
-        """A transfer is on its way with whom the call is with: he must not be another meanwhile."""
-        return any(not transfer.over and not transfer.joined for transfer in self._transfers)
+    def _redirected(self) -> bool:
+        """We are on our way to whom a REFER sent us."""
+        return self._redirection is not None and not self._redirection.over
+
+    @property
+    def _succeeded(self) -> bool:
+        """Somebody else is taking a seat."""
+        return self._succession is not None and not self._succession.over
+
+    @property
+    def _seats_change(self) -> bool:
+        """An exchange is on its way with whom the call is with: he must not be another meanwhile."""
+        moving = any(not transfer.over and not transfer.joined for transfer in self._transfers)
+        return moving or self._redirected or self._succeeded
 
     def absorbs(self, fact: InboxFact) -> bool:
         if self._early is not None and self._call.conduct is not None and self._call.conduct.talking:
@@ -85,6 +92,8 @@ class TransferDesk:
         if isinstance(fact, SipFact) and isinstance(fact.event, ReferReceived):
             self._referred(fact.event)
             return True
+        if isinstance(fact, Hold) and self._busy:
+            return True  # who waits, and who hears whom, is the exchange's business until it is over
         exchanges = (*self._transfers, self._redirection, self._succession)
         return any(exchange.absorbs(fact) for exchange in exchanges if exchange is not None)
 
@@ -101,6 +110,8 @@ class TransferDesk:
             evidence = f"Refer-To: {event.refer_to[:80]}"
             self._call.emit(CallRefused(status=DECLINE, rule="REFER from outside", evidence=evidence, fix=fix))
             return
+        if self._redirection is not None:
+            self._redirection.dismiss()
         self._redirection = Redirection(self._call, leg, self._call.conduct, event)
         self._redirection.begin()
 

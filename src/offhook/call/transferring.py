@@ -26,6 +26,8 @@ from offhook.call.transfer import (
 from offhook.call.ways import target_of, trunk_towards
 from offhook.media.events import DtmfReceived, MediaEvent, MediaTimedOut
 from offhook.model.call_events import (
+    EndCause,
+    EndedBy,
     LegAnswered,
     LegDialled,
     LegEnded,
@@ -67,7 +69,7 @@ class Transferring:
         self._trunk = trunks.get(wanted.trunk_id) or trunks.get(call.trunk_id)
         self._target: SipUri | None = None
         self._refer_id: int | None = None
-        self._operator_id = f"leg-{len(call.legs) + 1}"
+        self._operator_id = call.new_leg_id()
         self._dial: Dial | None = None
         self._operator: Leg | None = None
         self._operator_mid_call: MidCall | None = None
@@ -84,11 +86,16 @@ class Transferring:
         """Caller and operator talk."""
         return self._machine.state in ("handed_over", "three_way")
 
+    @property
+    def _operator_is_up(self) -> bool:
+        return self._operator is not None and self._operator.state in ("up", "held")
+
     # ── the beginning ────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self) -> None:
         wanted = self._wanted
         self._call.emit(TransferStarted(mode=wanted.mode, target=wanted.target, destination=wanted.name))
+        self._conduct.hold(False)
         try:
             if not self._wanted.trunk_id:
                 self._trunk = trunk_towards(wanted.target, self._trunk)
@@ -119,9 +126,18 @@ class Transferring:
             return
         self._call.arm("transfer", self._wanted.no_answer_s + REPORT_S)
 
+    def _refer_to_operator(self, leg: Leg) -> None:
+        """The caller's side is to take our place with him; he may have hung up already."""
+        try:
+            refer_to = leg.replacing_uri()
+        except OffhookError as error:
+            self._not_referred(None, str(error))
+        else:
+            self._refer(refer_to)
+
     def _not_referred(self, status: int | None, reason: str) -> None:
         """The caller's side does not do it."""
-        if self._machine.state == "replacing" and self._operator is not None:
+        if self._machine.state == "replacing" and self._operator_is_up:
             self._join("fall_back")
         elif self._machine.state == "referring" and self._wanted.fallback:
             self._machine.command("fall_back")
@@ -149,7 +165,7 @@ class Transferring:
         self._call.end(by="agent", cause="transferred", reason=reason)
 
     def _not_connected(self, status: int | None, reason: str) -> None:
-        if self._machine.state == "replacing" and self._operator is not None and self._operator.state == "up":
+        if self._machine.state == "replacing" and self._operator_is_up:
             self._join("fall_back")
         else:
             self._fail(outcome_of(status), status, reason)
@@ -181,6 +197,7 @@ class Transferring:
     def rings(self, status: int) -> None:
         if self._operator is not None and self._operator.plays_early:
             self._operator.media.confirm()
+            self._follow_format(self._operator)
             self._seat("early")
 
     def picked_up(self, leg: Leg, agreement: Agreement) -> None:
@@ -188,8 +205,7 @@ class Transferring:
         leg.start_media(agreement)
         leg.media.confirm()
         leg.media.resume()
-        if leg.format_changed():
-            self._call.wire(leg).follow(leg_port(leg.leg_id))
+        self._follow_format(leg)
         step = next_step(self._wanted, self._caller.abilities)
         match step:
             case "hand_over":
@@ -200,9 +216,13 @@ class Transferring:
             case "replace":
                 self._machine.command("replace")
                 self._seat("waiting")
-                self._refer(leg.replacing_uri())
+                self._refer_to_operator(leg)
             case _:
                 assert_never(step)
+
+    def _follow_format(self, leg: Leg) -> None:
+        if leg.format_changed():
+            self._call.wire(leg).follow(leg_port(leg.leg_id))
 
     def not_reached(self, failure: NotReached) -> None:
         if failure.told is not None:
@@ -345,7 +365,7 @@ class Transferring:
             case SipFact(event=event) if self._is_operators(event):
                 self._on_operator(fact, event)
                 return True
-            case TimerFired(timer="transfer", leg_id=""):
+            case TimerFired(timer="transfer", leg_id="") if not self.over:
                 self._out_of_time()
                 return True
             case MediaFact(leg_id=self._operator_id, event=media_event):
@@ -403,11 +423,13 @@ class Transferring:
         """Something happened in the dialog with the operator."""
         if isinstance(event, ByeReceived | UsageEnded):
             self._operator_gone(event)
-        elif self._dial is not None and self._operator is not None and self._operator.state in ("up", "held"):
-            if self._operator_mid_call is not None:
-                self._operator_mid_call.observe(event)
-        elif self._dial is not None:
+        elif self._operator_is_up and self._operator_mid_call is not None:
+            self._operator_mid_call.observe(event)
+        elif self._dial is not None and self._operator is not None:
             self._dial.observe(fact)
+            self._follow_format(self._operator)
+            if self._operator.state == "ended":
+                self._tell_leg_ended()
 
     def _operator_gone(self, event: ByeReceived | UsageEnded) -> None:
         leg = self._operator
@@ -416,27 +438,23 @@ class Transferring:
         wanted_so = leg.state == "ending"
         leg.gone()
         self._tell_leg_ended()
-        if wanted_so or not self._machine.observe("target_gone"):
+        if wanted_so:
             return
-        match self._machine.state:
-            case "over" if not self._told:
-                self._fail_after_briefing()
-            case "over" if self._call.wiring is not None and self._call.wiring.seating.stage == "three_way":
-                self._seat("talking", operator=None)
-                self._conduct.take_back(TextInput(role="system", text="the operator has left the call"))
-            case "over":
-                self._call.end(by="operator", cause="hangup")
-            case _:
-                pass  # replaced: the NOTIFY tells
+        if isinstance(event, UsageEnded) and event.cause == "session_expired":
+            self._without_operator(by="system", cause="session_expired", reason="the operator's session expired")
+        else:
+            self._without_operator(by="operator", cause="hangup", reason="the operator hung up")
 
-    def _fail_after_briefing(self) -> None:
-        """The operator hung up instead of taking the call."""
-        self._tell_end("refused", None, "the operator hung up")
-        self._call.disarm("transfer")
-        if self._briefing is not None:
-            self._briefing.end()
-        self._seat("talking", operator=None, briefer=None)
-        self._tell_agent("refused", "the operator hung up")
+    def _without_operator(self, *, by: EndedBy, cause: EndCause, reason: str) -> None:
+        """He is gone, and we did not want it. Whom the caller's side is to take over, its NOTIFY tells more of."""
+        state = self._machine.state
+        if state == "briefing":
+            self._fail("refused", None, reason)
+        elif self._machine.observe("target_gone") and state == "three_way":
+            self._seat("talking", operator=None)
+            self._conduct.take_back(TextInput(role="system", text="the operator has left the call"))
+        elif state == "handed_over":
+            self._call.end(by=by, cause=cause, reason=reason)
 
     def _on_operator_media(self, fact: MediaFact, event: MediaEvent) -> None:
         match event:
@@ -446,8 +464,7 @@ class Transferring:
             case MediaTimedOut(after_s=after_s) if self._operator is not None and self._operator.state == "up":
                 self._operator.hang_up()
                 reason = f"no RTP from the operator for {after_s:g} s"
-                if self._machine.state == "handed_over":
-                    self._call.end(by="system", cause="media_timeout", reason=reason)
+                self._without_operator(by="system", cause="media_timeout", reason=reason)
             case _ if self._briefing is not None:
                 self._briefing.observe(fact)
             case _:
@@ -457,7 +474,8 @@ class Transferring:
         """Somebody came in the place of the operator, who may hang up now; False where that was not ours."""
         if old is not self._operator or self._machine.state not in ("handed_over", "three_way"):
             return False
-        self._operator, self._operator_id = new, new.leg_id
+        self._tell_leg_ended()
+        self._operator, self._operator_id, self._leg_told = new, new.leg_id, False
         wiring = self._call.wire(new)
         self._operator_mid_call = MidCall(self._call, new, wiring, self)
         self._seat(wiring.seating.stage, operator=leg_port(new.leg_id))
