@@ -47,9 +47,10 @@ async def flite_wav(path: Path, voice: str, text: str, *, before_ms: int = 0, af
 
 
 async def channel(recording: Path, number: int, path: Path) -> Samples:
-    """One channel of a G.711 WAV, from 1."""
+    """One channel of a recording, from 1, at 8 kHz."""
     needs("sox")
-    await _run("sox", str(recording), "-e", "signed-integer", "-b", "16", str(path), "remix", str(number))
+    rate = ("-r", str(RATE_HZ))
+    await _run("sox", str(recording), "-e", "signed-integer", "-b", "16", *rate, str(path), "remix", str(number))
     return read_wav(path)
 
 
