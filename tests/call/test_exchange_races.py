@@ -23,7 +23,7 @@ from tests.call.exchange import (
     transferring,
 )
 from tests.call.phones import NARROW, SILENT, RawPeer, phone, scripted, sdp
-from tests.call.transferee import Accept, Bye, Pause, Pbx, Tell
+from tests.call.transferee import Accept, Bye, Pause, Pbx, Step, Tell
 
 from offhook.call.inbox import Hold
 from offhook.model.call_events import (
@@ -283,3 +283,47 @@ async def test_an_answer_in_the_ack_is_followed_in_a_call_of_ours() -> None:
         caller.hang_up(call)
         await caller.quiet()
     assert not caller.facts.of(TransferStarted)
+
+
+# ── the end, in every stage ──────────────────────────────────────────────────────────────────────────────
+
+STAGES: dict[str, tuple[TransferMode, list[int], list[Step], str]] = {
+    "referring": ("blind", [], [], "REFER"),
+    "referred": ("blind", [], [Accept(), Tell(180)], "NOTIFY"),
+    "parting": ("blind", [], [Accept(), Bye()], "BYE"),
+    "ringing": ("bridge", [], [], "INVITE"),
+    "replacing": ("attended", [200], [], "REFER"),
+    "briefing": ("warm", [200], [], "ACK"),
+    "handed over": ("bridge", [200], [], "ACK"),
+}
+"""What brings a transfer into the stage: mode, the target's answers, the caller's steps; and the message of it."""
+
+
+@pytest.mark.parametrize("by", ["shutdown", "duration_limit"])
+@pytest.mark.parametrize("stage", STAGES)
+async def test_whatever_stage_a_transfer_is_in_the_call_ends_at_once(stage: str, by: str) -> None:
+    mode, answers, steps, message = STAGES[stage]
+    async with Doorman(answers) as door, Pbx(*steps) as pbx:
+        agent = transferring(door, mode, no_answer_s=20)
+        limit_s = 1 if by == "duration_limit" else 60
+        async with phone(replace(agent, max_call_s=limit_s), trunks=(OPEN,)) as server:
+            await pbx.call(server.address, REPLACES)
+            await (
+                door.until(message) if message in ("INVITE", "ACK") else pbx.until(message, answered=message != "REFER")
+            )
+            await asyncio.sleep(0.1)
+            began = asyncio.get_running_loop().time()
+            if by == "shutdown":
+                await server.phone.manager.close()
+            assert (await server.ended()).cause == by
+            assert asyncio.get_running_loop().time() - began < 2.5
+            if stage != "parting":
+                await pbx.until("BYE")
+            if stage == "ringing":
+                await door.until("CANCEL")
+            elif answers:
+                await door.until("BYE")
+            await server.quiet()
+        (ended,) = server.facts.of(TransferEnded)
+        assert ended.outcome == ("connected" if stage == "handed over" else "abandoned")
+        assert len(server.facts.of(LegDialled)) == len(server.facts.of(LegEnded))
