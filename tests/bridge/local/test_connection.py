@@ -33,6 +33,7 @@ from offhook.bridge.codec import (
 )
 from offhook.bridge.local.connection import LocalConnection
 from offhook.bridge.local.messages import Synthesised
+from offhook.bridge.local.phrases import Vocabulary
 from offhook.bridge.local.rules import ABILITIES, CANNOT_TRANSFER, DECIDE, DEFAULT_GREETING, GOODBYE
 from offhook.bridge.local.worker_pool import WorkerError
 from offhook.model.audio import AudioFormat, Encoding
@@ -50,11 +51,15 @@ class ToldEngine:
     def __init__(self) -> None:
         self.words: deque[str | WorkerError | None] = deque()
         self.heard: list[bytes] = []
+        self.vocabulary: Vocabulary | None = None
         self.names: tuple[str, ...] = ()
         self.broken_voice = False
 
-    async def understand(self, audio: bytes, audio_format: AudioFormat, names: tuple[str, ...]) -> str | None:
+    async def understand(
+        self, audio: bytes, audio_format: AudioFormat, vocabulary: Vocabulary, names: tuple[str, ...]
+    ) -> str | None:
         self.heard.append(audio)
+        self.vocabulary = vocabulary
         self.names = names
         words = self.words[0] if len(self.words) == 1 else self.words.popleft()
         if isinstance(words, WorkerError):
@@ -399,7 +404,12 @@ async def transferring(*destinations: str) -> Talk:
 async def test_the_recogniser_listens_for_the_destinations() -> None:
     talk = await transferring("sales", "support")
     await talk.speak("hello")
-    assert talk.engine.names == ("sales", "support")
+    assert (talk.engine.vocabulary, talk.engine.names) == (Vocabulary.ASKING, ("sales", "support"))
+
+
+async def test_without_destinations_it_listens_for_what_every_agent_knows(talk: Talk) -> None:
+    await talk.speak("hello")
+    assert (talk.engine.vocabulary, talk.engine.names) == (Vocabulary.COMMON, ())
 
 
 async def test_says_whom_it_connects_to_before_it_does() -> None:

@@ -17,10 +17,11 @@ from offhook.bridge.local.messages import (
     unpack_answer,
     unpack_request,
 )
+from offhook.bridge.local.phrases import Vocabulary
 
 REQUESTS: list[Request] = [
     Recognise(audio=b"\x00\xff", encoding="PCMU", sample_rate_hz=8000),
-    Recognise(audio=b"", encoding="PCMA", sample_rate_hz=8000, names=("sales", "Grüße")),
+    Recognise(audio=b"", encoding="PCMA", sample_rate_hz=8000, vocabulary=Vocabulary.ASKING, names=("sales", "Grüße")),
     Synthesise(text="Grüße", encoding="L16", sample_rate_hz=16000),
 ]
 ANSWERS: list[Answer] = [

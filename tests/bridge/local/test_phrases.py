@@ -5,17 +5,28 @@ import pytest
 from offhook.bridge.local.phrases import (
     HUMMED,
     PHRASES,
+    REPEAT_EXAMPLES,
+    TRANSFER_OPENINGS,
     Intent,
     RepeatAfter,
     TransferTo,
+    Vocabulary,
     compounds,
     grammar_phrases,
     is_command,
     is_filler,
+    is_understood,
     meaning,
     normalised,
     transfer_phrases,
 )
+
+ASKING = (Intent.TRANSFER, Intent.PERSON)
+DECIDING = (Intent.ACCEPT, Intent.DECLINE)
+
+
+def phrases_of(*intents: Intent) -> set[str]:
+    return {phrase for intent in intents for phrase in PHRASES[intent]}
 
 
 @pytest.mark.parametrize(("phrase", "intent"), [(p, i) for i, phrases in PHRASES.items() for p in phrases])
@@ -89,10 +100,17 @@ def test_asks_for_somebody(utterance: str, words: str, surely: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "utterance", ["connect me to", "let me talk to a real human being", "well could you transfer me please"]
+    ("utterance", "intent"),
+    [
+        ("connect me to", Intent.TRANSFER),
+        ("connect me with a real human being", Intent.TRANSFER),
+        ("well could you transfer me please", Intent.TRANSFER),
+        ("i want to talk to", Intent.PERSON),
+        ("let me talk to a real human being", Intent.PERSON),
+    ],
 )
-def test_asks_for_anybody(utterance: str) -> None:
-    assert meaning(utterance) is Intent.TRANSFER
+def test_asks_for_anybody(utterance: str, intent: Intent) -> None:
+    assert meaning(utterance) is intent
 
 
 def test_in_the_middle_of_a_sentence_nobody_is_asked_for() -> None:
@@ -115,13 +133,40 @@ def test_repeat_that_asks_for_the_last_answer() -> None:
         ("yes", False),
         ("say hello", False),
         ("connect me", False),
-        ("put him through", True),
+        ("can i talk to someone", False),
         ("my name is", False),
         ("", False),
     ],
 )
-def test_a_command_needs_no_more_words(utterance: str, complete: bool) -> None:
-    assert is_command(utterance) is complete
+@pytest.mark.parametrize("vocabulary", Vocabulary)
+def test_a_command_needs_no_more_words(utterance: str, complete: bool, vocabulary: Vocabulary) -> None:
+    assert is_command(utterance, vocabulary) is complete
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "complete"), [(Vocabulary.COMMON, False), (Vocabulary.ASKING, False), (Vocabulary.DECIDING, True)]
+)
+def test_who_need_not_decide_may_go_on_after_the_words_that_decide(vocabulary: Vocabulary, complete: bool) -> None:
+    assert is_command("put him through", vocabulary) is complete
+    assert is_command("i am busy", vocabulary) is complete
+
+
+@pytest.mark.parametrize(
+    ("utterance", "understood"),
+    [
+        ("what time is it", set(Vocabulary)),
+        ("say hello world", set(Vocabulary)),
+        ("connect me", {Vocabulary.ASKING}),
+        ("can i talk to a person", {Vocabulary.ASKING}),
+        ("i want to talk to my sister", {Vocabulary.ASKING}),
+        ("not now", {Vocabulary.DECIDING}),
+        ("the moon", set()),
+        ("uh", set()),
+        ("", set()),
+    ],
+)
+def test_an_agent_understands_what_belongs_to_its_vocabulary(utterance: str, understood: set[Vocabulary]) -> None:
+    assert {vocabulary for vocabulary in Vocabulary if is_understood(utterance, vocabulary)} == understood
 
 
 def test_fillers_are_only_sounds() -> None:
@@ -131,8 +176,9 @@ def test_fillers_are_only_sounds() -> None:
     assert not is_filler("")
 
 
-def test_compounds_are_the_longer_phrases_longest_first() -> None:
-    found = compounds()
+@pytest.mark.parametrize("vocabulary", Vocabulary)
+def test_compounds_are_the_longer_phrases_longest_first(vocabulary: Vocabulary) -> None:
+    found = compounds(vocabulary)
     assert "what time is it" in found
     assert "say hello world" in found
     assert all(" " in phrase for phrase in found)
@@ -144,16 +190,21 @@ def test_the_grammar_has_every_phrase_that_any_agent_knows() -> None:
     assert {"stop", "goodbye", "bye", "help", "yes", "no", "okay", "mm-hm", "what time is it", "say hello"} <= set(
         found
     )
-    some = {phrase for intent in (Intent.TRANSFER, Intent.ACCEPT, Intent.DECLINE) for phrase in PHRASES[intent]}
-    everything = {phrase for phrases in PHRASES.values() for phrase in phrases}
-    assert everything - some <= set(found)
+    some = phrases_of(*ASKING, *DECIDING)
+    assert phrases_of(*Intent) - some <= set(found)
     assert not some & set(found)
-    assert set(transfer_phrases()) < some
+    assert set(transfer_phrases()) == phrases_of(*ASKING)
 
 
-def test_every_phrase_of_several_words_is_a_compound() -> None:
-    everything = {phrase for phrases in PHRASES.values() for phrase in phrases}
-    assert {phrase for phrase in everything if " " in phrase} <= set(compounds())
+def test_every_phrase_of_several_words_is_a_compound_where_it_means_something() -> None:
+    common = phrases_of(*Intent) - phrases_of(*ASKING, *DECIDING)
+    expected = {
+        Vocabulary.COMMON: {*common, *REPEAT_EXAMPLES},
+        Vocabulary.ASKING: {*common, *REPEAT_EXAMPLES, *phrases_of(*ASKING), *TRANSFER_OPENINGS},
+        Vocabulary.DECIDING: {*common, *REPEAT_EXAMPLES, *phrases_of(*DECIDING)},
+    }
+    for vocabulary, phrases in expected.items():
+        assert set(compounds(vocabulary)) == {phrase for phrase in phrases if " " in phrase}
 
 
 def test_hummed_words_are_phrases_too() -> None:

@@ -39,7 +39,7 @@ from offhook.bridge.local import rules
 from offhook.bridge.local.judging import SURELY_A_TURN_MS, Verdict, interrupts, judge
 from offhook.bridge.local.listening import Change, Listening
 from offhook.bridge.local.messages import Synthesised
-from offhook.bridge.local.phrases import is_command
+from offhook.bridge.local.phrases import Vocabulary, is_command
 from offhook.bridge.local.rules import Memory, Reply, ToolUse
 from offhook.bridge.local.worker_pool import WorkerError
 from offhook.model.audio import FRAME_MS, PCMA_8K, PCMU_8K, AudioFormat
@@ -69,7 +69,9 @@ Clock = Callable[[], datetime]
 class EarAndVoice(Protocol):
     """``LocalEngine``, as far as a conversation needs it. Both raise ``WorkerError``."""
 
-    async def understand(self, audio: bytes, audio_format: AudioFormat, names: tuple[str, ...]) -> str | None: ...
+    async def understand(
+        self, audio: bytes, audio_format: AudioFormat, vocabulary: Vocabulary, names: tuple[str, ...]
+    ) -> str | None: ...
 
     async def synthesise(self, text: str, audio_format: AudioFormat) -> Synthesised: ...
 
@@ -188,7 +190,8 @@ class LocalConnection:
 
     async def _recognition_of(self, audio: bytes) -> None:
         try:
-            self._text = await self._engine.understand(audio, self._request.input_format, self._names)
+            listened_for = self._vocabulary, self._names
+            self._text = await self._engine.understand(audio, self._request.input_format, *listened_for)
         except WorkerError:
             self._text = ""
         self._recognised = True
@@ -205,7 +208,7 @@ class LocalConnection:
         """The words are known: at the end of the turn, or on trial in a pause."""
         if not self._listening.speaking:
             self._conclude()
-        elif is_command(self._text or "") or (self._over_agent and not self._is_turn()):
+        elif is_command(self._text or "", self._vocabulary) or (self._over_agent and not self._is_turn()):
             self._listening.settle()
             self._emit(SpeechStopped())
             self._conclude()
@@ -314,6 +317,12 @@ class LocalConnection:
     @property
     def _names(self) -> tuple[str, ...]:
         return tuple(destination.name for destination in self._agent.destinations if destination.name)
+
+    @property
+    def _vocabulary(self) -> Vocabulary:
+        if self._agent.briefs:
+            return Vocabulary.DECIDING
+        return Vocabulary.ASKING if self._names else Vocabulary.COMMON
 
     def _use(self, tool: ToolUse) -> None:
         if tool.name == "transfer_call":

@@ -6,6 +6,7 @@ import asyncio
 from importlib.util import find_spec
 
 from offhook.bridge.local.messages import Recognise, Recognised, Synthesise, Synthesised
+from offhook.bridge.local.phrases import Vocabulary
 from offhook.bridge.local.worker_pool import WorkerError, WorkerPool
 from offhook.model.audio import AudioFormat
 from offhook.model.errors import BridgeError
@@ -54,16 +55,23 @@ class LocalEngine:
         """Ends every process; idempotent."""
         await asyncio.gather(self._recognisers.close(), self._voice.close())
 
-    async def understand(self, audio: bytes, audio_format: AudioFormat, names: tuple[str, ...] = ()) -> str | None:
+    async def understand(
+        self,
+        audio: bytes,
+        audio_format: AudioFormat,
+        vocabulary: Vocabulary = Vocabulary.COMMON,
+        names: tuple[str, ...] = (),
+    ) -> str | None:
         """The words of one utterance; "" for speech without known words, None for no speech.
 
-        ``names``: whom the caller may ask for, so that they are listened for. Raises ``WorkerError``.
+        ``vocabulary`` and ``names`` (whom the caller may ask for): what is listened for. Raises ``WorkerError``.
         """
         answer = await self._recognisers.ask(
             Recognise(
                 audio=audio,
                 encoding=audio_format.encoding.value,
                 sample_rate_hz=audio_format.sample_rate_hz,
+                vocabulary=vocabulary,
                 names=names,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from offhook.bridge.local.phrases import Vocabulary
 from offhook.model.audio import SampleRate
 
 LENGTH_BYTES = 4
@@ -14,12 +15,13 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 class Recognise(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """``audio``: one utterance, ``encoding`` and ``sample_rate_hz`` as in ``AudioFormat``.
 
-    ``names``: whom the caller may ask for.
+    ``vocabulary``: what is listened for besides free speech; ``names``: whom the caller may ask for.
     """
 
     audio: bytes
     encoding: str
     sample_rate_hz: SampleRate
+    vocabulary: Vocabulary = Vocabulary.COMMON
     names: tuple[str, ...] = ()
 
 

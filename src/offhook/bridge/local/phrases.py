@@ -3,7 +3,8 @@
 A phrase of two or more words becomes one long word of the recogniser's language model, so that it competes
 with free speech inside one search and wins when it was really said. A single word is too short for that;
 it is looked for by a small grammar, in short utterances only. What asks for somebody has a grammar of its own, with
-the names of those whom an agent may connect callers to.
+the names of those whom an agent may connect callers to. Every phrase listened for is one more that other sentences may
+be taken for: each agent's recogniser listens for its vocabulary only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import product
+from typing import assert_never
 
 
 class Intent(Enum):
@@ -28,8 +30,20 @@ class Intent(Enum):
     THANKS = "thanks"
     BACKCHANNEL = "backchannel"
     TRANSFER = "transfer"
+    PERSON = "person"
     ACCEPT = "accept"
     DECLINE = "decline"
+
+
+class Vocabulary(Enum):
+    """What is listened for, by what the agent is there for.
+
+    ``ASKING``: callers ask it to connect them. ``DECIDING``: an operator tells it whether he takes a caller.
+    """
+
+    COMMON = "common"
+    ASKING = "asking"
+    DECIDING = "deciding"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,9 +148,10 @@ PHRASES: Mapping[Intent, tuple[str, ...]] = {
     Intent.TRANSFER: (
         *_each(("", "please", "can you", "could you"), ("transfer me", "connect me", "put me through")),
         *("transfer me please", "connect me please", "put me through please"),
-        *_each((*_SURELY_TO, *_PERHAPS_TO), _A_PERSON),
+        *_each(_SURELY_TO, _A_PERSON),
         *("operator", "operator please", "human please", "a human please"),
     ),
+    Intent.PERSON: _each(_PERHAPS_TO, _A_PERSON),
     Intent.ACCEPT: (
         *("put him through", "put her through", "put them through", "put the call through", "connect us"),
         *("i take the call", "i will take the call", "i'll take it", "take the call", "accept", "accept the call"),
@@ -174,55 +189,55 @@ _COURTESIES = frozenset((
 ))  # fmt: skip
 """Around a phrase they change nothing. The recogniser hears a breath as "the" or "a"."""
 
-_COMPLETE = frozenset(Intent) - {Intent.GREETING, Intent.YES, Intent.NO, Intent.THANKS, Intent.TRANSFER}
-"""The others are often only the begin of a sentence: a name may follow "connect me"."""
+_BEGINNINGS = frozenset(
+    {Intent.GREETING, Intent.YES, Intent.NO, Intent.THANKS, Intent.TRANSFER, Intent.PERSON},
+)
+"""Often only the begin of a sentence: a name may follow "connect me"."""
 
 _FILLERS = frozenset(("uh", "um", "ah", "oh", "huh", "hm", "er"))
 _SPELLED_HUM = re.compile(r"[mh]( [mhn])+")
 _NOT_A_WORD = re.compile(r"[^a-z0-9' -]+")
 
-_OF_SOME_AGENTS = frozenset({Intent.TRANSFER, Intent.ACCEPT, Intent.DECLINE})
+_BESIDES: Mapping[Vocabulary, frozenset[Intent]] = {
+    Vocabulary.COMMON: frozenset(),
+    Vocabulary.ASKING: frozenset({Intent.TRANSFER, Intent.PERSON}),
+    Vocabulary.DECIDING: frozenset({Intent.ACCEPT, Intent.DECLINE}),
+}
 """They mean something only where there are people to be connected."""
+_COMMON = frozenset(Intent).difference(*_BESIDES.values())
 
-_PERSON_WORDS = frozenset(
-    (
-        "human",
-        "being",
-        "person",
-        "real",
-        "somebody",
-        "someone",
-        "anybody",
-        "anyone",
-        "agent",
-        "operator",
-        "an",
-        "a",
-        "the",
-    )
-)
+_PERSON_WORDS = frozenset((
+    *("human", "being", "person", "real", "somebody", "someone", "anybody", "anyone", "agent", "operator"),
+    *("an", "a", "the"),
+))  # fmt: skip
 _INTENTS = {phrase: intent for intent, phrases in PHRASES.items() for phrase in phrases}
 _LONGEST_FIRST = sorted(
     ((phrase, intent) for phrase, intent in _INTENTS.items() if " " in phrase), key=lambda entry: -len(entry[0])
 )
 
 
-def compounds() -> tuple[str, ...]:
-    """Every phrase of several words, the longest first."""
-    phrases = [*_INTENTS, *REPEAT_EXAMPLES, *TRANSFER_OPENINGS]
+def compounds(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Its phrases of several words, the longest first."""
+    openings = TRANSFER_OPENINGS if vocabulary is Vocabulary.ASKING else ()
+    phrases = [*_phrases_of(_COMMON | _BESIDES[vocabulary]), *REPEAT_EXAMPLES, *openings]
     return tuple(sorted((phrase for phrase in phrases if " " in phrase), key=len, reverse=True))
 
 
 def grammar_phrases() -> tuple[str, ...]:
     """What the grammar listens for in every call, compounds first. Each more makes all of them less sure."""
-    known = {phrase for phrase, intent in _INTENTS.items() if intent not in _OF_SOME_AGENTS}
-    several = [phrase for phrase in compounds() if phrase in known or phrase in REPEAT_EXAMPLES]
-    return (*several, *(phrase for phrase in _INTENTS if phrase in known and " " not in phrase))
+    return (
+        *compounds(Vocabulary.COMMON),
+        *(phrase for phrase in _phrases_of(_COMMON) if " " not in phrase),
+    )
 
 
 def transfer_phrases() -> tuple[str, ...]:
     """What asks for somebody, whoever it is: the grammar's business where there is somebody to be asked for."""
-    return PHRASES[Intent.TRANSFER]
+    return tuple(_phrases_of(_BESIDES[Vocabulary.ASKING]))
+
+
+def _phrases_of(intents: frozenset[Intent]) -> list[str]:
+    return [phrase for phrase, intent in _INTENTS.items() if intent in intents]
 
 
 def normalised(utterance: str) -> str:
@@ -250,9 +265,28 @@ def is_filler(utterance: str) -> bool:
     return bool(words) and _FILLERS.issuperset(words)
 
 
-def is_command(utterance: str) -> bool:
+def is_command(utterance: str, vocabulary: Vocabulary) -> bool:
     """It is complete as it stands: it may be answered without waiting whether more comes."""
-    return _INTENTS.get(normalised(utterance)) in _COMPLETE
+    intent = _INTENTS.get(normalised(utterance))
+    return intent is not None and intent not in _BEGINNINGS and _belongs(intent, vocabulary)
+
+
+def is_understood(utterance: str, vocabulary: Vocabulary) -> bool:
+    """It asks an agent with that ``vocabulary`` for something."""
+    found = meaning(utterance)
+    return found is not None and _belongs(found, vocabulary) and not is_filler(utterance)
+
+
+def _belongs(found: Meaning, vocabulary: Vocabulary) -> bool:
+    match found:
+        case RepeatAfter():
+            return True
+        case TransferTo():
+            return vocabulary is Vocabulary.ASKING
+        case Intent():
+            return found in _COMMON | _BESIDES[vocabulary]
+        case _:
+            assert_never(found)
 
 
 def _repeat_after(text: str) -> RepeatAfter | None:
@@ -270,7 +304,7 @@ def _transfer_to(text: str) -> Intent | TransferTo | None:
             continue
         words = without_courtesies(after)
         if _PERSON_WORDS.issuperset(words.split()):
-            return Intent.TRANSFER
+            return Intent.TRANSFER if opening in _SURELY_TO else Intent.PERSON
         return TransferTo(words=words, surely=opening in _SURELY_TO)
     return None
 

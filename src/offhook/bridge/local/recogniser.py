@@ -23,7 +23,15 @@ from pocketsphinx import Config, Decoder, NGramModel, Segment, get_model_path
 
 from offhook.audio.resample import Resampler
 from offhook.bridge.local.name_grammar import NameGrammars
-from offhook.bridge.local.phrases import HUMMED, Intent, compounds, grammar_phrases, is_filler, meaning
+from offhook.bridge.local.phrases import (
+    HUMMED,
+    Intent,
+    Vocabulary,
+    compounds,
+    grammar_phrases,
+    is_understood,
+    meaning,
+)
 
 MODEL_HZ = 16000
 PHONE_HZ = 8000
@@ -33,7 +41,7 @@ PADDING_MS = 300
 _MARGIN_MS = 100
 """Kept of the line before the first and after the last sound."""
 
-_FREE, _PHRASE = "free", "phrase"
+_PHRASE = "phrase"
 
 PHRASE_WEIGHT = 30_000.0
 """How much likelier than an even share a phrase is. At 10,000 some phrases are heard as free speech, at 300,000
@@ -94,14 +102,19 @@ class Recogniser:
             hmm=str(model / "en-us"),
             dict=dictionary,
             pl_window=LOOKAHEAD_FRAMES,
-            bestpath=False,  # rescoring the word lattice loses short words (14 of 228 commands missed)
+            lm=None,  # else the library loads a language model that nobody asks: 65 MB, 0.2 s
+            bestpath=False,  # rescoring the word lattice loses short words
             loglevel="FATAL",
         )
         self._decoder = Decoder(config)
-        _teach(self._decoder, str(model / "en-us.lm.bin"))
+        self._language = str(model / "en-us.lm.bin")
+        _teach(self._decoder)
+        self._free = {Vocabulary.COMMON: self._add_free(Vocabulary.COMMON)}
         self._grammars = NameGrammars(self._decoder)
 
-    def recognise(self, l16_8k: bytes, names: tuple[str, ...] = ()) -> str | None:
+    def recognise(
+        self, l16_8k: bytes, vocabulary: Vocabulary = Vocabulary.COMMON, names: tuple[str, ...] = ()
+    ) -> str | None:
         """The words of one utterance (16-bit, 8 kHz), lower case; "" for speech without known words, None
         when it is no speech at all. ``names``: listened for, alone and after the words that ask for somebody."""
         samples = _trimmed(np.frombuffer(l16_8k[: len(l16_8k) & ~1], dtype="<i2"))
@@ -116,11 +129,27 @@ class Recogniser:
         covers = _covers(by_name, spoken_ms)
         if covers and by_name.words_fit > SURE_NAME_FIT:
             return by_name.words
-        free = _decode(self._decoder, _FREE, audio)
+        free = _decode(self._decoder, self._free_for(vocabulary), audio)
         if covers and by_name.fit > max(NAME_FIT, free.fit + NAME_ADVANTAGE):
             return by_name.words
-        understood = meaning(free.words) is not None and not is_filler(free.words)
+        understood = is_understood(free.words, vocabulary)
         return phrase.words if not understood and _is_short_word(phrase, free, spoken_ms) else free.words
+
+    def _free_for(self, vocabulary: Vocabulary) -> str:
+        if vocabulary not in self._free:
+            self._free[vocabulary] = self._add_free(vocabulary)
+        return self._free[vocabulary]
+
+    def _add_free(self, vocabulary: Vocabulary) -> str:
+        """Free speech in which each phrase of ``vocabulary`` is as likely as its weight says."""
+        model = NGramModel(self._decoder.config, self._decoder.logmath, self._language)
+        for phrase in compounds(vocabulary):
+            model.add_word(phrase.replace(" ", "_"), PHRASE_WEIGHT)
+        for hum in HUMMED:
+            model.add_word(hum, HUM_WEIGHT)
+        search = f"free-{vocabulary.value}"
+        self._decoder.add_lm(search, model)
+        return search
 
     def _by_name(self, names: tuple[str, ...], audio: bytes) -> _Heard:
         """The best of what asks for one of ``names``."""
@@ -145,16 +174,13 @@ def _is_short_word(phrase: _Heard, free: _Heard, spoken_ms: int) -> bool:
     return single and spoken_ms <= WORD_MS and phrase.fit > free.fit - WORD_HANDICAP
 
 
-def _teach(decoder: Decoder, language: str) -> None:
-    """Both searches: each phrase is as likely in the language model as its weight says."""
-    words = {phrase.replace(" ", "_"): _pronunciations(decoder, phrase) for phrase in compounds()}
-    words.update(HUMMED)
-    for word, pronunciations in words.items():
-        _add_word(decoder, word, pronunciations)
-    model = NGramModel(decoder.config, decoder.logmath, language)
-    for word in words:
-        model.add_word(word, HUM_WEIGHT if word in HUMMED else PHRASE_WEIGHT)
-    decoder.add_lm(_FREE, model)
+def _teach(decoder: Decoder) -> None:
+    """Every phrase as a word, and the grammar. A word that a language model lacks is none in its search."""
+    phrases = dict.fromkeys(phrase for vocabulary in Vocabulary for phrase in compounds(vocabulary))
+    for phrase in phrases:
+        _add_word(decoder, phrase.replace(" ", "_"), _pronunciations(decoder, phrase))
+    for hum, pronunciations in HUMMED.items():
+        _add_word(decoder, hum, pronunciations)
     choices = " | ".join(phrase.replace(" ", "_") for phrase in grammar_phrases())
     decoder.add_jsgf_string(_PHRASE, f"#JSGF V1.0; grammar phrases; public <utterance> = {choices};")
 

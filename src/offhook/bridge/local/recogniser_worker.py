@@ -18,7 +18,7 @@ def load() -> Task:
         audio_format = AudioFormat(encoding=Encoding(request.encoding), sample_rate_hz=request.sample_rate_hz)
         convert = converter(audio_format, L16_8K)
         audio = convert(request.audio) if convert else request.audio
-        return Recognised(text=recogniser.recognise(audio, request.names))
+        return Recognised(text=recogniser.recognise(audio, request.vocabulary, request.names))
 
     return task
 

@@ -113,12 +113,13 @@ def _about_transfer(
     found: Meaning | None, utterance: str, memory: Memory, names: Sequence[str]
 ) -> tuple[Reply, Memory] | None:
     """None where it is about something else."""
-    asks = found is Intent.TRANSFER or (isinstance(found, TransferTo) and found.surely)
+    surely = found is Intent.TRANSFER or (isinstance(found, TransferTo) and found.surely)
+    asks = surely or found is Intent.PERSON
     if not names:
         return (Reply(text=CANNOT_TRANSFER), replace(memory, lost=0)) if asks else None
     words = found.words if isinstance(found, TransferTo) else utterance
     name = _destination(found, words, memory, names)
-    if name is not None or (asks and len(names) == 1):
+    if name is not None or (surely and len(names) == 1):
         return _transfer(name or names[0]), replace(memory, lost=0, choosing=False)
     named_only = called_by_name(utterance, names) is not None
     if asks or named_only or isinstance(found, TransferTo) or (memory.choosing and _may_be_a_name(found, memory)):
@@ -136,7 +137,7 @@ def _destination(found: Meaning | None, words: str, memory: Memory, names: Seque
     """The one the caller means, by a name said as such or as the answer to the agent's question."""
     if isinstance(found, TransferTo):
         return named(found.words, names)
-    if found is Intent.TRANSFER:
+    if found in (Intent.TRANSFER, Intent.PERSON):
         return mentioned(words, names)
     if memory.choosing and len(names) == 1 and _agrees(found, words):
         return names[0]
@@ -150,7 +151,7 @@ def _may_be_a_name(found: Meaning | None, memory: Memory) -> bool:
 
 def _which(names: Sequence[str]) -> str:
     if len(names) == 1:
-        return f"I can connect you to {names[0]}. Shall I?"
+        return f"Shall I connect you to {names[0]}?"
     return f"Whom shall I connect you to: {listed(names)}?"
 
 
@@ -239,7 +240,7 @@ _ANSWERS: dict[Intent, Callable[[datetime, Memory], Reply]] = {
     Intent.THANKS: _fixed("You are welcome."),
     Intent.BACKCHANNEL: _fixed(""),
 }
-"""``HELP`` depends on the agent; ``TRANSFER``, ``ACCEPT`` and ``DECLINE`` on what it is there for."""
+"""``HELP`` depends on the agent; ``TRANSFER``, ``PERSON``, ``ACCEPT`` and ``DECLINE`` on what it is there for."""
 
 # Not strftime: the words must not follow the machine's locale, the voice speaks English.
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
