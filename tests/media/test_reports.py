@@ -167,3 +167,14 @@ def test_an_address_that_names_no_host_is_not_sent_to() -> None:
     exchange.reports.latch.renew(declared=("0.0.0.0", 4001))
     exchange.wait(20)
     assert exchange.sent == []
+
+
+def test_what_came_after_a_late_tick_was_due_came_just_now() -> None:
+    exchange = Exchange()
+    exchange.ear.listen(tone_stream(1), tail_s=0.0)
+    exchange.ear.now += 30.0
+    figures = SenderFigures(ntp=1 << 32, rtp_timestamp=0, packets=1, octets=1)
+    exchange.receive(ControlReport(ssrc=THEIRS, sender=figures))
+    exchange.reports.send_due(exchange.ear.now - 0.1)
+    (told,) = exchange.last().blocks
+    assert told.delay_since_last == 0

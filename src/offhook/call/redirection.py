@@ -99,11 +99,14 @@ class Redirection:
         self.over = True
         if failure.told is not None:
             self._call.emit(failure.told, self._leg_id)
-        if self._new is not None:
-            self._call.emit(LegEnded(sip_code=failure.status, reason=failure.reason), self._leg_id)
+        self._tell_leg_ended(failure.status, failure.reason)
         self._old.notify_refer(self._event, failure.status or _STATUSES.get(failure.cause, 503))
         if self._old.state == "ended":
             self._call.end(by="caller", cause="hangup", reason="who sent us on is gone, and nobody answered there")
+
+    def _tell_leg_ended(self, status: int | None, reason: str) -> None:
+        if self._new is not None:
+            self._call.emit(LegEnded(sip_code=status, reason=reason), self._leg_id)
 
     def dismiss(self) -> None:
         """Whoever sent us on, and is our party no more, has had time enough to hang up."""
@@ -139,9 +142,10 @@ class Redirection:
 
     def stop(self) -> None:
         if self._dial is not None and not self.over:
+            self.over = True
             self._dial.give_up()
             self._old.notify_refer(self._event, 487)
-            self.over = True
+            self._tell_leg_ended(None, "the call ended")
 
 
 class Succession:

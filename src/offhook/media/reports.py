@@ -118,7 +118,8 @@ class ReportExchange:
             return ()
         last, delay = 0, 0
         if self._heard is not None:
-            last, delay = self._heard[0], int((now - self._heard[1]) * 65536)
+            # A tick that is late reads what came after it was due.
+            last, delay = self._heard[0], max(0, int((now - self._heard[1]) * 65536))
         block = ReportBlock(
             ssrc=reception.ssrc,
             fraction_lost=reception.fraction_lost(),
