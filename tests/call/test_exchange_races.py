@@ -11,11 +11,13 @@ from tests.call.exchange import (
     BRIEFER,
     CALLER,
     OPEN,
+    SLOW_TARGET,
     USE,
     WILLING,
     Doorman,
     calling,
     dying,
+    hears,
     hears_only,
     humming,
     outcome,
@@ -26,6 +28,9 @@ from tests.call.phones import NARROW, SILENT, RawPeer, phone, scripted, sdp
 from tests.call.transferee import Accept, Bye, Pause, Pbx, Step, Tell
 
 from offhook.call.inbox import Hold
+from offhook.call.negotiation import Negotiation
+from offhook.call.session import CallSession
+from offhook.model.audio import Encoding
 from offhook.model.call_events import (
     CallAnswered,
     CallEnded,
@@ -193,6 +198,86 @@ async def test_a_hold_that_is_over_at_once_leaves_nobody_on_hold() -> None:
         assert not (await caller.facts.until(HoldChanged, 2)).held
         await hears_only(call, {"agent"})
         await hears_only(server.only_call, {"caller"})
+
+
+# ── sessions that change meanwhile ───────────────────────────────────────────────────────────────────────
+
+
+def speak(call: CallSession, codec: Encoding) -> None:
+    """The call's phone wants another codec from now on."""
+    leg = call.leg
+    assert leg is not None
+    leg.negotiation = Negotiation(replace(leg.negotiation.capabilities, codecs=(codec,)))
+    leg.reinvite()
+
+
+@pytest.mark.parametrize("party", ["caller", "target"])
+@pytest.mark.parametrize("three", [False, True])
+async def test_who_talk_through_us_may_change_codec_and_hold(party: str, three: bool) -> None:
+    after = "three_way" if three else "hand_over"
+    mode: TransferMode = "warm" if three else "bridge"
+    heard_by_caller = {"target", "agent"} if three else {"target"}
+    heard_by_target = {"caller", "agent"} if three else {"caller"}
+    async with (
+        target_phone() as target,
+        phone(transferring(target, mode, briefing_agent=TAKING, after_briefing=after), trunks=(OPEN,)) as server,
+        phone(trunks=(OPEN,)) as caller,
+        calling(caller, server) as call,
+    ):
+        await outcome(server)
+        await hears_only(target.only_call, heard_by_target)
+        side = call if party == "caller" else target.only_call
+        for codec in (Encoding.PCMU, Encoding.G722):
+            speak(side, codec)
+            await hears_only(call, heard_by_caller)
+            await hears_only(target.only_call, heard_by_target)
+        side.deliver(Hold(wanted=True))
+        assert (await server.facts.until(HoldChanged)).held
+        other = target.only_call if party == "caller" else call
+        await hears(other)  # what was said before is on its way through two legs
+        assert party not in await hears(other)
+        side.deliver(Hold(wanted=False))
+        assert not (await server.facts.until(HoldChanged, 2)).held
+        await hears_only(call, heard_by_caller)
+        await hears_only(target.only_call, heard_by_target)
+
+
+@pytest.mark.parametrize("mode", ["attended", "bridge", "warm"])
+async def test_a_caller_who_holds_while_his_target_rings_hears_it_when_he_is_back(mode: TransferMode) -> None:
+    async with (
+        target_phone(SLOW_TARGET) as target,
+        phone(transferring(target, mode, briefing_agent=TAKING), trunks=(OPEN,)) as server,
+        phone(trunks=(OPEN,)) as caller,
+        calling(caller, server, trunk=OPEN) as call,
+    ):
+        await server.facts.until(LegDialled)
+        call.deliver(Hold(wanted=True))
+        await server.facts.until(HoldChanged)
+        speak(call, Encoding.PCMU)
+        assert (await outcome(server)).outcome == "connected"
+        call.deliver(Hold(wanted=False))
+        await server.facts.until(HoldChanged, 2)
+        await hears_only(call, {"target"})
+        await hears_only(target.only_call, {"caller"})
+
+
+async def test_an_operator_who_changes_codec_is_briefed_on() -> None:
+    async with (
+        target_phone() as target,
+        phone(transferring(target, "warm", briefing_agent=BRIEFER), trunks=(OPEN,)) as server,
+        phone(trunks=(OPEN,)) as caller,
+        calling(caller, server) as call,
+    ):
+        await server.facts.until(LegAnswered)
+        await hears_only(target.only_call, {"briefer"})
+        speak(target.only_call, Encoding.PCMU)
+        speak(call, Encoding.PCMA)
+        await hears_only(target.only_call, {"briefer"})
+        leg = target.only_call.leg
+        assert leg is not None
+        leg.media.send_dtmf("1")
+        await hears_only(call, {"target"})
+        await hears_only(target.only_call, {"caller"})
 
 
 # ── others come, and send us on ──────────────────────────────────────────────────────────────────────────
