@@ -505,6 +505,7 @@ async def test_an_operator_decides(words: str, tool: str) -> None:
     talk = Talk(greeting="A caller waits.", briefs=True)
     await talk.open()
     await talk.speak(words, ms=300)
+    assert talk.engine.vocabulary is Vocabulary.DECIDING
     assert [call.name for call in talk.listener.of(ToolCall)] == [tool]
     assert talk.listener.said() == []
     await talk.speak(words, ms=300)

@@ -41,7 +41,12 @@ ASKING = [
     ("i want to speak to a human", Intent.PERSON),
     ("operator", Intent.TRANSFER),
 ]
-DECIDING = [("put the call through", Intent.ACCEPT), ("not now", Intent.DECLINE)]
+DECIDING = [
+    ("put the call through", Intent.ACCEPT),
+    ("accept", Intent.ACCEPT),
+    ("not now", Intent.DECLINE),
+    ("decline", Intent.DECLINE),
+]
 
 MOST_LAG_MS = 20.0
 """Of the event loop while an utterance is recognised; 5 on a machine of one's own."""

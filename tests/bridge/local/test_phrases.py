@@ -185,8 +185,9 @@ def test_compounds_are_the_longer_phrases_longest_first(vocabulary: Vocabulary) 
     assert list(found) == sorted(found, key=len, reverse=True)
 
 
-def test_the_grammar_has_every_phrase_that_any_agent_knows() -> None:
-    found = grammar_phrases()
+@pytest.mark.parametrize("vocabulary", [Vocabulary.COMMON, Vocabulary.ASKING])
+def test_the_grammar_has_every_phrase_that_any_agent_knows(vocabulary: Vocabulary) -> None:
+    found = grammar_phrases(vocabulary)
     assert {"stop", "goodbye", "bye", "help", "yes", "no", "okay", "mm-hm", "what time is it", "say hello"} <= set(
         found
     )
@@ -194,6 +195,12 @@ def test_the_grammar_has_every_phrase_that_any_agent_knows() -> None:
     assert phrases_of(*Intent) - some <= set(found)
     assert not some & set(found)
     assert set(transfer_phrases()) == phrases_of(*ASKING)
+
+
+def test_the_grammar_for_operators_has_what_they_decide_by_too() -> None:
+    found = grammar_phrases(Vocabulary.DECIDING)
+    assert set(found) == {*grammar_phrases(Vocabulary.COMMON), *phrases_of(*DECIDING)}
+    assert len(found) == len(set(found))
 
 
 def test_every_phrase_of_several_words_is_a_compound_where_it_means_something() -> None:

@@ -12,7 +12,8 @@ from offhook.model.audio import AudioFormat
 from offhook.model.errors import BridgeError
 
 DEFAULT_RECOGNISERS = 2
-"""Two callers may end their sentences at once; each process holds the model once, about 150 MB."""
+"""Two callers may end their sentences at once; each process holds the model once: about 140 MB, and 70 MB more when
+it has listened for names, or for an operator's decision."""
 
 RECOGNISER = "offhook.bridge.local.recogniser_worker"
 VOICE = "offhook.bridge.local.voice_worker"

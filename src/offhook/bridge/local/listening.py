@@ -18,7 +18,7 @@ PREROLL_MS = 300
 """Kept from before the detector decided: its attack of 60 ms and the soft begin of a word."""
 
 MAX_UTTERANCE_MS = 20_000
-"""What is said beyond it in one breath is not recognised; recognition would take four seconds."""
+"""What is said beyond it in one breath is not recognised; recognition would take seven seconds."""
 
 _FRESH_START_FRAMES = 3
 """Frames with speech that begin a new utterance inside the hangover of a settled one."""

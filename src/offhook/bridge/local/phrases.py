@@ -223,16 +223,16 @@ def compounds(vocabulary: Vocabulary) -> tuple[str, ...]:
     return tuple(sorted((phrase for phrase in phrases if " " in phrase), key=len, reverse=True))
 
 
-def grammar_phrases() -> tuple[str, ...]:
-    """What the grammar listens for in every call, compounds first. Each more makes all of them less sure."""
-    return (
-        *compounds(Vocabulary.COMMON),
-        *(phrase for phrase in _phrases_of(_COMMON) if " " not in phrase),
-    )
+def grammar_phrases(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """What the grammar of phrases listens for, compounds first. Each more makes all of them less sure; what asks for
+    somebody is left to the grammar of the names."""
+    vocabulary = Vocabulary.COMMON if vocabulary is Vocabulary.ASKING else vocabulary
+    known = _phrases_of(_COMMON | _BESIDES[vocabulary])
+    return (*compounds(vocabulary), *(phrase for phrase in known if " " not in phrase))
 
 
 def transfer_phrases() -> tuple[str, ...]:
-    """What asks for somebody, whoever it is: the grammar's business where there is somebody to be asked for."""
+    """What asks for somebody, whoever it is."""
     return tuple(_phrases_of(_BESIDES[Vocabulary.ASKING]))
 
 

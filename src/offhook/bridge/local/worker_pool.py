@@ -32,7 +32,7 @@ MAX_WAITING = 64
 START_DEADLINE_S = 60.0
 """Loading the model takes one second on an idle machine."""
 REQUEST_DEADLINE_S = 20.0
-"""Recognition takes a fifth of the speech's length; a worker silent for so long is stuck."""
+"""Recognition takes a third of the speech's length; a worker silent for so long is stuck."""
 ANSWER_DEADLINE_S = 30.0
 """From the question to the answer, the wait for a worker included."""
 RESTART_DELAY_S = 0.2
