@@ -14,6 +14,7 @@ from offhook.call.transfer import (
     next_step,
     outcome_of,
     outcome_of_call,
+    outcome_of_refer,
     say_outcome,
     transfer_machine,
 )
@@ -118,3 +119,12 @@ def test_a_blind_transfer_that_we_made_ourselves_was_a_bridge() -> None:
 def test_an_agent_is_told_in_words() -> None:
     assert say_outcome("busy", "sales", "Busy Here") == "transfer to sales: the line is busy (Busy Here)"
     assert say_outcome("no_answer", "sales", "") == "transfer to sales: nobody answered"
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(603, "refused"), (405, "refused"), (407, "refused"), (408, "failed"), (481, "failed"), (500, "failed")],
+)
+def test_a_side_that_refuses_refer_is_told_from_one_that_was_not_reached(status: int, outcome: str) -> None:
+    assert outcome_of_refer(status) == outcome
+    assert outcome_of_refer(None) == "failed"

@@ -147,14 +147,9 @@ class Leg:
 
     @property
     def codec(self) -> Encoding:
-        """What goes over the wire; PCMU until something was agreed."""
-        agreement = self.negotiation.agreement or self._heard_early
+        """What goes over the wire, at first as the early dialog has it that is heard; PCMU until something was agreed."""
+        agreement = self.negotiation.agreement or next(reversed(self._early.values()), None)
         return agreement.encoding if agreement else Encoding.PCMU
-
-    @property
-    def _heard_early(self) -> Agreement | None:
-        """Of the early dialog that media follow."""
-        return next(reversed(self._early.values()), None)
 
     @property
     def format(self) -> AudioFormat:

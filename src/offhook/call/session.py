@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
+from itertools import count
 from typing import Protocol, assert_never
 
 from offhook.call.conduct import Conduct
@@ -96,7 +97,7 @@ class CallSession:
         self.leg: Leg | None = None
         """The remote party's, whom the call is with."""
         self.legs: dict[str, Leg] = {}
-        self._legs_named = 0
+        self._leg_numbers = count(2)
         self.trunk_id = ""
         self._set_up: SetUp | None = None
         self._machine = call_machine()
@@ -120,8 +121,7 @@ class CallSession:
 
     def new_leg_id(self) -> str:
         """Never given twice in this call."""
-        self._legs_named += 1
-        return f"leg-{self._legs_named + 1}"
+        return f"leg-{next(self._leg_numbers)}"
 
     def add_leg(self, leg: Leg) -> None:
         """The first one is the remote party's."""

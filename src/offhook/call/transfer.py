@@ -138,6 +138,12 @@ def outcome_of(status: int | None) -> TransferOutcome:
     return _OUTCOMES.get(status, "refused" if status // 100 in (4, 6) else "failed")
 
 
+def outcome_of_refer(status: int | None) -> TransferOutcome:
+    """What a final status to our REFER itself means: the caller's side does not do it, or could not be asked."""
+    unheard = status is None or status in (408, 481) or status // 100 == 5
+    return "failed" if unheard else "refused"
+
+
 def outcome_of_call(failure: NotReached) -> TransferOutcome:
     """What became of our own call to the target."""
     return "no_answer" if failure.cause == "no_answer" else outcome_of(failure.status)

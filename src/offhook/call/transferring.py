@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from offhook.bridge.codec import TextInput, ToolResult
-from offhook.call.briefing import BRIEFING_S, DECLINES, TAKES, Briefing, briefing_agent
+from offhook.call.briefing import BRIEFING_S, DECLINES, TAKES, briefing_agent
 from offhook.call.conduct import Conduct
-from offhook.call.dial import Dial, NotReached, Party
-from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, MediaFact, SipFact, TimerFired
+from offhook.call.dial import NotReached, Party
+from offhook.call.inbox import InboxFact, SipFact, TimerFired
 from offhook.call.leg import Leg
-from offhook.call.mid_call import MidCall
-from offhook.call.routing import agent_port, leg_port
+from offhook.call.second_party import SecondParty
 from offhook.call.session import CallSession
 from offhook.call.transfer import (
     TransferInput,
@@ -20,18 +19,14 @@ from offhook.call.transfer import (
     next_step,
     outcome_of,
     outcome_of_call,
+    outcome_of_refer,
     say_outcome,
     transfer_machine,
 )
 from offhook.call.ways import target_of, trunk_towards
-from offhook.media.events import DtmfReceived, MediaEvent, MediaTimedOut
 from offhook.model.call_events import (
     EndCause,
     EndedBy,
-    LegAnswered,
-    LegDialled,
-    LegEnded,
-    PartyReplaced,
     TransferEnded,
     TransferOutcome,
     TransferStarted,
@@ -40,8 +35,7 @@ from offhook.model.errors import BridgeError, OffhookError, SipParseError
 from offhook.model.records import TransferDestination
 from offhook.model.trunks import Trunk
 from offhook.rtp.telephone_event import DigitPressed
-from offhook.sdp.offer_answer import Agreement
-from offhook.sip.events import Address, ByeReceived, ReferAnswered, ReferProgress, SipEvent, UsageEnded
+from offhook.sip.events import Address, ByeReceived, ReferAnswered, ReferProgress
 from offhook.sip.targets import parse_target
 from offhook.sip.uri import SipUri
 
@@ -69,13 +63,8 @@ class Transferring:
         self._trunk = trunks.get(wanted.trunk_id) or trunks.get(call.trunk_id)
         self._target: SipUri | None = None
         self._refer_id: int | None = None
-        self._operator_id = call.new_leg_id()
-        self._dial: Dial | None = None
-        self._operator: Leg | None = None
-        self._operator_mid_call: MidCall | None = None
-        self._briefing: Briefing | None = None
+        self._operator = SecondParty(call, self)
         self._told = False
-        self._leg_told = False
 
     @property
     def over(self) -> bool:
@@ -85,10 +74,6 @@ class Transferring:
     def joined(self) -> bool:
         """Caller and operator talk."""
         return self._machine.state in ("handed_over", "three_way")
-
-    @property
-    def _operator_is_up(self) -> bool:
-        return self._operator is not None and self._operator.state in ("up", "held")
 
     # ── the beginning ────────────────────────────────────────────────────────────────────────────────────
 
@@ -137,13 +122,13 @@ class Transferring:
 
     def _not_referred(self, status: int | None, reason: str) -> None:
         """The caller's side does not do it."""
-        if self._machine.state == "replacing" and self._operator_is_up:
+        if self._machine.state == "replacing" and self._operator.is_up:
             self._join("fall_back")
         elif self._machine.state == "referring" and self._wanted.fallback:
             self._machine.command("fall_back")
             self._call_target()
         else:
-            self._fail("refused" if status is not None else "failed", status, reason)
+            self._fail(outcome_of_refer(status), status, reason)
 
     def _on_refer(self, event: ReferAnswered | ReferProgress) -> None:
         status = event.status
@@ -165,7 +150,7 @@ class Transferring:
         self._call.end(by="agent", cause="transferred", reason=reason)
 
     def _not_connected(self, status: int | None, reason: str) -> None:
-        if self._machine.state == "replacing" and self._operator_is_up:
+        if self._machine.state == "replacing" and self._operator.is_up:
             self._join("fall_back")
         else:
             self._fail(outcome_of(status), status, reason)
@@ -175,37 +160,21 @@ class Transferring:
     def _call_target(self) -> None:
         if self._target is None:
             return
-        party = Party(
-            target=self._target,
-            trunk=self._trunk,
-            from_user=self._caller.local_user,
-            no_answer_s=self._wanted.no_answer_s,
-            headers=(*self._wanted.headers, ("Referred-By", f"<{self._caller.remote_uri}>")),
-            beside=self._caller.media,
+        self._operator.call(
+            Party(
+                target=self._target,
+                trunk=self._trunk,
+                from_user=self._caller.local_user,
+                no_answer_s=self._wanted.no_answer_s,
+                headers=(*self._wanted.headers, ("Referred-By", f"<{self._caller.remote_uri}>")),
+                beside=self._caller.media,
+            )
         )
-        self._dial = Dial(self._call, self._operator_id, party, self)
-        self._dial.begin()
 
-    def dialling(self, leg: Leg) -> None:
-        self._call.add_leg(leg)
-        self._operator = leg
-        wiring = self._call.wire(leg)
-        self._operator_mid_call = MidCall(self._call, leg, wiring, self)
-        self._seat("waiting", operator=leg_port(leg.leg_id))
-        self._call.emit(LegDialled(to_uri=str(self._target)), leg.leg_id)
+    def plays_early(self) -> None:
+        self._seat("early")
 
-    def rings(self, status: int) -> None:
-        if self._operator is not None and self._operator.plays_early:
-            self._operator.media.confirm()
-            self._follow_format(self._operator)
-            self._seat("early")
-
-    def picked_up(self, leg: Leg, agreement: Agreement) -> None:
-        self._call.emit(LegAnswered(codec=agreement.encoding.value, srtp=leg.srtp), leg.leg_id)
-        leg.start_media(agreement)
-        leg.media.confirm()
-        leg.media.resume()
-        self._follow_format(leg)
+    def answered(self, leg: Leg) -> None:
         step = next_step(self._wanted, self._caller.abilities)
         match step:
             case "hand_over":
@@ -220,18 +189,19 @@ class Transferring:
             case _:
                 assert_never(step)
 
-    def _follow_format(self, leg: Leg) -> None:
-        if leg.format_changed():
-            self._call.wire(leg).follow(leg_port(leg.leg_id))
-
     def not_reached(self, failure: NotReached) -> None:
-        if failure.told is not None:
-            self._call.emit(failure.told, self._operator_id)
-        self._tell_leg_ended(failure.status, failure.reason)
         self._fail(outcome_of_call(failure), failure.status, failure.reason)
 
-    def format_changed(self) -> None:
-        """The operator's; nothing of ours depends on it."""
+    def lost(self, *, by: EndedBy, cause: EndCause, reason: str) -> None:
+        """Whom the caller's side is to take over, its NOTIFY tells more of."""
+        state = self._machine.state
+        if state == "briefing":
+            self._fail("refused", None, reason)
+        elif self._machine.observe("target_gone") and state == "three_way":
+            self._seat("talking", operator=None)
+            self._conduct.take_back(TextInput(role="system", text="the operator has left the call"))
+        elif state == "handed_over":
+            self._call.end(by=by, cause=cause, reason=reason)
 
     def pressed(self, key: DigitPressed) -> None:
         """A key of the operator: his answer to the briefing, or one for the caller."""
@@ -241,23 +211,18 @@ class Transferring:
             self._conduct.press(key.digit)
 
     def _pass_to_operator(self, key: DigitPressed) -> None:
-        if self._machine.state == "handed_over" and self._operator_mid_call is not None:
-            self._operator_mid_call.keypad.press(key.digit)
-
-    def wrote(self, text: str) -> None:
-        """Texts of the operator are recorded, and nobody's to read."""
+        if self._machine.state == "handed_over":
+            self._operator.press(key)
 
     # ── the briefing ─────────────────────────────────────────────────────────────────────────────────────
 
     def _brief(self, leg: Leg) -> None:
-        agent = briefing_agent(self._conduct.agent, self._wanted)
         try:
-            self._briefing = Briefing(self._call, leg, agent, lambda accept: self.judged(accept=accept))
+            self._operator.brief(leg, briefing_agent(self._conduct.agent, self._wanted))
         except BridgeError:
             self.judged(accept=True)
-            return
-        self._seat("briefing", briefer=agent_port(leg.leg_id))
-        self._call.arm("transfer", BRIEFING_S)
+        else:
+            self._call.arm("transfer", BRIEFING_S)
 
     def judged(self, *, accept: bool) -> None:
         """The operator said whether he takes the caller."""
@@ -276,8 +241,7 @@ class Transferring:
         """The caller hears the operator from here on."""
         self._call.disarm("transfer")
         state = self._machine.command(given)
-        if self._briefing is not None:
-            self._briefing.end()
+        self._operator.end_briefing()
         self._tell_end("connected", None, "")
         if state == "three_way":
             self._seat("three_way", briefer=None)
@@ -292,20 +256,15 @@ class Transferring:
         if self._machine.state == "parting":
             outcome = "abandoned"
         self._tell_end(outcome, status, reason)
-        self._let_go("fail")
+        self._let_go()
         self._tell_agent(outcome, reason)
 
-    def _let_go(self, given: TransferInput) -> None:
+    def _let_go(self) -> None:
         """Nothing of the transfer is left; caller and agent talk."""
         parted = self._machine.state == "parting"
-        self._machine.command(given)
+        self._machine.command("fail")
         self._call.disarm("transfer")
-        if self._dial is not None:
-            self._dial.give_up()
-        if self._operator is not None and self._operator.state != "ended":
-            self._operator.hang_up()
-        if self._briefing is not None:
-            self._briefing.end()
+        self._operator.let_go()
         self._seat("talking", operator=None, briefer=None)
         if parted:
             self._call.end(by="caller", cause="hangup")
@@ -316,12 +275,6 @@ class Transferring:
             mode = mode_of(self._machine.state, self._wanted)
             target = self._wanted.target
             self._call.emit(TransferEnded(mode=mode, target=target, outcome=outcome, sip_code=status, reason=reason))
-
-    def _tell_leg_ended(self, status: int | None = None, reason: str = "") -> None:
-        """Once for each second party that was called."""
-        if self._operator is not None and not self._leg_told:
-            self._leg_told = True
-            self._call.emit(LegEnded(sip_code=status, reason=reason), self._operator.leg_id)
 
     def _tell_agent(self, outcome: TransferOutcome, reason: str) -> None:
         text = say_outcome(outcome, self._wanted.name or self._wanted.target, reason)
@@ -340,21 +293,16 @@ class Transferring:
         if not self.over:
             self._tell_end("abandoned", None, "the call ended")
             self._machine.observe("caller_gone")
-        if self._dial is not None:
-            self._dial.give_up()
-        self._tell_leg_ended(reason="the call ended")
-        if self._briefing is not None:
-            self._briefing.end()
+        self._operator.stop()
 
     async def close(self) -> None:
-        if self._briefing is not None:
-            await self._briefing.close()
+        await self._operator.close()
 
     # ── facts ────────────────────────────────────────────────────────────────────────────────────────────
 
     def absorbs(self, fact: InboxFact) -> bool:
         """Whether the fact is the transfer's alone."""
-        if self._dial is not None and self._dial.absorbs(fact):
+        if self._operator.absorbs(fact):
             return True
         match fact:
             case SipFact(event=ReferAnswered() | ReferProgress() as event) if event.refer_id == self._refer_id:
@@ -362,21 +310,11 @@ class Transferring:
                 return True
             case SipFact(event=ByeReceived(usage_id=self._caller.usage_id)):
                 return self._caller_gone()
-            case SipFact(event=event) if self._is_operators(event):
-                self._on_operator(fact, event)
-                return True
             case TimerFired(timer="transfer", leg_id="") if not self.over:
                 self._out_of_time()
                 return True
-            case MediaFact(leg_id=self._operator_id, event=media_event):
-                self._on_operator_media(fact, media_event)
-                return True
-            case AgentFact() | AgentReady() | AgentFailed() | TimerFired() if fact.leg_id == self._operator_id:
-                self._on_operators_clock(fact)
-                return True
             case _:
-                pass
-        return False
+                return False
 
     def _follow(self, event: ReferAnswered | ReferProgress) -> None:
         if self._machine.state in ("referring", "referred", "replacing", "parting"):
@@ -408,80 +346,11 @@ class Transferring:
             case _:
                 pass
 
-    def _on_operators_clock(self, fact: AgentFact | AgentReady | AgentFailed | TimerFired) -> None:
-        """A timer of the operator's leg, or the agent there."""
-        if isinstance(fact, TimerFired) and fact.timer == "digits":
-            if self._operator_mid_call is not None:
-                self._operator_mid_call.keypad.on_timer()
-        elif self._briefing is not None:
-            self._briefing.observe(fact)
-
-    def _is_operators(self, event: SipEvent) -> bool:
-        return self._operator is not None and getattr(event, "usage_id", None) == self._operator.usage_id
-
-    def _on_operator(self, fact: InboxFact, event: SipEvent) -> None:
-        """Something happened in the dialog with the operator."""
-        if isinstance(event, ByeReceived | UsageEnded):
-            self._operator_gone(event)
-        elif self._operator_is_up and self._operator_mid_call is not None:
-            self._operator_mid_call.observe(event)
-        elif self._dial is not None and self._operator is not None:
-            self._dial.observe(fact)
-            self._follow_format(self._operator)
-            if self._operator.state == "ended":
-                self._tell_leg_ended()
-
-    def _operator_gone(self, event: ByeReceived | UsageEnded) -> None:
-        leg = self._operator
-        if leg is None:
-            return
-        wanted_so = leg.state == "ending"
-        leg.gone()
-        self._tell_leg_ended()
-        if wanted_so:
-            return
-        if isinstance(event, UsageEnded) and event.cause == "session_expired":
-            self._without_operator(by="system", cause="session_expired", reason="the operator's session expired")
-        else:
-            self._without_operator(by="operator", cause="hangup", reason="the operator hung up")
-
-    def _without_operator(self, *, by: EndedBy, cause: EndCause, reason: str) -> None:
-        """He is gone, and we did not want it. Whom the caller's side is to take over, its NOTIFY tells more of."""
-        state = self._machine.state
-        if state == "briefing":
-            self._fail("refused", None, reason)
-        elif self._machine.observe("target_gone") and state == "three_way":
-            self._seat("talking", operator=None)
-            self._conduct.take_back(TextInput(role="system", text="the operator has left the call"))
-        elif state == "handed_over":
-            self._call.end(by=by, cause=cause, reason=reason)
-
-    def _on_operator_media(self, fact: MediaFact, event: MediaEvent) -> None:
-        match event:
-            case DtmfReceived():
-                if self._operator_mid_call is not None:
-                    self._operator_mid_call.heard(event)
-            case MediaTimedOut(after_s=after_s) if self._operator is not None and self._operator.state == "up":
-                self._operator.hang_up()
-                reason = f"no RTP from the operator for {after_s:g} s"
-                self._without_operator(by="system", cause="media_timeout", reason=reason)
-            case _ if self._briefing is not None:
-                self._briefing.observe(fact)
-            case _:
-                pass
-
     def replace_operator(self, old: Leg, new: Leg) -> bool:
         """Somebody came in the place of the operator, who may hang up now; False where that was not ours."""
-        if old is not self._operator or self._machine.state not in ("handed_over", "three_way"):
+        if old is not self._operator.leg or not self.joined:
             return False
-        self._tell_leg_ended()
-        self._operator, self._operator_id, self._leg_told = new, new.leg_id, False
-        wiring = self._call.wire(new)
-        self._operator_mid_call = MidCall(self._call, new, wiring, self)
-        self._seat(wiring.seating.stage, operator=leg_port(new.leg_id))
-        new.media.confirm()
-        new.media.resume()
-        self._call.emit(PartyReplaced(by="replaces", remote_uri=new.remote_uri), new.leg_id)
+        self._operator.become(new)
         return True
 
 
