@@ -147,7 +147,7 @@ class Leg:
 
     @property
     def codec(self) -> Encoding:
-        """What goes over the wire, at first as the early dialog has it that is heard; PCMU until something was agreed."""
+        """What goes over the wire, at first in the early dialog that is heard; PCMU until something was agreed."""
         agreement = self.negotiation.agreement or next(reversed(self._early.values()), None)
         return agreement.encoding if agreement else Encoding.PCMU
 
