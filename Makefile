@@ -23,7 +23,7 @@ run: setup ## Serve the demo on port 5060, call it once as a check, keep serving
 	$(BIN)/offhook serve --show-speech --self-check
 
 test: setup lint ## Lint, types, import rule, and every test that needs no other program
-	$(BIN)/pytest -q -n 2 -m "not interop and not soak" --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -q -n 3 -m "not interop and not soak" --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

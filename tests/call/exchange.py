@@ -28,12 +28,12 @@ NAMES = {CALLER_HZ: "caller", AGENT_HZ: "agent", TARGET_HZ: "target", BRIEFER_HZ
 LOUD_DB = -35.0
 """Tones are played at -18 dBm0; what is not there lies below -60."""
 
-FRAMES = 16
-"""A third of a second, after ``SETTLING_FRAMES`` that may still carry what was before."""
+FRAMES = 8
+"""160 ms, after ``SETTLING_FRAMES`` that may still carry what was before."""
 
-SETTLING_FRAMES = 5
+SETTLING_FRAMES = 2
 
-MOST_WINDOWS = 12
+MOST_WINDOWS = 24
 
 OPEN = OpenTrunk(trunk_id="any", calls_per_s=1000)
 WILLING = replace(OPEN, rules=CallRules(refer="accept"))

@@ -260,7 +260,7 @@ async def test_no_attempt_gets_media_in_clear_on_the_wire() -> None:
     for _, packet in remote.packets:
         assert len(packet.payload) > len(PCMU_SILENCE)
         assert packet.payload[: len(PCMU_SILENCE)] != PCMU_SILENCE
-    assert b"\x81\xca" not in remote.control[-1]  # the source description of our report (RFC 3550 §6.5)
+    assert b"\x81\xca\x00" not in remote.control[-1]  # the source description of our report (RFC 3550 §6.5)
     remote.close()
 
 
