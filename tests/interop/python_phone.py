@@ -49,9 +49,7 @@ def listen(call: baresip.Call) -> bytes:
 
 async def talk(call: baresip.Call, wanted: dict[str, Any]) -> float:
     """Speak and listen until it is time or the call has ended; the loudest frame heard, in dB of full scale."""
-    while True:  # it tells nothing of this
-        if audible(call):
-            break
+    while not audible(call) and call.state is not baresip.CallState.CLOSED:  # noqa: ASYNC110 it tells nothing of this
         await asyncio.sleep(0.01)
     loudest = 0.0
     frames = round(wanted.get("seconds", 2.0) * 1000 / FRAME_MS)
@@ -251,6 +249,7 @@ async def be_target(call: baresip.Call, phone: Phone) -> dict[str, Any]:
     instead = asyncio.create_task(phone.coming.get())
     while not instead.done():
         await talk(call, {**phone.wanted, "seconds": 0.1, "heard": None})
+        await asyncio.wait({instead}, timeout=0.01)  # where our caller has left already, nothing else waits
     return await listen_to_the_end(instead.result(), phone)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import tempfile
@@ -57,13 +58,17 @@ def beside(name: str) -> Path:
     return path
 
 
+PORTS = range(20_500, 32_500)
+"""Linux takes 32,768 to 60,999 for connections; our RTP ends at 19,999."""
+
+
 def free_port(transport: str = "udp", host: str = "127.0.0.1") -> int:
-    """A port nobody has now; the kernel hands out others for a while."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """A port nobody has now, below those that the kernel gives to whoever connects."""
     kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-    with socket.socket(family, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.choice(PORTS)
+        if _is_free(kind, host, port):
+            return port
 
 
 def free_sip_port(host: str = "127.0.0.1") -> int:
