@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test interop bench soak lint format lock clean
+.PHONY: help setup run test coverage interop bench soak lint format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ run: setup ## Serve the demo on port 5060, call it once as a check, keep serving
 	$(BIN)/offhook serve --show-speech --self-check
 
 test: setup lint ## Lint, types, import rule, and every test that needs no other program
+	$(BIN)/pytest -q -n 3 -m "not interop and not soak" $(ARGS)
+
+coverage: setup ## What the tests of "make test" reach
 	$(BIN)/pytest -q -n 3 -m "not interop and not soak" --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: setup ## ruff, mypy --strict, import-linter
