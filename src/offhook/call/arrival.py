@@ -14,7 +14,6 @@ from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
 from offhook.model.errors import BridgeError, ResourceExhaustedError
 from offhook.model.records import Agent
-from offhook.model.trunks import DEFAULT_RULES
 from offhook.sip.custom_headers import custom_headers
 from offhook.sip.events import AckReceived, InviteReceived, PrackReceived, UpdateReceived
 
@@ -62,8 +61,7 @@ class Arrival:
             fix = "raise max_calls or widen rtp.port_min to rtp.port_max"
             self._refuse(503, rule="no room for one more call", evidence=str(error), fix=fix, retry=True)
             return
-        trunk = self._call.equipment.trunks.get(self._invite.trunk_id)
-        rules = DEFAULT_RULES if trunk is None else trunk.rules
+        rules = self._call.equipment.rules_of(self._invite.trunk_id)
         leg = Leg.incoming(FIRST_LEG, self._call.equipment.endpoint, media, self._invite, rules)
         self._call.add_leg(leg)
         body = self._invite.request.body

@@ -12,7 +12,7 @@ from offhook.call.ports import Directory, EventSink
 from offhook.media.events import MediaEvent
 from offhook.media.recorder import RecordingWriter
 from offhook.media.session import MediaSession
-from offhook.model.trunks import Trunk
+from offhook.model.trunks import DEFAULT_RULES, CallRules, Trunk
 from offhook.signaling.endpoint import SipEndpoint
 
 MediaOpener = Callable[[str, Callable[[MediaEvent], None], MediaSession | None], MediaSession]
@@ -41,3 +41,8 @@ class Equipment:
     recordings: RecordingWriter | None = None
     recordings_folder: Path = Path()
     teardown_s: float = 2.0
+
+    def rules_of(self, trunk_id: str) -> CallRules:
+        """What the calls of a trunk may and must do; the default where there is no such trunk."""
+        trunk = self.trunks.get(trunk_id)
+        return DEFAULT_RULES if trunk is None else trunk.rules

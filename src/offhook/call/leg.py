@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -28,6 +28,8 @@ from offhook.sip.events import (
     PrackReceived,
     ProvisionalReceived,
     ReferReceived,
+    ReinviteReceived,
+    SipEvent,
     UpdateReceived,
 )
 from offhook.sip.headers import NameAddr
@@ -139,6 +141,15 @@ class Leg:
     @property
     def state(self) -> LegState:
         return self._machine.state
+
+    @property
+    def is_up(self) -> bool:
+        """Answered, and not ending."""
+        return self.state in {"up", "held"}
+
+    def is_told_of(self, event: SipEvent) -> bool:
+        """Whether the event is of this leg's dialog."""
+        return getattr(event, "usage_id", None) == self.usage_id
 
     @property
     def absorbed(self) -> int:
@@ -287,50 +298,36 @@ class Leg:
             self._media_flows = True
             self.media.start(agreement, self.flow.remote.host)
 
-    def answer_reinvite(self, body: bytes) -> Unacceptable | None:
-        """Answer the peer's new offer, or make ours where it asked for one; None when it went well."""
+    def answer_offer(self, event: ReinviteReceived | UpdateReceived | PrackReceived) -> Unacceptable | None:
+        """Answer what the party offers by re-INVITE, UPDATE or PRACK, before the call is up or after.
+
+        Where a re-INVITE asks for an offer, ours is made. None when it went well.
+        """
+        accept, reject = _ANSWERS[type(event)]
+        body = event.request.body
         answer = self.answer_to(body)
         if isinstance(answer, Unacceptable):
-            header = answer.warning_header(self.negotiation.capabilities.address)
-            status = answer.status
-            self._command(lambda core, now: core.reject(self.usage_id, now, status=status, headers=(header,)))
+            status, header = answer.status, answer.warning_header(self.negotiation.capabilities.address)
+            self._command(lambda core, now: reject(core, self.usage_id, now, status=status, headers=(header,)))
             return answer
-        self._command(lambda core, now: core.answer(self.usage_id, now, body=answer))
+        self._command(lambda core, now: accept(core, self.usage_id, now, body=answer))
         if body:
-            self.apply_agreement()
-        return None
-
-    def answer_offer(self, event: UpdateReceived | PrackReceived) -> Unacceptable | None:
-        """Answer what the party offers by UPDATE or PRACK, before the call is up or after; None when it went well."""
-        is_update = isinstance(event, UpdateReceived)
-        answer = self.negotiation.answer(event.request.body)
-        if isinstance(answer, Unacceptable):
-            header = answer.warning_header(self.negotiation.capabilities.address)
-            self._command(
-                lambda core, now: (core.reject_update if is_update else core.reject_prack)(
-                    self.usage_id, now, status=answer.status, headers=(header,)
-                )
-            )
-            return answer
-        self._command(
-            lambda core, now: (core.answer_update if is_update else core.answer_prack)(self.usage_id, now, body=answer)
-        )
-        self._follow_offer(event.request.from_.tag or "")
+            self._follow_offer(event.request.from_.tag or "")
         return None
 
     def _follow_offer(self, remote_tag: str) -> None:
         """An offer of the party was answered: media follow, in an early dialog what is heard of it."""
         agreement = self.negotiation.agreement
-        if self.state in {"up", "held"}:
+        if self.is_up:
             self.apply_agreement()
-        elif remote_tag in self._early and agreement is not None:
+        elif self.state == "early" and remote_tag in self._early and agreement is not None:
             self._early[remote_tag] = agreement
             self.start_media(agreement)
 
     def apply_agreement(self) -> None:
         """Let the media follow what was agreed last; hold and resume are read off the direction."""
         agreement = self.negotiation.agreement
-        if agreement is None or self.state not in {"up", "held"}:
+        if agreement is None or not self.is_up:
             return
         self._machine.observe("resume" if agreement.direction in {"sendrecv", "sendonly"} else "hold")
         self.media.update(agreement)
@@ -343,7 +340,7 @@ class Leg:
 
     def reoffer(self) -> None:
         """Something in the dialog came to its end: make the offer that had to wait."""
-        if self._offer_waits and self.state in {"up", "held"}:
+        if self._offer_waits and self.is_up:
             self.reinvite()
 
     def hold(self, wanted: bool) -> None:
@@ -462,6 +459,14 @@ class Leg:
         """The core said that the usage is gone."""
         self._machine.observe("gone")
         self.media.close()
+
+
+_ANSWERS: Mapping[type[object], tuple[Callable[..., None], Callable[..., None]]] = {
+    ReinviteReceived: (UserAgent.answer, UserAgent.reject),
+    UpdateReceived: (UserAgent.answer_update, UserAgent.reject_update),
+    PrackReceived: (UserAgent.answer_prack, UserAgent.reject_prack),
+}
+"""How an offer is answered, and refused, by what brought it."""
 
 
 def refuse_invite(endpoint: SipEndpoint, usage_id: int, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:

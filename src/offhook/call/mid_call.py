@@ -60,11 +60,11 @@ class MidCall:
 
     def observe(self, event: SipEvent) -> None:
         """What happened in the leg's dialog; other legs' events are left alone."""
-        if getattr(event, "usage_id", None) != self._leg.usage_id:
+        if not self._leg.is_told_of(event):
             return
         match event:
             case ReinviteReceived(request=request):
-                refused = self._leg.answer_reinvite(request.body)
+                refused = self._leg.answer_offer(event)
                 self._answer_follows = not request.body and refused is None
                 self._changed(refused)
             case AckReceived(body=body) if self._answer_follows:

@@ -18,9 +18,8 @@ from offhook.call.ways import target_of, trunk_towards
 from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallRefused, LegAnswered, LegDialled, LegEnded, PartyReplaced, ReplacedBy
 from offhook.model.errors import ResourceExhaustedError, SipParseError
-from offhook.model.trunks import DEFAULT_RULES
 from offhook.sdp.offer_answer import Agreement
-from offhook.sip.events import AckReceived, ByeReceived, InviteReceived, ReferReceived
+from offhook.sip.events import AckReceived, ByeReceived, InviteReceived, ReferReceived, SipEvent
 
 GOODBYE_S = 5.0
 """Whoever sent us on hangs up when it is told that we got there; after this, we do."""
@@ -136,9 +135,9 @@ class Redirection:
             case _:
                 return False
 
-    def _is_dialled(self, event: object) -> bool:
+    def _is_dialled(self, event: SipEvent) -> bool:
         """Until it is answered; from then on it is the call's party."""
-        return not self.over and self._new is not None and getattr(event, "usage_id", None) == self._new.usage_id
+        return not self.over and self._new is not None and self._new.is_told_of(event)
 
     def stop(self) -> None:
         if self._dial is not None and not self.over:
@@ -163,8 +162,7 @@ class Succession:
     def begin(self) -> None:
         call, invite = self._call, self._invite
         self._old = next((leg for leg in call.legs.values() if leg.usage_id == invite.replaces), None)
-        trunk = call.equipment.trunks.get(invite.trunk_id)
-        rules = DEFAULT_RULES if trunk is None else trunk.rules
+        rules = call.equipment.rules_of(invite.trunk_id)
         try:
             beside = None if self._old is None else self._old.media
             media = call.equipment.open_media(invite.flow.bind_host, self._media_event, beside)
@@ -174,7 +172,7 @@ class Succession:
             call.emit(CallRefused(status=503, rule="no room for one more leg", evidence=str(error), fix=fix))
             return
         leg = Leg.incoming(self._leg_id, call.equipment.endpoint, media, invite, rules)
-        if self._old is None or self._old.state not in ("up", "held") or call.phase != "up":
+        if self._old is None or not self._old.is_up or call.phase != "up":
             leg.refuse(481)
             return
         answer = leg.answer_to(invite.request.body)
@@ -191,7 +189,7 @@ class Succession:
     @property
     def over(self) -> bool:
         """Nothing more will come of it: the new party sits there, or is gone before it did."""
-        return self._new is None or self._new.state not in ("up", "held")
+        return self._new is None or not self._new.is_up
 
     def absorbs(self, fact: InboxFact) -> bool:
         new = self._new

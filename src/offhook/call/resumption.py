@@ -22,7 +22,7 @@ from offhook.media.events import MediaEvent
 from offhook.model.call_events import Direction
 from offhook.model.errors import OffhookError, ResourceExhaustedError
 from offhook.model.records import Agent
-from offhook.model.trunks import DEFAULT_RULES, CallRules
+from offhook.model.trunks import CallRules
 from offhook.sip.events import Flow, Hop, ReinviteAnswered, ReinviteFailed, Transport
 
 
@@ -138,8 +138,7 @@ class Resumption:
     def _rules(self) -> CallRules:
         """As this node has them; what was encrypted is not offered in clear (RFC 4568 §5.1.4)."""
         saved = self._snapshot.leg
-        trunk = self._call.equipment.trunks.get(saved.trunk_id)
-        rules = DEFAULT_RULES if trunk is None else trunk.rules
+        rules = self._call.equipment.rules_of(saved.trunk_id)
         return replace(rules, srtp="required") if saved.secure else rules
 
     def _answered(self, body: bytes) -> None:

@@ -59,7 +59,7 @@ class SecondParty:
 
     @property
     def is_up(self) -> bool:
-        return self.leg is not None and self.leg.state in ("up", "held")
+        return self.leg is not None and self.leg.is_up
 
     # ── commands ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -165,7 +165,7 @@ class SecondParty:
         if self._dial is not None and self._dial.absorbs(fact):
             return True
         match fact:
-            case SipFact(event=event) if self.leg is not None and event_is_of(event, self.leg):
+            case SipFact(event=event) if self.leg is not None and self.leg.is_told_of(event):
                 self._on_sip(fact, event, self.leg)
             case MediaFact(leg_id=self._leg_id):
                 self._on_media(fact)
@@ -219,7 +219,3 @@ class SecondParty:
         if self.leg is not None and not self._end_told:
             self._end_told = True
             self._call.emit(LegEnded(sip_code=status, reason=reason), self._leg_id)
-
-
-def event_is_of(event: SipEvent, leg: Leg) -> bool:
-    return getattr(event, "usage_id", None) == leg.usage_id
