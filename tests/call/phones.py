@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import HangUp
+from offhook.call.ports import EventSink
 from offhook.call.session import CallSession
 from offhook.media.ports import PortPool
 from offhook.model.audio import Encoding
-from offhook.model.call_events import CallEnded, CallEvent, DigitReceived, LiveSignal
+from offhook.model.call_events import CallEnded, CallEvent, DigitReceived
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import CallRules, OpenTrunk, Trunk
 from offhook.server import Phone, Surroundings, build_phone
@@ -49,7 +50,7 @@ def scripted(agent_id: str = "agent", *, record: bool = False, **script: Any) ->
 SILENT = scripted("silent")
 
 
-class Facts:
+class Facts(EventSink):
     """Every fact of a phone, awaitable."""
 
     def __init__(self) -> None:
@@ -59,9 +60,6 @@ class Facts:
     def append(self, event: CallEvent) -> None:
         self.events.append(event)
         self._changed.set()
-
-    def signal(self, signal: LiveSignal) -> None:
-        pass
 
     def of(self, kind: type[F]) -> list[F]:
         return [event.fact for event in self.events if isinstance(event.fact, kind)]

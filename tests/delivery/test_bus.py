@@ -20,6 +20,12 @@ class Keeper:
     def append(self, event: CallEvent) -> None:
         self._log.append("kept")
 
+    async def kept(self, event: CallEvent) -> None:
+        self._log.append("on disk")
+
+    def save_leg(self, call_id: str, leg_id: str, saved: bytes | None) -> None:
+        self._log.append("saved")
+
 
 def test_an_event_is_kept_before_anybody_is_told() -> None:
     log: list[str] = []

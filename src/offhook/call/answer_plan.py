@@ -28,11 +28,11 @@ class Refuse:
 AnswerPlan = Speak | Refuse
 
 
-def plan_answer(directory: Directory, user: str) -> AnswerPlan:
+def plan_answer(directory: Directory, user: str, trunk_id: str) -> AnswerPlan:
     """The plan for a dialled user part: the agent of its number, or 404 (RFC 3261 §21.4.5)."""
-    agent = directory.agent_for(user)
-    if agent is not None:
-        return Speak(agent=agent)
+    answering = directory.answering(user, trunk_id)
+    if answering is not None and answering.agent is not None:
+        return Speak(agent=answering.agent)
     return Refuse(
         status=404,
         why="no number of this server matches the dialled user part",

@@ -47,7 +47,7 @@ class Arrival:
         )
         self._call.trunk_id = self._invite.trunk_id
         self._call.move("resolve")
-        plan = plan_answer(self._call.equipment.directory, dialled_user(request.uri))
+        plan = plan_answer(self._call.equipment.directory, dialled_user(request.uri), self._invite.trunk_id)
         if isinstance(plan, Refuse):
             self._refuse(plan.status, rule=plan.why, evidence=plan.evidence, fix=plan.fix)
             return

@@ -11,7 +11,7 @@ from offhook.call.dial import Dial, NotReached, NotReachedCause, Party
 from offhook.call.inbox import AgentFailed, InboxFact
 from offhook.call.leg import Leg
 from offhook.call.session import CallSession
-from offhook.model.call_events import CallAnswered, CallArrived, CallRinging, EndCause, EndedBy
+from offhook.model.call_events import DEFAULT_ACCOUNT, CallAnswered, CallArrived, CallRinging, EndCause, EndedBy
 from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
 from offhook.model.trunks import Trunk
@@ -42,6 +42,7 @@ class PlaceCall:
     from_user: str = "offhook"
     no_answer_s: float = 60.0
     headers: tuple[tuple[str, str], ...] = ()
+    account_id: str = DEFAULT_ACCOUNT
 
 
 class Dialling:
@@ -73,6 +74,7 @@ class Dialling:
                 remote_address=target.host,
                 trunk_id=self._call.trunk_id,
                 headers=self._command.headers,
+                account_id=self._command.account_id,
             )
         )
         self._call.move("resolve")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from offhook.call.ports import EventSink
 from offhook.call.session import CallSession
 from offhook.cli.figures import TurnLatencies
 from offhook.model.audio import AudioFormat, Encoding, leg_format
@@ -29,7 +30,7 @@ EXIT_SILENCE = 3
 """Answered, but not a single packet of audio came: one-way audio."""
 
 
-class CallReport:
+class CallReport(EventSink):
     """Keeps the call's facts and prints them as they come; at the end the figures."""
 
     def __init__(self, *, quiet: bool) -> None:

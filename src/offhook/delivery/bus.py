@@ -17,6 +17,12 @@ class Keeper(Protocol):
 
     def append(self, event: CallEvent) -> None: ...
 
+    async def kept(self, event: CallEvent) -> None:
+        """Return when an appended event is on disk."""
+        ...
+
+    def save_leg(self, call_id: str, leg_id: str, saved: bytes | None) -> None: ...
+
 
 T = TypeVar("T")
 EventWatcher = Callable[[CallEvent], None]
@@ -55,6 +61,12 @@ class Bus:
         self._keeper.append(event)
         for watcher in self._event_watchers:
             _tell(watcher, event)
+
+    async def kept(self, event: CallEvent) -> None:
+        await self._keeper.kept(event)
+
+    def save_leg(self, call_id: str, leg_id: str, saved: bytes | None) -> None:
+        self._keeper.save_leg(call_id, leg_id, saved)
 
     def signal(self, signal: LiveSignal) -> None:
         for watcher in self._signal_watchers:

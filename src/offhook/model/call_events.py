@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+DEFAULT_ACCOUNT = "default"
+"""The one account of an installation that makes no other."""
+
 Direction = Literal["inbound", "outbound"]
 Speaker = Literal["caller", "agent", "operator"]
 """``caller`` is the remote party of the call's first leg, whoever dialled; ``operator`` the second party."""
@@ -29,6 +32,7 @@ EndCause = Literal[
     "provider_failed",
     "duration_limit",
     "shutdown",
+    "server_lost",  # the process that had it died; stated by the next one
     "internal_error",
 ]
 
@@ -60,6 +64,7 @@ class CallArrived:
     remote_address: str
     trunk_id: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    account_id: str = DEFAULT_ACCOUNT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,9 +148,22 @@ class DigitReceived:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolCalled:
+    """``arguments``: JSON text, as the model gave it."""
+
     tool: str
     arguments: str
-    """JSON text, as the model gave it."""
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolReturned:
+    """What the model got back from somebody else's server: a result, or what went wrong."""
+
+    tool: str
+    output: str
+    is_error: bool = False
+    took_ms: int = 0
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -255,7 +273,7 @@ class RecordingWritten:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallEnded:
-    """The last fact of every call, exactly one."""
+    """The last fact of every call, exactly one. ``spend``: what its trunk asks for its duration."""
 
     by: EndedBy
     phase: CallPhase
@@ -264,6 +282,7 @@ class CallEnded:
     reason: str = ""
     provider_fault: str | None = None
     duration_ms: int = 0
+    spend: float = 0.0
 
 
 CallFact = (
@@ -278,6 +297,7 @@ CallFact = (
     | InterruptionResumed
     | DigitReceived
     | ToolCalled
+    | ToolReturned
     | HoldChanged
     | SipMessageReceived
     | TransferStarted

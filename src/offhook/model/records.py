@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from offhook.model.call_events import (
+    DEFAULT_ACCOUNT,
     CallPhase,
     Direction,
     EndCause,
@@ -17,11 +18,18 @@ from offhook.model.call_events import (
     TurnSpoken,
 )
 
-DEFAULT_ACCOUNT = "default"
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 AfterBriefing = Literal["hand_over", "three_way"]
+
+Source = Literal["config", "api"]
+"""Where a record was defined: in config.json, which the API cannot change, or by the API."""
+
+ToolMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+TOOL_TIMEOUT_S = 20.0
+"""A caller who hears nothing for longer hangs up."""
 
 NO_ANSWER_S = 30.0
 """About six rings: who has not answered by then will not."""
@@ -50,6 +58,25 @@ class TransferDestination:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A function the model may call, run by somebody else's server at ``url``.
+
+    ``parameters``: JSON Schema of its arguments, as JSON text. ``headers`` go with each request and may hold secrets;
+    ``secret`` signs it (``whsec_…``, "" for none).
+    """
+
+    tool_id: str
+    name: str
+    url: str
+    description: str = ""
+    parameters: str = "{}"
+    method: ToolMethod = "POST"
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    secret: str = field(default="", repr=False)
+    timeout_s: float = TOOL_TIMEOUT_S
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Agent:
     """An AI persona. ``provider`` names a bridge of the registry; ``options`` is for that provider alone.
 
@@ -71,15 +98,91 @@ class Agent:
     transfers_anywhere: bool = False
     hold_audio: str = ""
     briefs: bool = False
+    tools: tuple[Tool, ...] = ()
     options: Mapping[str, str] = field(default_factory=lambda: _NO_OPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Number:
-    """A dialled user part (``demo``, ``+4930123``) and the agent that answers it; ``*`` answers the rest."""
+    """A dialled user part (``demo``, ``+4930123``) and who answers it; ``*`` stands for every other one.
+
+    ``trunk_id``: for calls that come by that trunk only; "" for all. ``ask_url``: the server that is asked who answers;
+    ``agent_id`` then answers where it gives no answer, "" for nobody.
+    """
 
     user: str
+    agent_id: str = ""
+    trunk_id: str = ""
+    ask_url: str = ""
+    ask_secret: str = field(default="", repr=False)
+    account_id: str = DEFAULT_ACCOUNT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answering:
+    """Who answers a call: whom the server at ``ask_url`` names; ``agent`` where it names none, or none is asked."""
+
+    account_id: str
+    agent: Agent | None
+    ask_url: str = ""
+    ask_secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SquadMember:
+    """An agent of a squad, and to whom it may hand over: names of other members."""
+
     agent_id: str
+    hands_over_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Squad:
+    """Agents that answer together; the first one speaks first."""
+
+    squad_id: str
+    name: str
+    members: tuple[SquadMember, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountLimits:
+    """What an account may use; 0 is no limit. Days are UTC; spend is in the currency of the trunks' prices."""
+
+    max_calls: int = 0
+    minutes_per_day: float = 0.0
+    spend_per_day: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookEndpoint:
+    """Somebody's server that is told what happens. ``events``: names such as ``call.ended``; ``*`` is all.
+
+    ``secrets``: each signs (``whsec_…``), so that one can be replaced without a gap.
+    """
+
+    webhook_id: str
+    account_id: str
+    url: str
+    events: tuple[str, ...] = ("*",)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiKey:
+    """A key to an account's API. The key itself is shown once and never kept: ``digest`` is its SHA-256.
+
+    ``hint``: its first characters and its last four. ``scopes``: ``calls:read``, ``agents:write`` …; ``*`` is all.
+    """
+
+    key_id: str
+    account_id: str
+    name: str
+    hint: str
+    digest: bytes = field(repr=False)
+    scopes: tuple[str, ...] = ("*",)
+    created_at: float = 0.0
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +212,7 @@ class CallRecord:
     sip_code: int | None = None
     reason: str = ""
     provider_fault: str | None = None
+    spend: float = 0.0
     transcript: tuple[TurnSpoken, ...] = ()
     digits: str = ""
     transfers: tuple[TransferEnded, ...] = ()

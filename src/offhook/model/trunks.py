@@ -44,6 +44,7 @@ class CallRules:
     where the peer supports it, or only with it. ``early_media``: callers hear our ringing tone by a 183.
     ``headers``: sent with every INVITE of ours by this trunk. ``srtp_without_tls``: keys may be sent and taken by
     signalling that others can read (RFC 4568 §8.3): for a network that nobody listens to, or while trying things out.
+    ``price_per_min``: what its outbound calls cost, in whatever currency the account's limits are counted.
     """
 
     codecs: tuple[Encoding, ...] = DEFAULT_CODECS
@@ -56,6 +57,7 @@ class CallRules:
     early_media: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     srtp_without_tls: bool = False
+    price_per_min: float = 0.0
 
 
 DEFAULT_RULES = CallRules()

@@ -73,6 +73,12 @@ class CallStore:
         if isinstance(event.fact, CallEnded):
             del self._open[event.call_id]
 
+    async def kept(self, event: CallEvent) -> None:
+        """At once: files are replaced whole within ``GATHER_S``."""
+
+    def save_leg(self, call_id: str, leg_id: str, saved: bytes | None) -> None:
+        """Not kept in files."""
+
     def close(self) -> None:
         """Write what is pending, then stop. Blocks until the last file is on disk."""
         self._closing.set()

@@ -27,19 +27,20 @@ from offhook.model.call_events import (
     RecordingWritten,
     SipMessageReceived,
     ToolCalled,
+    ToolReturned,
     TransferEnded,
     TransferStarted,
     TurnSpoken,
     WayTaken,
 )
-from offhook.model.records import DEFAULT_ACCOUNT, CallRecord
+from offhook.model.records import CallRecord
 
 
 def begin(event: CallEvent, arrived: CallArrived, *, node_id: str) -> CallRecord:
     """The record of a call whose first fact this is."""
     return CallRecord(
         call_id=event.call_id,
-        account_id=DEFAULT_ACCOUNT,
+        account_id=arrived.account_id,
         node_id=node_id,
         direction=arrived.direction,
         phase="arrived",
@@ -75,6 +76,7 @@ def project(record: CallRecord, event: CallEvent) -> CallRecord:
             | AgentLeft()
             | InterruptionResumed()
             | ToolCalled()
+            | ToolReturned()
             | HoldChanged()
             | SipMessageReceived()
             | TransferStarted()
@@ -116,4 +118,5 @@ def _end(record: CallRecord, ended: CallEnded, at: float) -> CallRecord:
         sip_code=ended.sip_code,
         reason=ended.reason,
         provider_fault=ended.provider_fault,
+        spend=ended.spend,
     )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.dialling import PlaceCall
+from offhook.call.ports import EventSink
 from offhook.cli.doctor.finding import Finding, fault
 from offhook.config import Settings
 from offhook.media.ports import PortPool
-from offhook.model.call_events import CallEnded, CallEvent, LiveSignal, MediaReported
+from offhook.model.call_events import CallEnded, CallEvent, MediaReported
 from offhook.model.errors import OffhookError
 from offhook.model.records import Agent, Number
 from offhook.server import Phone, build_phone
@@ -33,7 +34,7 @@ _SOMEWHERE = Address("192.0.2.1", 5060)
 """RFC 5737: a route to the outside shows our main address; no packet is sent."""
 
 
-class _Side:
+class _Side(EventSink):
     """One phone, and what its call reported."""
 
     def __init__(self, settings: Settings, agent: Agent, folder: Path) -> None:
@@ -54,9 +55,6 @@ class _Side:
             self.media = event.fact
         elif isinstance(event.fact, CallEnded) and not self.ended.done():
             self.ended.set_result(event.fact)
-
-    def signal(self, signal: LiveSignal) -> None:
-        pass
 
 
 async def examine_loopback(settings: Settings) -> Finding:
