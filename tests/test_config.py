@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from offhook import config
+from offhook.store import forms
 from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, numbers_of, trunks_of
 from offhook.model.audio import Encoding
 from offhook.model.errors import ConfigError
@@ -162,7 +162,7 @@ def test_an_error_names_the_key_and_the_fix(tmp_path: Path, text: str, key: str,
 
 
 def test_opus_without_libopus_is_refused_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "opus_problem", lambda: "Install libopus: apt-get install libopus0")
+    monkeypatch.setattr(forms, "opus_problem", lambda: "Install libopus: apt-get install libopus0")
     error = error_of(tmp_path, '{"trunks": [{"id": "a", "kind": "open", "codecs": ["opus", "PCMU"]}]}')
     assert (error.key, error.fix) == ("trunks[0].codecs", "Install libopus: apt-get install libopus0")
     load(tmp_path, '{"trunks": [{"id": "a", "kind": "open", "codecs": ["G722"]}]}')

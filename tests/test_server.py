@@ -8,10 +8,11 @@ import pytest
 
 from offhook.audio.tones import tone
 from offhook.audio.wav import write_wav
-from offhook.config import AgentSettings, Settings
+from offhook.config import Settings
 from offhook.model.audio import PCMU_8K, Encoding
 from offhook.model.errors import ConfigError
 from offhook.server import load_hold_audio
+from offhook.store.forms import AgentForm
 
 
 class Leg:
@@ -23,7 +24,7 @@ class Leg:
 
 
 def with_hold_audio(path: Path) -> Settings:
-    return Settings(agents=(AgentSettings(id="a"), AgentSettings(id="b", hold_audio=str(path))))
+    return Settings(agents=(AgentForm(id="a"), AgentForm(id="b", hold_audio=str(path))))
 
 
 def test_an_agent_s_hold_audio_is_read_at_start(tmp_path: Path) -> None:

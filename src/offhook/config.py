@@ -10,36 +10,36 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import json5
 import msgspec
 
-from offhook.audio.opus import opus_problem
-from offhook.model.audio import Encoding
-from offhook.model.call_events import TransferMode
-from offhook.model.errors import ConfigError, SipParseError
-from offhook.model.records import NO_ANSWER_S, AfterBriefing, Agent, Number, TransferDestination
-from offhook.model.trunks import (
-    MIN_SE_S,
-    REGISTRATION_S,
-    SESSION_EXPIRES_S,
-    CallRules,
-    DigestAlgorithm,
-    DtmfMethod,
-    GatewayTrunk,
-    OpenTrunk,
-    ReferPolicy,
-    RegisterTrunk,
-    ReliableProvisional,
-    SrtpPolicy,
-    Trunk,
+from offhook.model.errors import ConfigError
+from offhook.model.records import Agent, Number
+from offhook.model.trunks import Trunk
+from offhook.store.forms import (
+    TRUNK_KINDS,
+    AgentForm,
+    Catalogue,
+    Known,
+    NumberForm,
+    Port,
+    SquadForm,
+    ToolForm,
+    TrunkForm,
+    agent_record,
+    check_agent,
+    check_networks,
+    check_number,
+    check_squad,
+    check_tool,
+    check_trunk,
+    number_record,
+    trunk_record,
 )
-from offhook.sip.custom_headers import is_custom_header
-from offhook.sip.targets import parse_target
-from offhook.sip.uri import SipUri
 
 CONFIG_FILE_VARIABLE = "CONFIG_FILE"
 DEFAULT_CONFIG_FILE = "config.json"
@@ -47,7 +47,6 @@ ENVIRONMENT_PREFIX = "OFFHOOK_"
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """No sensible configuration is larger; a log file named by mistake is."""
 
-Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 DEMO_AGENT_ID = "demo"
 
 
@@ -99,106 +98,6 @@ class LogSettings(_Section, frozen=True):
     speech: bool = False
 
 
-class DestinationSettings(_Section, frozen=True):
-    """Whom an agent may transfer to; see ``TransferDestination``. ``briefing_agent`` is another agent's id."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1)]
-    target: Annotated[str, msgspec.Meta(min_length=1)]
-    mode: TransferMode = "blind"
-    fallback: bool = True
-    trunk: str = ""
-    headers: dict[str, str] = {}
-    no_answer_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = NO_ANSWER_S
-    briefing: str = ""
-    briefing_agent: str = ""
-    after_briefing: AfterBriefing = "hand_over"
-
-
-class AgentSettings(_Section, frozen=True):
-    """One agent; ``options`` go to its provider as they are, ``destinations`` are whom it may transfer callers to."""
-
-    id: Annotated[str, msgspec.Meta(min_length=1)]
-    provider: str = "local"
-    name: str = ""
-    greeting: str = ""
-    instructions: str = ""
-    voice: str = ""
-    record: bool = True
-    interruptible: bool = True
-    max_call_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 3600
-    destinations: tuple[DestinationSettings, ...] = ()
-    transfers_anywhere: bool = False
-    hold_audio: str = ""
-    options: dict[str, str] = {}
-
-
-class NumberSettings(_Section, frozen=True):
-    """A dialled user part and the agent that answers it; ``*`` answers every user part not listed."""
-
-    user: Annotated[str, msgspec.Meta(min_length=1)]
-    agent: str
-
-
-CodecName = Literal["G722", "PCMU", "PCMA", "opus"]
-"""As SDP writes them (RFC 3551 §6, RFC 7587)."""
-
-
-class _TrunkSettings(_Section, frozen=True, tag_field="kind"):
-    """What every kind of trunk has; see ``CallRules``."""
-
-    id: Annotated[str, msgspec.Meta(min_length=1)]
-    codecs: Annotated[tuple[CodecName, ...], msgspec.Meta(min_length=1)] = ("G722", "PCMU", "PCMA")
-    srtp: SrtpPolicy = "off"
-    srtp_without_tls: bool = False
-    dtmf: DtmfMethod = "auto"
-    refer: ReferPolicy = "refuse"
-    session_expires_s: Annotated[int, msgspec.Meta(ge=0, le=86400)] = SESSION_EXPIRES_S
-    min_se_s: Annotated[int, msgspec.Meta(ge=MIN_SE_S, le=86400)] = MIN_SE_S
-    reliable_provisional: ReliableProvisional = "supported"
-    early_media: bool = False
-    headers: dict[str, str] = {}
-
-
-class RegisterSettings(_TrunkSettings, frozen=True, kw_only=True, tag="register"):
-    """We are an extension of ``server``; see ``RegisterTrunk``."""
-
-    server: Annotated[str, msgspec.Meta(min_length=1)]
-    username: Annotated[str, msgspec.Meta(min_length=1)]
-    password: str = ""
-    port: Port = 0
-    transport: Literal["", "udp", "tcp", "tls"] = ""
-    domain: str = ""
-    auth_id: str = ""
-    outbound_proxy: str = ""
-    expires_s: Annotated[int, msgspec.Meta(ge=30, le=86400)] = REGISTRATION_S
-
-
-class GatewaySettings(_TrunkSettings, frozen=True, tag="gateway"):
-    """Peers known by address; see ``GatewayTrunk``."""
-
-    peers: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    username: str = ""
-    auth_id: str = ""
-    password: str = ""
-    require_digest: bool = False
-    digest_algorithms: Annotated[tuple[DigestAlgorithm, ...], msgspec.Meta(min_length=1)] = ("SHA-256", "MD5")
-
-
-class OpenSettings(_TrunkSettings, frozen=True, tag="open"):
-    """Anyone may dial the numbers served; see ``OpenTrunk``."""
-
-    calls_per_s: Annotated[float, msgspec.Meta(gt=0, le=10000)] = 10.0
-
-
-TrunkSettings = RegisterSettings | GatewaySettings | OpenSettings
-TRUNK_KINDS: Mapping[str, type[msgspec.Struct]] = {
-    "register": RegisterSettings,
-    "gateway": GatewaySettings,
-    "open": OpenSettings,
-}
-
-
 class Settings(_Section, frozen=True):
     """Everything the operator decides. Without ``agents`` and ``numbers`` every number reaches the demo agent.
 
@@ -209,9 +108,11 @@ class Settings(_Section, frozen=True):
     tls: TlsFiles = TlsFiles()
     rtp: RtpSettings = RtpSettings()
     log: LogSettings = LogSettings()
-    agents: tuple[AgentSettings, ...] = ()
-    numbers: tuple[NumberSettings, ...] = ()
-    trunks: tuple[TrunkSettings, ...] = ()
+    agents: tuple[AgentForm, ...] = ()
+    numbers: tuple[NumberForm, ...] = ()
+    trunks: tuple[TrunkForm, ...] = ()
+    tools: tuple[ToolForm, ...] = ()
+    squads: tuple[SquadForm, ...] = ()
     data_dir: str = "offhook-data"
     max_calls: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 1000
 
@@ -240,7 +141,10 @@ def agents_of(settings: Settings) -> tuple[Agent, ...]:
     """The configured agents as records; the demo agent where none is configured."""
     if not settings.agents:
         return (Agent(agent_id=DEMO_AGENT_ID, provider="local", name="Demo"),)
-    return tuple(_agent_record(agent, settings.agents) for agent in settings.agents)
+    catalogue = Catalogue(
+        agents={agent.id: agent for agent in settings.agents}, tools={tool.id: tool for tool in settings.tools}
+    )
+    return tuple(agent_record(agent, catalogue) for agent in settings.agents)
 
 
 def numbers_of(settings: Settings) -> tuple[Number, ...]:
@@ -248,44 +152,12 @@ def numbers_of(settings: Settings) -> tuple[Number, ...]:
     if not settings.numbers:
         first = settings.agents[0].id if settings.agents else DEMO_AGENT_ID
         return (Number(user="*", agent_id=first),)
-    return tuple(Number(user=number.user, agent_id=number.agent) for number in settings.numbers)
+    return tuple(number_record(number) for number in settings.numbers)
 
 
 def trunks_of(settings: Settings) -> tuple[Trunk, ...]:
     """The configured trunks as records."""
-    return tuple(_trunk_record(trunk) for trunk in settings.trunks)
-
-
-def _trunk_record(trunk: TrunkSettings) -> Trunk:
-    values = msgspec.structs.asdict(trunk)
-    values["trunk_id"] = values.pop("id")
-    rules = {name: values.pop(name) for name in CallRules.__slots__}
-    rules["codecs"] = tuple(Encoding(name) for name in trunk.codecs)
-    rules["headers"] = tuple(trunk.headers.items())
-    values["rules"] = CallRules(**rules)
-    kinds = {RegisterSettings: RegisterTrunk, GatewaySettings: GatewayTrunk, OpenSettings: OpenTrunk}
-    record: Trunk = kinds[type(trunk)](**values)
-    return record
-
-
-def _agent_record(agent: AgentSettings, others: tuple[AgentSettings, ...]) -> Agent:
-    values = msgspec.structs.asdict(agent)
-    values["destinations"] = tuple(_destination_record(one, others) for one in agent.destinations)
-    return Agent(agent_id=values.pop("id"), **values)
-
-
-def _destination_record(destination: DestinationSettings, agents: tuple[AgentSettings, ...]) -> TransferDestination:
-    values = msgspec.structs.asdict(destination)
-    values["trunk_id"] = values.pop("trunk")
-    values["headers"] = tuple(destination.headers.items())
-    briefer = next((agent for agent in agents if agent.id == destination.briefing_agent), None)
-    # Who briefs an operator transfers nobody: so agents may name each other without end.
-    values["briefing_agent"] = None if briefer is None else _agent_record(_without_destinations(briefer), ())
-    return TransferDestination(**values)
-
-
-def _without_destinations(agent: AgentSettings) -> AgentSettings:
-    return msgspec.structs.replace(agent, destinations=())
+    return tuple(trunk_record(trunk) for trunk in settings.trunks)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -327,7 +199,7 @@ def _scalar_keys(section: type[msgspec.Struct], prefix: tuple[str, ...] = ()) ->
         path = (*prefix, field.name)
         if isinstance(field.type, type) and issubclass(field.type, _Section):
             keys += _scalar_keys(field.type, path)
-        elif field.name not in {"agents", "numbers", "trunks"}:
+        elif field.name not in {"agents", "numbers", "trunks", "tools", "squads"}:
             keys.append((path, field.type))
     return keys
 
@@ -382,8 +254,10 @@ def _known_keys(section: str) -> str:
         "tls": TlsFiles,
         "rtp": RtpSettings,
         "log": LogSettings,
-        "agents": AgentSettings,
-        "numbers": NumberSettings,
+        "agents": AgentForm,
+        "numbers": NumberForm,
+        "tools": ToolForm,
+        "squads": SquadForm,
     }
     top = re.sub(r"\[.*", "", section)
     if top == "trunks":
@@ -397,49 +271,32 @@ def _names(section: type[msgspec.Struct]) -> str:
 
 def _check(settings: Settings) -> None:
     """What no single key shows."""
-    ids = [agent.id for agent in settings.agents] or [DEMO_AGENT_ID]
-    for index, agent_id in enumerate(ids):
-        if agent_id in ids[:index]:
-            raise ConfigError(f"agents[{index}].id", f"{agent_id!r} is used twice", "Give each agent its own id")
-    users = [number.user for number in settings.numbers]
-    for index, number in enumerate(settings.numbers):
-        if number.agent not in ids:
-            fix = f"Use one of: {', '.join(ids)}"
-            raise ConfigError(f"numbers[{index}].agent", f"there is no agent {number.agent!r}", fix)
-        if number.user in users[:index]:
-            raise ConfigError(f"numbers[{index}].user", f"{number.user!r} is used twice", "Keep one of them")
+    known = Known(
+        agents=[agent.id for agent in settings.agents] or [DEMO_AGENT_ID],
+        trunks=[trunk.id for trunk in settings.trunks],
+        tools=[tool.id for tool in settings.tools],
+    )
+    for name in ("agents", "trunks", "tools", "squads"):
+        _check_ids(name, [form.id for form in getattr(settings, name)])
+    _check_ids("numbers", [number.id for number in settings.numbers], "user")
     _check_addresses(settings)
-    _check_trunks(settings.trunks)
+    for index, trunk in enumerate(settings.trunks):
+        check_trunk(f"trunks[{index}]", trunk)
+    for index, tool in enumerate(settings.tools):
+        check_tool(f"tools[{index}]", tool)
     for index, agent in enumerate(settings.agents):
-        _check_destinations(f"agents[{index}].destinations", agent, settings)
+        check_agent(f"agents[{index}]", agent, known)
+    for index, number in enumerate(settings.numbers):
+        check_number(f"numbers[{index}]", number, known)
+    for index, squad in enumerate(settings.squads):
+        check_squad(f"squads[{index}]", squad, known)
 
 
-def _check_destinations(key: str, agent: AgentSettings, settings: Settings) -> None:
-    names = [destination.name.lower() for destination in agent.destinations]
-    agents, trunks = [one.id for one in settings.agents], [trunk.id for trunk in settings.trunks]
-    for index, destination in enumerate(agent.destinations):
-        here = f"{key}[{index}]"
-        if destination.name.lower() in names[:index]:
-            raise ConfigError(f"{here}.name", f"{destination.name!r} is used twice", "Give each its own name")
-        if destination.trunk and destination.trunk not in trunks:
-            fix = f"Use one of: {', '.join(trunks) or 'none is configured'}"
-            raise ConfigError(f"{here}.trunk", f"there is no trunk {destination.trunk!r}", fix)
-        if destination.briefing_agent and destination.briefing_agent not in agents:
-            fix = f"Use one of: {', '.join(agents)}"
-            raise ConfigError(f"{here}.briefing_agent", f"there is no agent {destination.briefing_agent!r}", fix)
-        try:
-            parse_target(destination.target)
-        except SipParseError as error:
-            fix = "Write it as sip:user@host, tel:+4930123456 or +4930123456"
-            raise ConfigError(f"{here}.target", error.problem, fix) from None
-        _check_headers(f"{here}.headers", destination.headers)
-
-
-def _check_headers(key: str, headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not is_custom_header(name, value):
-            fix = "Use a name like X-Ticket, of letters, digits and hyphens, and a value on one line"
-            raise ConfigError(f"{key}.{name}", "cannot be sent", fix)
+def _check_ids(name: str, ids: list[str], key: str = "id") -> None:
+    for index, one in enumerate(ids):
+        if one in ids[:index]:
+            fix = "Keep one of them" if name == "numbers" else f"Give each {name[:-1]} its own id"
+            raise ConfigError(f"{name}[{index}].{key}", f"{one!r} is used twice", fix)
 
 
 def _check_addresses(settings: Settings) -> None:
@@ -449,7 +306,7 @@ def _check_addresses(settings: Settings) -> None:
         raise ConfigError("rtp.port_max", "leaves no pair of ports above rtp.port_min", fix)
     if "tls" in transports and not (settings.tls.certificate and settings.tls.private_key):
         raise ConfigError("tls.certificate", "is needed for transport tls", "Name the PEM files of certificate and key")
-    _check_networks("sip.local_networks", settings.sip.local_networks)
+    check_networks("sip.local_networks", settings.sip.local_networks)
     if settings.sip.advertised_address:
         _check_address("sip.advertised_address", settings.sip.advertised_address)
     for index, server in enumerate(settings.sip.nameservers):
@@ -472,56 +329,3 @@ def _check_address(key: str, text: str) -> None:
         ip_address(text)
     except ValueError:
         raise ConfigError(key, f"{text!r} is not an IP address", "Write it as 192.0.2.1 or 2001:db8::1") from None
-
-
-def _check_networks(key: str, networks: tuple[str, ...]) -> None:
-    for index, text in enumerate(networks):
-        try:
-            ip_network(text)
-        except ValueError as error:
-            fix = "Write an address or a network: 192.0.2.1, 192.0.2.0/24, 2001:db8::/32"
-            raise ConfigError(f"{key}[{index}]", f"{text!r} is no network ({error})", fix) from None
-
-
-def _check_trunks(trunks: tuple[TrunkSettings, ...]) -> None:
-    ids = [trunk.id for trunk in trunks]
-    for index, trunk in enumerate(trunks):
-        if trunk.id in ids[:index]:
-            raise ConfigError(f"trunks[{index}].id", f"{trunk.id!r} is used twice", "Give each trunk its own id")
-        _check_headers(f"trunks[{index}].headers", trunk.headers)
-        if "opus" in trunk.codecs and (remedy := opus_problem()):
-            raise ConfigError(f"trunks[{index}].codecs", "opus cannot be used here", remedy)
-        if trunk.session_expires_s and trunk.session_expires_s < trunk.min_se_s:
-            fix = f"Set it to {trunk.min_se_s} or more, or to 0 for none"
-            raise ConfigError(f"trunks[{index}].session_expires_s", "is less than min_se_s", fix)
-        if isinstance(trunk, GatewaySettings):
-            _check_gateway(f"trunks[{index}]", trunk)
-        elif isinstance(trunk, RegisterSettings):
-            _check_register(f"trunks[{index}]", trunk)
-
-
-def _check_register(key: str, trunk: RegisterSettings) -> None:
-    for name, value in (("server", trunk.server), ("domain", trunk.domain)):
-        bare = f"[{value}]" if value.count(":") > 1 and not value.startswith("[") else value
-        try:
-            uri = SipUri.parse(f"sip:{bare or 'none'}")
-        except SipParseError:
-            raise ConfigError(f"{key}.{name}", f"{value!r} is no host", "Give a name or an IP address alone") from None
-        if uri.user is not None or uri.params or uri.port is not None:
-            raise ConfigError(
-                f"{key}.{name}", f"{value!r} is more than a host", "Put its parts into username, port, transport"
-            )
-
-
-def _check_gateway(key: str, trunk: GatewaySettings) -> None:
-    _check_networks(f"{key}.peers", trunk.peers)
-    for index, target in enumerate(trunk.targets):
-        try:
-            SipUri.parse(target)
-        except SipParseError as error:
-            fix = "Write it as sip:host, sip:host:port or sip:host;transport=tcp"
-            raise ConfigError(f"{key}.targets[{index}]", error.problem, fix) from None
-    if not trunk.peers and not trunk.targets and not trunk.require_digest:
-        raise ConfigError(key, "neither lets anyone in nor leads anywhere", "Name peers, targets, or both")
-    if trunk.require_digest and not (trunk.username and trunk.password):
-        raise ConfigError(f"{key}.password", "is needed with require_digest", "Give username and password")
