@@ -7,10 +7,12 @@
     ├── LocalProtocolError       us: a command the state of the protocol does not allow (a bug in offhook)
     ├── RemoteProtocolError      the remote party: what arrived breaks a protocol; never leaves a core
     │   ├── SipParseError        a SIP message that cannot be used; carries the status to answer
-    │   └── SdpError             a session description that cannot be used; carries the line
+    │   ├── SdpError             a session description that cannot be used; carries the line
+    │   └── SignatureError       a webhook whose signature does not hold
     ├── ResourceExhaustedError        the machine: no RTP port, no descriptor, no room for one more call
     ├── ListenError              the machine: an address that cannot be bound; says what to do
     ├── UnreachableError         the network: a name, an address or a transport that leads nowhere
+    ├── OutboundError            the outside: an HTTP request that was refused, or brought no answer; carries the kind
     ├── WavError                 the operator: a file that is no WAV we read; lives in ``audio.wav``
     └── BridgeError              an AI provider: could not be opened; carries the verdict
 """
@@ -21,6 +23,22 @@ from typing import Literal
 
 Verdict = Literal["retry", "fall_over", "fatal"]
 """What to do about a provider's failure: try it again, take the next provider, give up."""
+
+OutboundFault = Literal[
+    "bad_url",
+    "bad_request",
+    "refused_target",
+    "busy",
+    "unresolvable",
+    "unreachable",
+    "tls",
+    "timeout",
+    "too_large",
+    "broken",
+]
+"""What became of a request to the outside: its URL, or its headers or body, cannot be used; the policy forbids where it
+goes; too many are under way; no such name; nobody answers there; no certificate we trust; not within the deadline; more
+than was allowed; the other side broke off or speaks no HTTP. Nothing was sent for the first five."""
 
 
 class OffhookError(Exception):
@@ -82,6 +100,24 @@ class ListenError(OffhookError):
 
 class UnreachableError(OffhookError):
     """Where a message should go cannot be reached: no such name, no route, no socket of that kind."""
+
+
+class SignatureError(RemoteProtocolError):
+    """A webhook that is unsigned, signed by another secret, changed on the way, or too old."""
+
+
+class OutboundError(OffhookError):
+    """A request to the outside that brought no answer we take. The message says why and what to do; it names the
+    target's scheme, host and port, never its path, headers or body.
+
+    ``status``: of the response, where it had come before something failed; the receiver has then got the request.
+    """
+
+    def __init__(self, kind: OutboundFault, problem: str, status: int | None = None) -> None:
+        super().__init__(problem)
+        self.kind: OutboundFault = kind
+        self.problem = problem
+        self.status = status
 
 
 class BridgeError(OffhookError):
