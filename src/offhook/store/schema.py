@@ -27,7 +27,7 @@ accounts = sa.Table(
 )
 
 resources = sa.Table(
-    # Agents, trunks, numbers, tools, squads, webhooks: one life, so one table. `form` is store.forms' JSON without secrets.
+    # Agents, trunks, numbers, tools, squads, webhooks: one life, so one table. `form` is its JSON without secrets.
     "resources",
     metadata,
     sa.Column("account_id", ID, primary_key=True),
