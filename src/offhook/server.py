@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,9 @@ NODE_ID = "node-1"
 UNREGISTER_S = 2.0
 """For the registrars to confirm that we are gone."""
 
+DRAIN_TIMEOUT_S = 1800.0
+"""For the calls that are up to end by themselves: nine in ten are shorter, and who restarts us waits no longer."""
+
 STUN_AGAIN_S = 25.0
 """Translators forget a UDP binding after 30 s at the worst; and a changed address is noticed."""
 
@@ -95,6 +98,13 @@ class Phone:
     manager: CallManager
     recordings: RecordingWriter
     trunks: Trunks
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more calls, take registrations back at once, and return when the last call is over, or it is time."""
+        self.manager.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await asyncio.gather(self.trunks.leave(UNREGISTER_S), self.manager.drained())
 
     async def close(self) -> None:
         """End every call, take registrations back, then let go of every socket and thread."""
@@ -146,7 +156,7 @@ def build_phone(
             recordings=recordings,
             recordings_folder=recordings_folder,
             teardown_s=teardown_s,
-            trunks={trunk.trunk_id: trunk for trunk in around.trunks},
+            find_trunk=trunks.trunk,
             hold_audio=around.hold_audio,
         ),
         trunks,
@@ -232,7 +242,19 @@ class Server:
         return self._phone.manager.place(command)
 
     def trunk(self, trunk_id: str) -> Trunk | None:
-        return next((trunk for trunk in trunks_of(self.settings) if trunk.trunk_id == trunk_id), None)
+        """As it is now. Only after ``start``."""
+        return None if self._phone is None else self._phone.trunks.trunk(trunk_id)
+
+    def update_trunks(self, trunks: Sequence[Trunk]) -> None:
+        """These are the trunks from now on (``Trunks.update``). Only after ``start``."""
+        if self._phone is None:
+            raise RuntimeError("start() comes before update_trunks()")
+        self._phone.trunks.update(trunks)
+
+    async def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Take no more calls, and wait for those that are up; may be cancelled. ``close`` ends what is left."""
+        if self._phone is not None:
+            await self._phone.drain(timeout_s)
 
     def reload_certificates(self) -> None:
         """Read the TLS files again, for connections from now on. Raises ``ConfigError``; the old ones then stay."""
@@ -268,7 +290,10 @@ class Server:
         )
 
     def _trunk_changed(self, changed: TrunkChanged) -> None:
-        self._states.put(changed)
+        if changed.phase == "stopped" and self.trunk(changed.trunk_id) is None:
+            self._states.drop(changed.trunk_id)
+        else:
+            self._states.put(changed)
         self.bus.tell(changed)
 
     async def _start_stun(self, phone: Phone) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,8 @@ Raises ``ResourceExhaustedError`` without a free port.
 class Equipment:
     """``recordings`` None: nothing is recorded, whatever the agents say.
 
-    ``trunks``: by their ids. ``hold_audio``: what callers hear who wait.
+    ``find_trunk``: by its id, as it is at that moment; a trunk may go while its calls go on. ``hold_audio``: what
+    callers hear who wait.
     ``teardown_s``: the remote party gets so long to answer our BYE or CANCEL; then the call is closed here, and the
     transaction goes on alone in the SIP core.
     """
@@ -36,13 +37,13 @@ class Equipment:
     directory: Directory
     bridges: Bridges
     open_media: MediaOpener
-    trunks: Mapping[str, Trunk] = field(default_factory=dict)
+    find_trunk: Callable[[str], Trunk | None] = lambda trunk_id: None
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
     recordings: RecordingWriter | None = None
     recordings_folder: Path = Path()
     teardown_s: float = 2.0
 
     def rules_of(self, trunk_id: str) -> CallRules:
-        """What the calls of a trunk may and must do; the default where there is no such trunk."""
-        trunk = self.trunks.get(trunk_id)
+        """What new calls of a trunk may and must do; the default where there is no such trunk."""
+        trunk = self.find_trunk(trunk_id)
         return DEFAULT_RULES if trunk is None else trunk.rules

@@ -408,15 +408,18 @@ class Leg:
     def notify_refer(self, event: ReferReceived, status: int) -> None:
         self._command(lambda core, now: core.notify_refer(event.usage_id, event.refer_id, now, status=status))
 
-    def hang_up(self) -> None:
-        """End it the way its state asks for: 480, CANCEL or BYE. Does nothing when it is ending already."""
+    def hang_up(self, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """End it the way its state asks for: 480, CANCEL or BYE, which carries ``headers``.
+
+        Does nothing when it is ending already.
+        """
         before = self.state
         if before in {"ending", "ended"}:
             return
         self.media.close()
         if before in {"up", "held"}:
             self._machine.command("hang_up")
-            self._command(lambda core, now: core.bye(self.usage_id, now))
+            self._command(lambda core, now: core.bye(self.usage_id, now, headers=headers))
         elif self.direction == "outbound":
             self._machine.command("hang_up")
             self._command(lambda core, now: core.cancel(self.usage_id, now))

@@ -20,7 +20,7 @@ from offhook.call.resumption import CallSnapshot, LegSnapshot, Resumption
 from offhook.call.session import CallSession, SetUp
 from offhook.call.transfer_desk import TransferDesk
 from offhook.call.trunks import Trunks
-from offhook.model.errors import LocalProtocolError
+from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
 from offhook.model.records import TransferDestination
 from offhook.sip.events import (
     InviteReceived,
@@ -30,6 +30,9 @@ from offhook.sip.events import (
     RegistrationDue,
     SipEvent,
 )
+
+DRAINING = "draining"
+MAX_CALLS = "max_calls"
 
 _log = logging.getLogger("offhook.calls")
 
@@ -43,22 +46,60 @@ class CallManager:
         self._calls: dict[str, CallSession] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._by_usage: dict[int, CallSession] = {}
-        self._draining = False
-        self._takes_calls = True
+        self._hindrances: frozenset[str] = frozenset()
         self._trunks: Trunks | None = None
         self.rejections = Rejections(time.monotonic)
 
     def attach(self, equipment: Equipment, trunks: Trunks | None = None) -> None:
         self._equipment = equipment
         self._trunks = trunks
+        equipment.endpoint.user_agent.take_calls(not self._hindrances)
 
     @property
     def calls(self) -> Mapping[str, CallSession]:
         """The calls that are not over, by call_id."""
         return MappingProxyType(self._calls)
 
+    @property
+    def hindrances(self) -> frozenset[str]:
+        """Why no new call is taken or placed now: ``draining``, ``max_calls``, or whatever ``hinder`` named."""
+        return self._hindrances
+
+    def hinder(self, why: str, present: bool) -> None:
+        """New calls are refused (503) and not placed as long as anything hinders; those that are up go on.
+
+        The SIP core is told, which refuses before any state is made (RFC 3261 §21.5.4). Each change is logged.
+        """
+        after = self._hindrances | {why} if present else self._hindrances - {why}
+        if after == self._hindrances:
+            return
+        self._change(after)
+        if after:
+            _log.info("new calls are refused with 503: %s", ", ".join(sorted(after)))
+        else:
+            _log.info("new calls are taken again")
+
+    def _change(self, hindrances: frozenset[str]) -> None:
+        self._hindrances = hindrances
+        if self._equipment is not None:
+            self._equipment.endpoint.user_agent.take_calls(not hindrances)
+
+    def drain(self) -> None:
+        """Take no more calls, for good; those that are up end by themselves. ``drained`` waits for that."""
+        self.hinder(DRAINING, True)
+
+    async def drained(self) -> None:
+        """Returns when no call is left."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks.values()))
+
     def place(self, command: PlaceCall) -> CallSession:
-        """Start an outbound call; what becomes of it is told by its events."""
+        """Start an outbound call; what becomes of it is told by its events.
+
+        Raises ``ResourceExhaustedError`` while something hinders: then nothing was begun, and nothing is told.
+        """
+        if self._hindrances:
+            raise ResourceExhaustedError(f"no new call is placed: {', '.join(sorted(self._hindrances))}")
         call = self._new_call()
         self._run(call, Dialling(call, command))
         return call
@@ -98,12 +139,10 @@ class CallManager:
 
     async def close(self) -> None:
         """End every call politely, take no more, return when all are over (each within its teardown time)."""
-        self._draining = True
-        self._open_or_shut()
+        self._change(self._hindrances | {DRAINING})
         for call in tuple(self._calls.values()):
             call.deliver(HangUp(by="system", cause="shutdown", reason="the server stops"))
-        if self._tasks:
-            await asyncio.wait(set(self._tasks.values()))
+        await self.drained()
 
     # ── from the SIP core ────────────────────────────────────────────────────────────────────────────────
 
@@ -124,7 +163,7 @@ class CallManager:
                     call.deliver(SipFact(event=event))
 
     def _arrive(self, invite: InviteReceived) -> None:
-        if self._draining or len(self._calls) >= self._max_calls:
+        if self._hindrances:
             self._refuse_full(invite)
             return
         call = self._new_call()
@@ -158,7 +197,7 @@ class CallManager:
         )
         call.transfers = TransferDesk(call)
         self._calls[call.call_id] = call
-        self._open_or_shut()
+        self._count()
         return call
 
     def _run(self, call: CallSession, set_up: SetUp) -> None:
@@ -169,16 +208,10 @@ class CallManager:
     def _forget(self, call_id: str) -> None:
         self._calls.pop(call_id, None)
         self._tasks.pop(call_id, None)
-        self._open_or_shut()
+        self._count()
 
-    def _open_or_shut(self) -> None:
-        """Let the SIP core refuse what there is no room for, before any state is made (RFC 3261 §21.5.4)."""
-        takes_calls = not self._draining and len(self._calls) < self._max_calls
-        if takes_calls != self._takes_calls:
-            self._takes_calls = takes_calls
-            self._need_equipment().endpoint.user_agent.take_calls(takes_calls)
-            if not takes_calls and not self._draining:
-                _log.info("max_calls (%d) are up: further calls are refused with 503", self._max_calls)
+    def _count(self) -> None:
+        self.hinder(MAX_CALLS, len(self._calls) >= self._max_calls)
 
     def _need_equipment(self) -> Equipment:
         if self._equipment is None:

@@ -57,7 +57,7 @@ class Redirection:
     def begin(self) -> None:
         event, old = self._event, self._old
         try:
-            trunk = trunk_towards(event.refer_to, self._call.equipment.trunks.get(self._call.trunk_id))
+            trunk = trunk_towards(event.refer_to, self._call.equipment.find_trunk(self._call.trunk_id))
             target = target_of(event.refer_to, trunk)
         except SipParseError as error:
             self.over = True

@@ -43,6 +43,9 @@ from offhook.call.wiring import Wiring
 from offhook.model.call_events import CallEnded, CallEvent, CallFact, CallPhase, EndCause, EndedBy
 from offhook.sip.events import ByeReceived, CancelReceived, SipEvent, UsageEnded
 
+_SHUTDOWN = (("Reason", 'SIP;cause=503;text="the server stops"'),)
+"""RFC 3326: why our BYE comes in the middle of a talk."""
+
 _log = logging.getLogger("offhook.call")
 
 
@@ -202,7 +205,7 @@ class CallSession:
         if self.conduct is not None:
             self.conduct.stop()
         for leg in self.legs.values():
-            leg.hang_up()
+            leg.hang_up(_SHUTDOWN if cause == "shutdown" else ())
         self.arm("teardown", self.equipment.teardown_s)
         self._close_if_alone()
 

@@ -59,8 +59,8 @@ class Transferring:
         self._wanted = wanted
         self._asked = asked
         self._machine = transfer_machine()
-        trunks = call.equipment.trunks
-        self._trunk = trunks.get(wanted.trunk_id) or trunks.get(call.trunk_id)
+        find_trunk = call.equipment.find_trunk
+        self._trunk = find_trunk(wanted.trunk_id) or find_trunk(call.trunk_id)
         self._target: SipUri | None = None
         self._refer_id: int | None = None
         self._operator = SecondParty(call, self)

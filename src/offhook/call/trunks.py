@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Literal, assert_never
 
 from offhook.call.ways import address_of_record, credentials_of, hop_of, registrar_of
 from offhook.model.errors import OffhookError
@@ -17,7 +18,7 @@ from offhook.sip.admission import Admission
 from offhook.sip.digest import DigestClient, parse_challenges
 from offhook.sip.events import Address, Flow, Hop, OptionsAnswered, RegistrationChanged, RegistrationDue
 from offhook.sip.headers import NameAddr
-from offhook.sip.registration import Account
+from offhook.sip.registration import Account, Ways
 from offhook.sip.session_interval import SessionTimerRules
 from offhook.sip.uri import SipUri
 
@@ -31,6 +32,9 @@ LOOK_AGAIN_S = 10.0
 """... to one that does not."""
 
 TrunkEvent = RegistrationDue | RegistrationChanged | OptionsAnswered
+
+_Phase = Literal["new", "at_work", "left", "stopped"]
+"""``left``: the bindings are taken back, and the ways to the servers kept open for the calls that go on."""
 
 _log = logging.getLogger("offhook.trunks")
 
@@ -51,7 +55,10 @@ class _Looked:
 
 
 class Trunks:
-    """Every trunk of this node. ``on_change`` is told each ``TrunkChanged``; ``states`` holds the latest of each."""
+    """Every trunk of this node. ``on_change`` is told each ``TrunkChanged``; ``states`` holds the latest of each.
+
+    The last that is told of a trunk which was removed is ``stopped``; then it has no state any more.
+    """
 
     def __init__(
         self,
@@ -61,31 +68,25 @@ class Trunks:
         admission: Admission,
         on_change: Callable[[TrunkChanged], None],
     ) -> None:
-        self._trunks = {trunk.trunk_id: trunk for trunk in trunks}
-        self._credentials = {trunk.trunk_id: credentials_of(trunk) for trunk in trunks}
         self._endpoint = endpoint
-        endpoint.user_agent.use_session_timers(
-            {"": SessionTimerRules.of(DEFAULT_RULES)}
-            | {trunk.trunk_id: SessionTimerRules.of(trunk.rules) for trunk in trunks}
-        )
-        endpoint.user_agent.require_reliable(
-            trunk.trunk_id for trunk in trunks if trunk.rules.reliable_provisional == "required"
-        )
         self._admission = admission
         self._on_change = on_change
         self._registered: dict[int, _Registered] = {}
+        self._looking: dict[str, _Looked] = {}
         self._asked: dict[int, _Looked] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._states: dict[str, TrunkChanged] = {}
-        self._stopped = asyncio.Event()
-        self._stopping = False
+        self._phase: _Phase = "new"
+        self._none_bound = asyncio.Event()
+        self._use(trunks)
 
     @property
     def states(self) -> Mapping[str, TrunkChanged]:
         return MappingProxyType(self._states)
 
     def trunk(self, trunk_id: str) -> Trunk | None:
+        """As it is now; None where there is none of that id any more."""
         return self._trunks.get(trunk_id)
 
     def credentials(self, trunk_id: str) -> DigestClient | None:
@@ -94,33 +95,56 @@ class Trunks:
 
     def start(self) -> None:
         """Register where we are an extension; look after gateways we call."""
-        for trunk in self._trunks.values():
-            match trunk:
-                case RegisterTrunk():
-                    self._register(trunk)
-                case GatewayTrunk() if trunk.targets:
-                    self._spawn(self._look(_Looked(trunk)))
-                case GatewayTrunk() | OpenTrunk():
-                    pass
+        self._phase = "at_work"
+        for trunk_id in self._trunks:
+            self._settle(trunk_id)
         self._endpoint.flush()
 
-    async def stop(self, grace_s: float) -> None:
-        """Take every binding back; wait for the answers for at most ``grace_s``."""
-        self._stopping = True
-        for handle in self._timers.values():
-            handle.cancel()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not self._registered:
+    def update(self, trunks: Sequence[Trunk]) -> None:
+        """These are the trunks from now on; what did not change is left in peace, and calls go on as they began.
+
+        New ones register and removed ones take their binding back. A changed one does both, and registers anew only
+        when the old binding is gone: the two may have the same contact, and the end of one would end the other.
+        """
+        before = self._trunks
+        self._use(trunks)
+        if before and not trunks:
+            _log.warning("no trunk is left: anyone who reaches this server may call")
+        if self._phase != "at_work":
             return
+        for trunk_id in {**before, **self._trunks}:
+            if _kept_up(before.get(trunk_id)) != _kept_up(self._trunks.get(trunk_id)):
+                self._settle(trunk_id)
+        self._endpoint.flush()
+
+    async def leave(self, grace_s: float) -> None:
+        """Take every binding back, for servers to send us nothing new; wait for the answers for at most ``grace_s``.
+
+        The ways to the servers are kept open until ``stop``: those of calls that go on have to reach us.
+        """
+        if self._phase != "stopped":
+            self._phase = "left"
+        for trunk_id in tuple(self._looking):
+            self._stop_looking(trunk_id)
         for registration_id in tuple(self._registered):
             self._endpoint.user_agent.unregister(registration_id, time.monotonic())
         self._endpoint.flush()
+        if not self._registered:
+            return
         try:
-            await asyncio.wait_for(self._stopped.wait(), grace_s)
+            await asyncio.wait_for(self._none_bound.wait(), grace_s)
         except TimeoutError:
             _log.warning("not every server confirmed the end of our registration in %.0f s", grace_s)
+
+    async def stop(self, grace_s: float) -> None:
+        """``leave``, and let go of everything."""
+        await self.leave(grace_s)
+        self._phase = "stopped"
+        for key in tuple(self._timers):
+            self._cancel(key)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def address_changed(self) -> None:
         """We are known by another address: tell every registrar."""
@@ -137,8 +161,44 @@ class Trunks:
                 self._registration_changed(event)
             case OptionsAnswered():
                 looked = self._asked.pop(event.token, None)
-                if looked is not None:
+                if looked is not None and self._is_current(looked):
                     self._looked(looked, event)
+
+    def _use(self, trunks: Sequence[Trunk]) -> None:
+        """What calls come and go by from now on."""
+        self._trunks = {trunk.trunk_id: trunk for trunk in trunks}
+        self._credentials = {trunk.trunk_id: credentials_of(trunk) for trunk in trunks}
+        self._admission.use(trunks)
+        agent = self._endpoint.user_agent
+        timers = {trunk.trunk_id: SessionTimerRules.of(trunk.rules) for trunk in trunks}
+        agent.use_session_timers({"": SessionTimerRules.of(DEFAULT_RULES)} | timers)
+        agent.require_reliable(trunk.trunk_id for trunk in trunks if trunk.rules.reliable_provisional == "required")
+
+    def _settle(self, trunk_id: str) -> None:
+        """Do for a trunk what it wants now, and end what is done for what it was."""
+        self._stop_looking(trunk_id)
+        bound = [number for number, one in self._registered.items() if one.trunk.trunk_id == trunk_id]
+        for number in bound:
+            self._endpoint.user_agent.unregister(number, time.monotonic())
+        if bound:
+            return  # it is settled again when that is gone
+        trunk = self._trunks.get(trunk_id)
+        match trunk:
+            case RegisterTrunk():
+                self._register(trunk)
+            case GatewayTrunk() if trunk.targets:
+                self._look_at(trunk)
+            case GatewayTrunk() | OpenTrunk() | None:
+                self._forget(trunk_id)
+            case _:
+                assert_never(trunk)
+
+    def _forget(self, trunk_id: str) -> None:
+        """Nothing is known any more of a trunk that is gone, or that needs no upkeep now."""
+        before = self._states.get(trunk_id)
+        if before is not None and before.phase != "stopped":
+            self._tell(TrunkChanged(trunk_id=trunk_id, phase="stopped", at=time.time()))
+        self._states.pop(trunk_id, None)
 
     # ── registrations ────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,17 +216,25 @@ class Trunks:
         self._registered[self._endpoint.user_agent.register(account)] = _Registered(trunk)
 
     async def _find_registrar(self, registration_id: int) -> None:
-        one = self._registered[registration_id]
-        agent = self._endpoint.user_agent
+        one = self._registered.get(registration_id)
+        if one is None:
+            return
         try:
-            hop, choices = registrar_of(one.trunk)
-            ways = await self._endpoint.ways_to(hop, choices)
+            ways = await self._endpoint.ways_to(*registrar_of(one.trunk))
         except (OSError, OffhookError) as error:
-            agent.no_way_to_register(registration_id, str(error), time.monotonic())
+            if registration_id in self._registered:
+                self._endpoint.user_agent.no_way_to_register(registration_id, str(error), time.monotonic())
         else:
-            self._admission.trust(one.trunk.trunk_id, {hop.host for _, hop in ways})
-            agent.register_by(registration_id, ways, time.monotonic())
+            self._found_registrar(registration_id, ways)
         self._endpoint.flush()
+
+    def _found_registrar(self, registration_id: int, ways: Ways) -> None:
+        one = self._registered.get(registration_id)
+        if one is None:
+            return  # it was left meanwhile
+        if _kept_up(self._trunks.get(one.trunk.trunk_id)) == _kept_up(one.trunk):
+            self._admission.trust(one.trunk.trunk_id, {hop.host for _, hop in ways})
+        self._endpoint.user_agent.register_by(registration_id, ways, time.monotonic())
 
     def _registration_changed(self, event: RegistrationChanged) -> None:
         one = self._registered.get(event.registration_id)
@@ -196,8 +264,14 @@ class Trunks:
         )
         if event.phase == "stopped":
             del self._registered[event.registration_id]
-            if not self._registered:
-                self._stopped.set()
+            self._left(trunk_id)
+
+    def _left(self, trunk_id: str) -> None:
+        """A binding is taken back: because we stop, or because the trunk is another now, or none."""
+        if self._phase == "at_work":
+            self._settle(trunk_id)
+        elif not self._registered:
+            self._none_bound.set()
 
     def _keep_open(self, one: _Registered, event: RegistrationChanged) -> None:
         """Learn how the server sees us, and keep its way to us open."""
@@ -207,12 +281,22 @@ class Trunks:
             if event.seen_as is not None:
                 local = Address(event.flow.bind_host, self._listening_port(event.flow))
                 advertised.learn(event.flow.remote.host, local, event.seen_as, event.flow.transport)
-        elif one.flow is not None and event.phase != "registering":
-            advertised.forget(one.flow.remote.host, one.flow.transport)
-            one.flow = None
+        elif event.phase == "failed" or (event.phase == "stopped" and self._phase == "at_work"):
+            self._lose_way(one)
         key = f"keep {one.trunk.trunk_id}"
         if key not in self._timers and one.flow is not None:
             self._later(key, KEEP_OPEN_S, lambda: self._send_nothing(one, key))
+
+    def _lose_way(self, one: _Registered) -> None:
+        """Nobody there sends us anything any more; how the server sees us may be another trunk's business, too."""
+        flow, one.flow = one.flow, None
+        if flow is None:
+            return
+        self._cancel(f"keep {one.trunk.trunk_id}")
+        way = (flow.remote.host, flow.transport)
+        others = (other.flow for other in self._registered.values() if other.flow is not None)
+        if all((other.remote.host, other.transport) != way for other in others):
+            self._endpoint.advertised.forget(*way)
 
     def _send_nothing(self, one: _Registered, key: str) -> None:
         if one.flow is not None:
@@ -227,6 +311,18 @@ class Trunks:
 
     # ── gateways ─────────────────────────────────────────────────────────────────────────────────────────
 
+    def _look_at(self, trunk: GatewayTrunk) -> None:
+        looked = self._looking[trunk.trunk_id] = _Looked(trunk)
+        self._spawn(self._look(looked))
+
+    def _stop_looking(self, trunk_id: str) -> None:
+        """What comes back to a question that is under way means nothing any more."""
+        self._looking.pop(trunk_id, None)
+        self._cancel(f"look {trunk_id}")
+
+    def _is_current(self, looked: _Looked) -> bool:
+        return self._looking.get(looked.trunk.trunk_id) is looked
+
     async def _look(self, looked: _Looked) -> None:
         """Ask a gateway's target for a sign of life."""
         trunk = looked.trunk
@@ -234,7 +330,10 @@ class Trunks:
         try:
             ((flow, hop), *_) = await self._endpoint.ways_to(*hop_of(target))
         except (OSError, OffhookError) as error:
-            self._gateway_failed(looked, str(error))
+            if self._is_current(looked):
+                self._gateway_failed(looked, str(error))
+            return
+        if not self._is_current(looked):
             return
         looked.hop = hop
         token = self._endpoint.user_agent.options(
@@ -242,7 +341,7 @@ class Trunks:
             from_=NameAddr(uri=str(SipUri(user="offhook", host=flow.local.host))),
             flow=flow,
             next_hop=hop,
-            credentials=self._credentials[trunk.trunk_id],
+            credentials=credentials_of(trunk),
             now=time.monotonic(),
         )
         self._asked[token] = looked
@@ -250,7 +349,7 @@ class Trunks:
 
     def _looked(self, looked: _Looked, event: OptionsAnswered) -> None:
         """Any answer is a sign of life: many gateways answer OPTIONS with 403, 404 or 405."""
-        if looked.hop is None or self._stopping:
+        if looked.hop is None:
             return
         alive = event.response is not None and event.response.status not in {408, 503}
         self._endpoint.reached(looked.hop, works=alive)
@@ -260,7 +359,7 @@ class Trunks:
             return
         trunk_id, now = looked.trunk.trunk_id, time.time()
         self._tell(TrunkChanged(trunk_id=trunk_id, phase="online", at=now, refreshed_at=now, server=shown(looked.hop)))
-        self._later(f"look {trunk_id}", LOOK_AFTER_S, lambda: self._spawn(self._look(_Looked(looked.trunk))))
+        self._later(f"look {trunk_id}", LOOK_AFTER_S, lambda: self._look_at(looked.trunk))
 
     def _gateway_failed(self, looked: _Looked, problem: str) -> None:
         trunk = looked.trunk
@@ -280,7 +379,7 @@ class Trunks:
                 retry_at=now + LOOK_AGAIN_S,
             )
         )
-        self._later(f"look {trunk.trunk_id}", LOOK_AGAIN_S, lambda: self._spawn(self._look(_Looked(trunk))))
+        self._later(f"look {trunk.trunk_id}", LOOK_AGAIN_S, lambda: self._look_at(trunk))
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -293,16 +392,32 @@ class Trunks:
             self._timers.pop(key, None)
             act()
 
-        old = self._timers.pop(key, None)
-        if old is not None:
-            old.cancel()
-        if not self._stopping:
+        self._cancel(key)
+        if self._phase != "stopped":
             self._timers[key] = asyncio.get_running_loop().call_later(delay_s, fire)
+
+    def _cancel(self, key: str) -> None:
+        handle = self._timers.pop(key, None)
+        if handle is not None:
+            handle.cancel()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _kept_up(trunk: Trunk | None) -> RegisterTrunk | GatewayTrunk | None:
+    """What of a trunk its registration, or the look at its gateway, depends on; None where it has neither."""
+    match trunk:
+        case RegisterTrunk():
+            return replace(trunk, rules=DEFAULT_RULES)
+        case GatewayTrunk() if trunk.targets:
+            return replace(trunk, rules=DEFAULT_RULES, peers=(), require_digest=False, digest_algorithms=())
+        case GatewayTrunk() | OpenTrunk() | None:
+            return None
+        case _:
+            assert_never(trunk)
 
 
 def _refreshed_at(state: TrunkChanged | None) -> float | None:

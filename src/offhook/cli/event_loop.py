@@ -30,6 +30,33 @@ def on_hangup(act: Callable[[], None]) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, act)
 
 
+class DrainSignals:
+    """What a server that drains is told by the system.
+
+    ``stopping``: set by the first signal of any kind. ``ending``: set by Ctrl-C, and by a second SIGTERM. After that
+    one more signal ends the process the hard way.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self.ending = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._terminated)
+        loop.add_signal_handler(signal.SIGINT, self._end)
+
+    def _terminated(self) -> None:
+        if self.stopping.is_set():
+            self._end()
+        self.stopping.set()
+
+    def _end(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        self.stopping.set()
+        self.ending.set()
+
+
 def stop_signals() -> asyncio.Event:
     """Set by the first Ctrl-C or SIGTERM; a second one ends the process the hard way."""
     stopped = asyncio.Event()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from offhook.cli.event_loop import on_hangup, run, stop_signals
+from offhook.cli.event_loop import DrainSignals, on_hangup, run
 from offhook.cli.live_log import LiveLog, TrunkLog
 from offhook.cli.self_check import SelfCheck
 from offhook.config import Settings, load_settings, numbers_of
@@ -55,7 +55,7 @@ def serve(
 
 
 async def _serve(settings: Settings, *, self_check: bool) -> int:
-    stopped = stop_signals()
+    signals = DrainSignals()
     server = Server(settings)
     server.bus.watch(LiveLog(show_speech=settings.log.speech), trunks=TrunkLog())
     on_hangup(lambda: _reload_certificates(server))
@@ -68,14 +68,33 @@ async def _serve(settings: Settings, *, self_check: bool) -> int:
         if self_check and settings.trunks:
             click.echo("self-check left out: trunks let in their peers only; `offhook doctor` makes a call of its own")
         elif self_check:
-            failed = not await _self_check(server, listening, stopped)
-        await stopped.wait()
+            failed = not await _self_check(server, listening, signals.stopping)
+        await signals.stopping.wait()
+        if not signals.ending.is_set():
+            await _drain(server, signals.ending)
     finally:
-        calls = server.live_calls
-        if calls:
-            click.echo(f"ending {calls} call{'s' if calls > 1 else ''} …")
+        if server.live_calls:
+            click.echo(f"ending {_calls(server.live_calls)} …")
         await server.close()
     return 1 if failed else 0
+
+
+async def _drain(server: Server, ending: asyncio.Event) -> None:
+    """Wait until the calls are over, it takes too long, or one more signal asks for the end."""
+    if server.live_calls:
+        click.echo(
+            f"draining: no new calls are taken, {_calls(server.live_calls)} may end; one more signal ends all now"
+        )
+    draining = asyncio.create_task(server.drain())
+    stop = asyncio.create_task(ending.wait())
+    await asyncio.wait({draining, stop}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, stop):
+        task.cancel()
+    await asyncio.gather(draining, stop, return_exceptions=True)
+
+
+def _calls(number: int) -> str:
+    return f"{number} call{'s' if number > 1 else ''}"
 
 
 def _reload_certificates(server: Server) -> None:

@@ -7,7 +7,7 @@ no trunk knows gets nothing at all, unless an open trunk lets strangers dial the
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -32,6 +32,9 @@ CACHED_SOURCES = 4096
 """Sources whose trunk is remembered, so that a peer's network is not searched for at each call."""
 
 RETRY_AFTER_S = 5
+
+FORMER_TRUNKS = 1000
+"""Trunks with digest remembered that were removed: far more than have calls up by then."""
 
 Network = IPv4Network | IPv6Network
 
@@ -58,30 +61,60 @@ Verdict = Admitted | Ignored | Refusal
 class Admission:
     """The door. ``serves`` tells whether a dialled user part is one that strangers may dial.
 
-    Without ``trunks`` everybody is admitted; that is what a first run on a desk needs.
+    Without ``trunks`` everybody is admitted; that is what a first run on a desk needs. ``use`` changes them at any
+    time.
     """
 
     def __init__(
         self, trunks: Sequence[Trunk] = (), *, authenticator: Authenticator | None = None, serves: Serves | None = None
     ) -> None:
-        self._everybody = not trunks
         self._authenticator = authenticator
         self._serves = serves
+        self._found: OrderedDict[str, str | None] = OrderedDict()
+        self._trunks: dict[str, Trunk] = {}
+        self._trusted: dict[str, frozenset[str]] = {}
+        self._former: OrderedDict[str, GatewayTrunk] = OrderedDict()
+        self._open: OpenTrunk | None = None
+        self._allowance = _Allowance(OpenTrunk(trunk_id="").calls_per_s)
+        self.use(trunks)
+
+    def use(self, trunks: Sequence[Trunk]) -> None:
+        """Judge by these from now on, and by the old ones for the calls that came by them."""
+        before, self._trunks = self._trunks, {trunk.trunk_id: trunk for trunk in trunks}
+        self._everybody = not trunks
         self._gateways = {trunk.trunk_id: trunk for trunk in trunks if isinstance(trunk, GatewayTrunk)}
+        self._remember(before)
         self._networks = _by_length(self._gateways.values())
         self._at_large = next((one for one in self._gateways.values() if one.require_digest and not one.peers), None)
-        self._open = next((trunk for trunk in trunks if isinstance(trunk, OpenTrunk)), None)
-        self._trusted: dict[str, frozenset[str]] = {
-            trunk.trunk_id: frozenset() for trunk in trunks if isinstance(trunk, RegisterTrunk | GatewayTrunk)
+        registered = [trunk for trunk in trunks if isinstance(trunk, RegisterTrunk)]
+        known = {one.trunk_id for one in registered if _same_place(before.get(one.trunk_id), one)}
+        self._trusted = {
+            one.trunk_id: self._trusted[one.trunk_id] if one.trunk_id in known else frozenset() for one in registered
         }
-        self._found: OrderedDict[str, str | None] = OrderedDict()
-        calls_per_s = self._open.calls_per_s if self._open is not None else OpenTrunk(trunk_id="").calls_per_s
-        self._allowance = _Allowance(calls_per_s)
+        self._found.clear()
+        self._use_open(next((trunk for trunk in trunks if isinstance(trunk, OpenTrunk)), None))
+
+    def _remember(self, before: Mapping[str, Trunk]) -> None:
+        """Keep the trunks that are gone and wanted a proof: without them the calls that go on would need none."""
+        for trunk_id in self._gateways:
+            self._former.pop(trunk_id, None)
+        for trunk_id, trunk in before.items():
+            if trunk_id not in self._gateways and isinstance(trunk, GatewayTrunk) and trunk.require_digest:
+                self._former[trunk_id] = trunk
+        while len(self._former) > FORMER_TRUNKS:
+            self._former.popitem(last=False)
+
+    def _use_open(self, trunk: OpenTrunk | None) -> None:
+        """What sources have used up of their allowance stays used up, unless they may send more or less now."""
+        if trunk is not None and (self._open is None or self._open.calls_per_s != trunk.calls_per_s):
+            self._allowance = _Allowance(trunk.calls_per_s)
+        self._open = trunk
 
     def trust(self, trunk_id: str, hosts: Iterable[str]) -> None:
-        """The addresses a trunk's servers have now, by DNS: what comes from there comes by that trunk."""
-        self._trusted[trunk_id] = frozenset(hosts)
-        self._found.clear()
+        """The addresses a register trunk's servers have now, by DNS: what comes from there comes by that trunk."""
+        if trunk_id in self._trusted:
+            self._trusted[trunk_id] = frozenset(hosts)
+            self._found.clear()
 
     def trunk_of(self, host: str) -> str | None:
         """The trunk whose peer has this address; None: a stranger."""
@@ -118,7 +151,7 @@ class Admission:
 
     def judge_in_dialog(self, request: Request, host: str, trunk_id: str, now: float, salt: str) -> Verdict:
         """For a request in a dialog, from another host than the dialog's: proved anew where the trunk wants proof."""
-        gateway = self._gateways.get(trunk_id)
+        gateway = self._gateways.get(trunk_id) or self._former.get(trunk_id)
         if gateway is None or not gateway.require_digest or request.method in ("ACK", "CANCEL"):
             return Admitted(trunk_id=trunk_id)
         return self._judge_proof(gateway, request, host, now, salt, stranger=False)
@@ -235,6 +268,14 @@ def _by_length(gateways: Iterable[GatewayTrunk]) -> tuple[tuple[Network, str], .
         (ip_network(peer), trunk.trunk_id) for trunk in gateways for peer in trunk.peers
     ]
     return tuple(sorted(found, key=lambda one: -one[0].prefixlen))
+
+
+def _same_place(old: Trunk | None, new: RegisterTrunk) -> bool:
+    """Whether a trunk's servers have the addresses that they had: what was learned of them still holds."""
+    if not isinstance(old, RegisterTrunk):
+        return False
+    places = [(one.server, one.port, one.transport, one.outbound_proxy) for one in (old, new)]
+    return places[0] == places[1]
 
 
 def _stranger(host: str) -> Ignored:

@@ -47,7 +47,8 @@ _DELTA_SECONDS = re.compile("[0-9]{1,9}")
 
 def receive(parts: Parts, request: Request, flow: Flow, now: float, trunk_id: str = "") -> None:
     """A new INVITE outside any dialog (§13.3.1), let in by ``trunk_id``."""
-    if parts.full or not parts.takes_calls:
+    one_more = "Replaces" not in request.headers  # it takes the place of a call that is up, or is refused
+    if parts.full or (one_more and not parts.takes_calls):
         parts.refuse_statelessly(request, flow, too_many(parts.limits.retry_after_s))
         return
     timer_rules = parts.session_timers.get(trunk_id, DEFAULT_SESSION_TIMER)

@@ -8,7 +8,7 @@ from offhook.sip.authentication import Proof, answer_challenge
 from offhook.sip.digest import DigestClient
 from offhook.sip.events import Flow, Hop, OptionsAnswered
 from offhook.sip.headers import Headers, NameAddr
-from offhook.sip.inspection import ACCEPT, ALLOW, SUPPORTED
+from offhook.sip.inspection import ACCEPT, ALLOW, SUPPORTED, too_many
 from offhook.sip.message import Request, Response
 from offhook.sip.parts import Parts
 from offhook.sip.routing import MAX_FORWARDS, as_request_uri, contact_uri
@@ -21,14 +21,25 @@ _CAPABILITIES = (ALLOW, ACCEPT, ("Accept-Encoding", "identity"), ("Accept-Langua
 
 
 def receive(parts: Parts, request: Request, flow: Flow) -> None:
-    """200 with our capabilities. Nothing changes by it, so nothing of it is kept (§8.2.7)."""
+    """200 with our capabilities, or 503 where a call would get that: who looks for a way takes another one.
+
+    §11.2: "The response code chosen MUST be the same that would have been chosen had the request been an INVITE".
+    Nothing changes by it, so nothing of it is kept (§8.2.7).
+    """
+    if parts.full or not parts.takes_calls:
+        parts.refuse_statelessly(request, flow, too_many(parts.limits.retry_after_s))
+    else:
+        _answer(parts, request, flow)
+
+
+def _answer(parts: Parts, request: Request, flow: Flow) -> None:
     contact = ("Contact", f"<{contact_uri(flow, request.sip_uri.user)}>")
     parts.respond_statelessly(request, flow, 200, (contact, *_CAPABILITIES))
 
 
 def receive_in_dialog(parts: Parts, usage: Usage, request: Request, flow: Flow, now: float) -> None:
-    """The same: §11 makes no difference."""
-    receive(parts, request, flow)
+    """200 whether or not we take new calls: this one is up, and to ask about it has no effect on it (§11.2)."""
+    _answer(parts, request, flow)
 
 
 def options(

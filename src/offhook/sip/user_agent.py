@@ -198,6 +198,7 @@ class UserAgent(CallCommands):
     def take_calls(self, wanted: bool) -> None:
         """Whether new calls are offered to the application; otherwise they get 503 and leave no trace (§8.2.7).
 
+        So does OPTIONS outside a call. An INVITE that replaces a call is no new one.
         A flood of calls that nobody has room for costs a response each, and neither memory nor repetition.
         """
         self._parts.takes_calls = wanted

@@ -50,6 +50,11 @@ class TrunkStates:
         self._states[changed.trunk_id] = changed
         self._changed.set()
 
+    def drop(self, trunk_id: str) -> None:
+        """The trunk was removed."""
+        if self._states.pop(trunk_id, None) is not None:
+            self._changed.set()
+
     async def stop(self) -> None:
         """Write what is new, and end."""
         if self._writer is None:
