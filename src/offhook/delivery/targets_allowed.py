@@ -229,7 +229,12 @@ def _v6_host(text: str) -> tuple[str, IpAddress]:
 def judge_answers(answers: Iterable[str], scheme: Scheme, host: str, port: int, policy: TargetPolicy) -> None:
     """Judges every address a name led to: one bad answer refuses all. Raises OutboundError ``refused_target``."""
     for answer in answers:
-        judge(ip_address(answer), scheme, host, port, policy)
+        try:
+            address = ip_address(answer)
+        except ValueError:
+            problem = f"{origin(scheme, host, port)} leads to something that is no address. Check this machine's DNS"
+            raise OutboundError("refused_target", problem) from None
+        judge(address, scheme, host, port, policy)
 
 
 def judge_unresolved(target: Target, policy: TargetPolicy) -> None:
