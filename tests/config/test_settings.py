@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from offhook.store import forms
 from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, numbers_of, trunks_of
 from offhook.model.audio import Encoding
 from offhook.model.errors import ConfigError
 from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk
+from offhook.store import forms
 
 
 def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None, **flags: object) -> Settings:
@@ -58,12 +58,12 @@ def test_without_a_file_the_demo_agent_answers_every_number(tmp_path: Path, monk
 
 
 def test_the_readme_s_example_is_accepted(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     example = readme.split("```json5\n", 1)[1].split("```", 1)[0]
     assert [agent.agent_id for agent in agents_of(load(tmp_path, example))] == ["desk"]
 
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 HOW_TO = "".join((DOCS / name).read_text() for name in ("TRUNKS.md", "TRANSFERS.md", "MID_CALL.md"))
 
 
@@ -152,6 +152,19 @@ def test_agents_become_records(tmp_path: Path) -> None:
         ('{"numbers": [{"user": "1", "agent": "demo"}, {"user": "1", "agent": "demo"}]}', "numbers[1].user", "twice"),
         ('{"sip": {"transports": ["udp", "udp"]}}', "sip.transports", "twice"),
         ('{"rtp": {"port_min": 20000, "port_max": 10000}}', "rtp.port_max", "Widen the range"),
+        ('{"http": {"prot": 1}}', "http.prot", "use one of: enabled, host, port"),
+        ('{"security": {"allowed_targets": ["10.0.0.1/8"]}}', "security.allowed_targets[0]", "host bits set"),
+        ('{"retention": {"deliveries_days": 7}}', "retention.deliveries_days", "30 or more"),
+        ('{"retention": {"calls_days": -1}}', "retention.calls_days", ">= 0"),
+        ('{"telemetry": {"otlp_endpoint": "collector:4318"}}', "telemetry.otlp_endpoint", "https://host"),
+        ('{"log": {"format": "xml"}}', "log.format", "enum"),
+        ('{"webhooks": [{"id": "w", "url": "ftp://x"}]}', "webhooks[0].url", "no web address"),
+        ('{"webhooks": [{"id": "w", "url": "https://x.example", "event": ["*"]}]}', "webhooks[0].event", "events, id"),
+        (
+            '{"squads": [{"id": "s", "members": [{"agent": "a", "x": 1}]}]}',
+            "squads[0].members[0].x",
+            "agent, hands_over",
+        ),
         ('{"rtp": {"port_min": 20001, "port_max": 20002}}', "rtp.port_max", "Widen the range"),
     ],
 )
@@ -221,3 +234,34 @@ def test_destinations_and_rules_become_records(tmp_path: Path) -> None:
     assert (destination.briefing_agent.agent_id, destination.briefing_agent.destinations) == ("b", ())
     rules = trunks_of(settings)[0].rules
     assert (rules.codecs, rules.srtp) == ((Encoding.PCMA, Encoding.G722), "required")
+
+
+def test_every_scalar_has_its_variable(tmp_path: Path) -> None:
+    variables = {
+        "OFFHOOK_HTTP_PORT": "0",
+        "OFFHOOK_HTTP_ENABLED": "false",
+        "OFFHOOK_DATABASE_URL": "postgresql://u:p@h/d",
+        "OFFHOOK_SECURITY_ALLOWED_TARGETS": "10.0.0.0/8, ::1",
+        "OFFHOOK_RETENTION_RECORDINGS_DAYS": "0",
+        "OFFHOOK_DRAIN_TIMEOUT_S": "12.5",
+        "OFFHOOK_LOG_FORMAT": "json",
+    }
+    settings = load(tmp_path, "{}", variables)
+    assert (settings.http.port, settings.http.enabled) == (0, False)
+    assert settings.database.url == "postgresql://u:p@h/d"
+    assert settings.security.allowed_targets == ("10.0.0.0/8", "::1")
+    assert (settings.retention.recordings_days, settings.drain_timeout_s) == (0, 12.5)
+    assert settings.log.format == "json"
+
+
+def test_a_misspelt_variable_is_warned_of_with_the_nearest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(
+        tmp_path, "{}", {"OFFHOOK_SIP_PROT": "hush", "OFFHOOK_SIP_PORT": "5070", "OFFHOOK_MASTER_KEY": "x", "PATH": "y"}
+    )
+    assert caplog.messages == ["OFFHOOK_SIP_PROT is no variable offhook knows: did you mean OFFHOOK_SIP_PORT?"]
+
+
+def test_settings_do_not_show_the_database_s_password(tmp_path: Path) -> None:
+    settings = load(tmp_path, '{"database": {"url": "postgresql://u:hush@h/d"}}')
+    assert "hush" not in repr(settings)
+    assert "hush" not in str(error_of(tmp_path, '{"database": {"url": "postgresql://u:hush@h/d", "size": 1}}'))

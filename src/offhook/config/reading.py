@@ -1,0 +1,125 @@
+"""config.json, the environment and flags, merged into one document: the later win over the earlier."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import json5
+import msgspec
+
+from offhook.config.checking import form_of, problem_of
+from offhook.config.settings import Section, Settings
+from offhook.model.errors import ConfigError
+
+CONFIG_FILE_VARIABLE = "CONFIG_FILE"
+DEFAULT_CONFIG_FILE = "config.json"
+ENVIRONMENT_PREFIX = "OFFHOOK_"
+
+OTHER_VARIABLES = frozenset({"OFFHOOK_MASTER_KEY", "OFFHOOK_API_KEY"})
+"""Variables of ours that no key of config.json stands for."""
+
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+"""No sensible configuration is larger; a log file named by mistake is."""
+
+_log = logging.getLogger("offhook.config")
+
+
+def file_of(path: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """The file to read: the one asked for, else ``config.json`` where there is one."""
+    named = path if path is not None else environment.get(CONFIG_FILE_VARIABLE)
+    file = Path(named or DEFAULT_CONFIG_FILE)
+    return file if named is not None or file.exists() else None
+
+
+def read_document(file: Path) -> dict[str, Any]:
+    """The file's document. Raises ``ConfigError``."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(str(file), f"cannot be read ({error.strerror})", "Give the path of a config.json") from None
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise ConfigError(str(file), f"is larger than {MAX_CONFIG_BYTES} bytes", "Give the path of a config.json")
+    try:
+        document = json5.loads(raw.decode())
+    except (ValueError, RecursionError) as error:
+        problem = str(error).replace("<string>:", "line ", 1)
+        raise ConfigError(str(file), f"is not JSON: {problem}", "Mend the file; comments are allowed") from None
+    if not isinstance(document, dict):
+        raise ConfigError(str(file), "is not a JSON object", 'Start it with "{" and end it with "}"')
+    return document
+
+
+def merge(
+    path: Path | None, environment: Mapping[str, str], flags: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """One document of all three. Variables that offhook does not know are logged. Raises ``ConfigError``."""
+    file = file_of(path, environment)
+    document = {} if file is None else read_document(file)
+    for sentence in misspelt(environment):
+        _log.warning("%s", sentence)
+    _overlay_environment(document, environment)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _put(document, key.split("."), value)
+    return document
+
+
+def misspelt(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each variable that begins like ours and is none, naming the nearest; its value is not told."""
+    known = sorted({*_variables(), *OTHER_VARIABLES})
+    return tuple(
+        f"{name} is no variable offhook knows: {_nearest(name, known)}"
+        for name in sorted(environment)
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known
+    )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    return f"did you mean {near[0]}?" if near else "it is ignored"
+
+
+def _variables() -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Variable → (path, type) of every key that one environment variable can hold."""
+    return {ENVIRONMENT_PREFIX + "_".join(path).upper(): (path, kind) for path, kind in _scalar_keys(Settings)}
+
+
+def _overlay_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for variable, (path, kind) in _variables().items():
+        if variable in environment:
+            _put(document, list(path), _from_text(variable, environment[variable], kind))
+
+
+def _scalar_keys(section: type[msgspec.Struct], prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    keys: list[tuple[tuple[str, ...], Any]] = []
+    for field in msgspec.structs.fields(section):
+        path = (*prefix, field.name)
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            keys += _scalar_keys(field.type, path)
+        elif form_of(field.type) is None:
+            keys.append((path, field.type))
+    return keys
+
+
+def _from_text(variable: str, text: str, kind: Any) -> Any:
+    """An environment variable's text as its key's type; lists are comma-separated."""
+    if getattr(kind, "__origin__", None) is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(variable, problem_of(str(error)), "Change the environment variable, or unset it") from None
+
+
+def _put(document: dict[str, Any], path: list[str], value: object) -> None:
+    *sections, key = path
+    for section in sections:
+        inner = document.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(section, "is not a JSON object", f'Write it as {{"{key}": …}}')
+        document = inner
+    document[key] = value

@@ -1,0 +1,191 @@
+"""What the operator decides, as config.json has it: sections, and the forms of what calls are made with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from offhook.model.records import Agent, Number
+from offhook.model.trunks import Trunk
+from offhook.store.forms import (
+    AgentForm,
+    Catalogue,
+    NumberForm,
+    Port,
+    Secret,
+    SquadForm,
+    ToolForm,
+    TrunkForm,
+    WebhookForm,
+    agent_record,
+    number_record,
+    trunk_record,
+)
+
+DEMO_AGENT_ID = "demo"
+
+DELIVERIES_DAYS_MIN = 30
+"""Longer than the retries of one delivery (Standard Webhooks: 75 hours), and long enough to find out and replay."""
+
+Days = Annotated[int, msgspec.Meta(ge=0, le=36500)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of config.json: unknown keys are errors."""
+
+
+class SipSettings(Section, frozen=True):
+    """Where SIP is listened for, and how others find us. An empty ``host`` is every address, IPv4 and IPv6.
+
+    ``advertised_address``: our address as the outside sees it, behind 1:1 NAT or in Docker; or ``stun_server``
+    (``host`` or ``host:port``) tells it. Peers in ``local_networks`` (CIDRs) are told the machine's own address.
+    ``nameservers``: IP addresses, with a port where it is not 53; empty: the machine's. ``trace``: keep the SIP
+    messages of every call for `offhook trace`.
+    """
+
+    host: str = ""
+    port: Port = 5060
+    tls_port: Port = 5061
+    transports: tuple[Literal["udp", "tcp", "tls"], ...] = ("udp", "tcp")
+    advertised_address: str = ""
+    stun_server: str = ""
+    local_networks: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    trace: bool = True
+
+
+class TlsFiles(Section, frozen=True):
+    """PEM files. ``ca_file``: authorities to trust beside the system's. Read again by `offhook reload`."""
+
+    certificate: str = ""
+    private_key: str = ""
+    ca_file: str = ""
+    client_certificate: Literal["none", "optional", "required"] = "none"
+
+
+class RtpSettings(Section, frozen=True):
+    """UDP ports for media: each call takes an even one and the odd one above it."""
+
+    port_min: Annotated[int, msgspec.Meta(ge=1024, le=65534)] = 10000
+    port_max: Annotated[int, msgspec.Meta(ge=1025, le=65535)] = 19999
+    media_timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+
+
+class HttpSettings(Section, frozen=True):
+    """The HTTP server: API, /health, /ready, /metrics. ``port`` 0 takes a free one.
+
+    An empty ``host`` is every address once an API key exists, and loopback before.
+    """
+
+    enabled: bool = True
+    host: str = ""
+    port: Port = 8080
+
+
+class DatabaseSettings(Section, frozen=True):
+    """``url``: postgresql://user:password@host/database; empty: SQLite, in the file offhook.db of ``data_dir``."""
+
+    url: Secret = ""
+
+    def __repr__(self) -> str:
+        return "DatabaseSettings(url=…)" if self.url else "DatabaseSettings()"
+
+
+class SecuritySettings(Section, frozen=True):
+    """Whom offhook may reach by HTTP, and who may reach it.
+
+    ``allowed_targets``: private networks (CIDRs) that webhooks, tools and questions may go to. ``allow_http``: without
+    TLS, too. ``allow_anonymous``: listen on ``http.host`` although no API key exists.
+    """
+
+    allowed_targets: tuple[str, ...] = ()
+    allow_http: bool = False
+    allow_anonymous: bool = False
+
+
+class RetentionSettings(Section, frozen=True):
+    """Days after the end of a call until its parts are deleted; 0 keeps them for ever.
+
+    ``calls_days``: the record and all that is left of the call. ``events_days``: its facts. ``transcripts_days``: what
+    was said. ``recordings_days``: the files. ``traces_days``: its SIP messages. ``deliveries_days``: what was sent to
+    webhooks, and can be replayed; 30 or more.
+    """
+
+    calls_days: Days = 365
+    events_days: Days = 90
+    transcripts_days: Days = 90
+    recordings_days: Days = 30
+    traces_days: Days = 14
+    deliveries_days: Days = DELIVERIES_DAYS_MIN
+
+
+class TelemetrySettings(Section, frozen=True):
+    """OpenTelemetry spans of calls, turns, tools and transfers, sent to ``otlp_endpoint`` by OTLP/HTTP; empty: none.
+
+    What else the SDK can be told it takes from the environment (OTEL_EXPORTER_OTLP_HEADERS …).
+    """
+
+    otlp_endpoint: str = ""
+    service_name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] = "offhook"
+
+
+class LogSettings(Section, frozen=True):
+    """``speech``: what callers and agents say, and digits, are shown in the log. Off: they are private.
+
+    ``format``: lines for people, or one JSON object a line for machines.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+    speech: bool = False
+
+
+class Settings(Section, frozen=True):
+    """Everything the operator decides. Without ``agents`` and ``numbers`` every number reaches the demo agent.
+
+    Without ``trunks`` anyone who reaches us may call; with them, only those they let in. ``drain_timeout_s``: how long
+    a server that was told to stop waits for its calls.
+    """
+
+    sip: SipSettings = SipSettings()
+    tls: TlsFiles = TlsFiles()
+    rtp: RtpSettings = RtpSettings()
+    http: HttpSettings = HttpSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    security: SecuritySettings = SecuritySettings()
+    retention: RetentionSettings = RetentionSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    log: LogSettings = LogSettings()
+    agents: tuple[AgentForm, ...] = ()
+    numbers: tuple[NumberForm, ...] = ()
+    trunks: tuple[TrunkForm, ...] = ()
+    tools: tuple[ToolForm, ...] = ()
+    squads: tuple[SquadForm, ...] = ()
+    webhooks: tuple[WebhookForm, ...] = ()
+    data_dir: str = "offhook-data"
+    max_calls: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 1000
+    drain_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 1800.0
+
+
+def agents_of(settings: Settings) -> tuple[Agent, ...]:
+    """The configured agents as records; the demo agent where none is configured."""
+    if not settings.agents:
+        return (Agent(agent_id=DEMO_AGENT_ID, provider="local", name="Demo"),)
+    catalogue = Catalogue(
+        agents={agent.id: agent for agent in settings.agents}, tools={tool.id: tool for tool in settings.tools}
+    )
+    return tuple(agent_record(agent, catalogue) for agent in settings.agents)
+
+
+def numbers_of(settings: Settings) -> tuple[Number, ...]:
+    """The configured numbers as records; without any, every number reaches the first agent."""
+    if not settings.numbers:
+        first = settings.agents[0].id if settings.agents else DEMO_AGENT_ID
+        return (Number(user="*", agent_id=first),)
+    return tuple(number_record(number) for number in settings.numbers)
+
+
+def trunks_of(settings: Settings) -> tuple[Trunk, ...]:
+    """The configured trunks as records."""
+    return tuple(trunk_record(trunk) for trunk in settings.trunks)
