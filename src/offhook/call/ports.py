@@ -50,7 +50,7 @@ class Limits(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentForCall:
-    """Who shall answer this call? Asked of the number's server while the caller hears it ring."""
+    """Who shall answer this call? Asked of the number's server before anything rings: it may decline the call."""
 
     account_id: str
     call_id: str

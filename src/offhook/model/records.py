@@ -217,3 +217,19 @@ class CallRecord:
     digits: str = ""
     transfers: tuple[TransferEnded, ...] = ()
     recording: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnfinishedCall:
+    """A call that was not over when its process died. ``last_seq``, ``last_at``: of its last event that was kept.
+
+    ``legs``: what was saved of each answered leg that was not over (``EventSink.save_leg``), by its id.
+    """
+
+    call_id: str
+    account_id: str
+    last_seq: int
+    last_at: float
+    phase: CallPhase
+    answered_at: float | None = None
+    legs: Mapping[str, bytes] = field(default_factory=dict)
