@@ -31,6 +31,7 @@ class Registrar(asyncio.DatagramProtocol):
         self.invite_status = 486
         self.invite_headers: list[tuple[str, str]] = []
         self.silent = False
+        self.keep_alives = 0
         self.contacts: dict[str, str] = {}
         self.requests: list[Request] = []
         self.address = Address("127.0.0.1", port)
@@ -66,8 +67,21 @@ class Registrar(asyncio.DatagramProtocol):
     def methods(self) -> list[str]:
         return [request.method for request in self.requests]
 
+    def bindings(self) -> list[str]:
+        """What each REGISTER with a proof asked for, in order: ``200`` to be bound, ``-200`` to be bound no more."""
+        asked = [one for one in self.requests if one.method == "REGISTER" and one.headers.get("Authorization")]
+        users = [one.from_.sip_uri().user for one in asked]
+        return [
+            f"-{user}" if one.headers.get("Expires") == "0" else f"{user}"
+            for one, user in zip(asked, users, strict=True)
+        ]
+
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
-        if self.silent or not data.strip():
+        if not data.strip():
+            self.keep_alives += 1
+            self._changed.set()
+            return
+        if self.silent:
             return
         try:
             request = parse_message(data)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from tests.sip.network import OFFER, Network, Peer, Phone
+from tests.sip.network import OFFER, Network, Peer, Phone, dial
 
-from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
-from offhook.sip.admission import BUCKETS, Admission, Admitted, Ignored
+from offhook.model.trunks import CallRules, GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
+from offhook.sip.admission import BUCKETS, FORMER_TRUNKS, Admission, Admitted, Ignored
 from offhook.sip.challenges import Authenticator, NonceMint
 from offhook.sip.digest import Credentials, DigestClient, parse_challenges
 from offhook.sip.events import Flow, Inbound, InviteReceived, MessageRejected
@@ -223,3 +225,85 @@ def test_silence_is_a_verdict_with_a_fix() -> None:
     verdict = Admission([CARRIER]).judge_source("198.51.100.9")
     assert isinstance(verdict, Ignored)
     assert "gateway trunk" in verdict.fix
+
+
+# ── trunks that change ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_trunks_that_change_change_the_door_at_once() -> None:
+    door = Door(CARRIER)
+    carrier, other = door.peer("10.1.2.3"), door.peer("10.7.7.7")
+    door.send(carrier)
+    door.phone.agent.admission.use([GatewayTrunk(trunk_id="other", peers=("10.7.7.7",))])
+    door.send(carrier, call_id="again")
+    door.send(other, call_id="new")
+    assert [one.trunk_id for one in door.phone.of(InviteReceived)] == ["carrier", "other"]
+    assert carrier.statuses() == [100]
+    assert door.rejected[-1].rule == "source that no trunk knows"
+
+
+def test_a_call_of_a_removed_trunk_goes_on_and_ends() -> None:
+    net = Network()
+    alice, bob = net.phone("alice", host="10.1.2.3"), net.phone("bob")
+    bob.agent.admission = Admission([CARRIER])
+    call = dial(alice, bob)
+    bob.agent.admission.use([PBX])
+    alice.agent.reinvite(call.caller, net.now, offer=OFFER)
+    net.advance(0.05)
+    assert bob.kinds[-1] == "ReinviteReceived"
+    bob.agent.answer(call.callee, net.now, body=OFFER)
+    net.advance(0.05)
+    alice.agent.bye(call.caller, net.now)
+    net.advance(0.05)
+    assert bob.kinds[-1] == "ByeReceived"
+
+
+def test_whom_a_removed_trunk_asked_for_a_proof_needs_it_from_elsewhere_still() -> None:
+    admission = Admission([LOCKED], authenticator=Authenticator(NonceMint(b"k", "n"), "offhook"))
+    bye = Door(LOCKED).peer("10.2.0.1").build("BYE", Door(LOCKED).phone, to_tag="x")
+
+    def wants_proof() -> bool:
+        return isinstance(admission.judge_in_dialog(bye, "10.3.3.3", "locked", 0.0, "s"), Refusal)
+
+    admission.use([CARRIER])
+    assert wants_proof()
+    admission.use([RegisterTrunk(trunk_id="locked", server="pbx.example", username="200")])
+    assert wants_proof()
+    admission.use([GatewayTrunk(trunk_id="locked", peers=("10.2.0.1",))])
+    assert not wants_proof()
+
+
+def test_the_memory_of_removed_trunks_is_bounded() -> None:
+    admission = Admission()
+    for number in range(FORMER_TRUNKS + 10):
+        admission.use([replace(LOCKED, trunk_id=f"t{number}")])
+    assert len(admission._former) == FORMER_TRUNKS
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [({"password": "new"}, True), ({"rules": CallRules()}, True), ({"server": "else.example"}, False), (None, False)],
+)
+def test_the_addresses_of_a_registrar_stay_known_unless_it_moves(change: dict[str, Any] | None, known: bool) -> None:
+    admission = Admission([PBX])
+    admission.trust("pbx", ["10.9.9.9"])
+    admission.use([] if change is None else [replace(PBX, **change)])
+    assert (admission.trunk_of("10.9.9.9") == "pbx") is known
+
+
+def test_what_dns_says_of_a_trunk_that_is_gone_lets_nobody_in() -> None:
+    admission = Admission([PBX])
+    admission.use([CARRIER])
+    admission.trust("pbx", ["10.9.9.9"])
+    assert isinstance(admission.judge_source("10.9.9.9"), Ignored)
+
+
+def test_a_change_of_others_gives_no_source_its_allowance_back() -> None:
+    admission = Admission([OPEN])
+    request = Door(OPEN).peer("198.51.100.1").build("OPTIONS", Door(OPEN).phone)
+    for _ in range(100):
+        admission.judge(request, "198.51.100.1", 0.0, "s")
+    admission.use([OPEN, CARRIER])
+    assert not isinstance(admission.judge(request, "198.51.100.1", 0.0, "s"), Admitted)
+    admission.use([replace(OPEN, calls_per_s=200.0)])
+    assert isinstance(admission.judge(request, "198.51.100.1", 0.0, "s"), Admitted)

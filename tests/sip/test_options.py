@@ -107,3 +107,31 @@ def test_an_unreadable_target_of_options_is_refused() -> None:
     net.advance(0.05)
     assert peer.statuses("OPTIONS") == [416]
     assert bob.one(MessageRejected).rule == "Request-URI scheme"
+
+
+def test_options_is_answered_as_an_invite_would_be() -> None:
+    net = Network()
+    peer, bob = net.peer(), net.phone("bob")
+    bob.agent.take_calls(False)
+    peer.request("OPTIONS", bob)
+    peer.request("INVITE", bob, call_id="new", body=OFFER)
+    net.advance(0.05)
+    answers = [*peer.responses("OPTIONS"), *peer.responses("INVITE")]
+    assert [(answer.status, answer.headers.get("Retry-After")) for answer in answers] == [(503, "5"), (503, "5")]
+    assert bob.kinds == ["MessageRejected", "MessageRejected"]
+    nothing_left(bob)
+    bob.agent.take_calls(True)
+    peer.request("OPTIONS", bob, call_id="later")
+    net.advance(0.05)
+    assert peer.statuses("OPTIONS") == [503, 200]
+
+
+def test_options_in_a_call_is_answered_while_no_new_call_is_taken() -> None:
+    net = Network()
+    alice, bob = net.phone("alice"), net.phone("bob")
+    call = dial(alice, bob)
+    bob.agent.take_calls(False)
+    request = alice.agent._parts.usages[call.caller].settled.request("OPTIONS")
+    request.headers.prepend("Via", "SIP/2.0/UDP 10.0.0.1:5060;rport;branch=z9hG4bKasked")
+    peer_sends(net, alice, bob, request)
+    assert net.wire[-1].is_a(200)

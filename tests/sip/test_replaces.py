@@ -61,6 +61,17 @@ def test_a_call_is_replaced_by_who_names_it() -> None:
     assert "replaces" in (peer.responses()[-1].headers.get("Supported") or "")
 
 
+def test_a_call_is_replaced_while_no_new_one_is_taken() -> None:
+    net, bob, _, usage, tag = talking()
+    bob.agent.take_calls(False)
+    refused = replace(net, bob, f"peercall;to-tag={tag};from-tag=nobody")
+    assert isinstance(refused, Response)
+    assert refused.status == 481
+    event = replace(net, bob, f"peercall;to-tag={tag};from-tag=peertag")
+    assert isinstance(event, InviteReceived)
+    assert event.replaces == usage
+
+
 def test_who_names_none_replaces_none() -> None:
     net, bob, _, _, _ = talking()
     net.peer().request("INVITE", bob, call_id="other", body=OFFER)

@@ -24,6 +24,16 @@ async def test_the_latest_state_of_each_is_read_by_others(tmp_path: Path) -> Non
     assert read_trunk_states(tmp_path) == TrunkReport(pid=os.getpid(), trunks=(FAILED,))
 
 
+async def test_a_removed_trunk_is_shown_no_more(tmp_path: Path) -> None:
+    states = TrunkStates(tmp_path)
+    states.start()
+    states.put(ONLINE)
+    states.drop("pbx")
+    states.drop("unheard of")
+    await states.stop()
+    assert read_trunk_states(tmp_path) == TrunkReport(pid=os.getpid(), trunks=())
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{", b'{"pid": "x"}'])
 def test_what_is_missing_or_spoilt_is_none(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

@@ -61,7 +61,7 @@ class TrunkStates:
             return
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
-        if self._states:
+        if self._states or self._changed.is_set():
             await self._write()
 
     async def _write_on(self) -> None:
