@@ -27,6 +27,7 @@ from tests.call.exchange import (
 from tests.call.phones import NARROW, SILENT, RawPeer, phone, scripted, sdp
 from tests.call.transferee import Accept, Bye, Pause, Pbx, Step, Tell
 
+from offhook.call import redirection
 from offhook.call.inbox import Hold
 from offhook.call.negotiation import Negotiation
 from offhook.call.session import CallSession
@@ -305,6 +306,23 @@ async def test_who_sends_us_on_may_hang_up_before_we_are_there(answers: bool) ->
             await hears_only(target.only_call, {"agent"})
             target.hang_up(target.only_call)
         assert (await server.ended()).by == "caller"
+        await server.quiet()
+
+
+async def test_who_sent_us_on_is_not_hung_up_on_before_he_has_heard_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A BYE that overtakes our NOTIFY makes it come out of order: he would never hear that we got there."""
+    monkeypatch.setattr(redirection, "GOODBYE_S", 0.1)
+    async with target_phone() as target, phone(HUMMING, trunks=(WILLING,)) as server, Pbx() as pbx:
+        pbx.mute = "NOTIFY"
+        await pbx.call(server.address)
+        pbx.request("REFER", refer_to(f"sip:target@{target.address.host}:{target.address.port}"))
+        await server.facts.until(PartyReplaced)
+        await pbx.until("NOTIFY", 2)
+        assert "BYE" not in pbx.asked
+        pbx.mute = ""
+        await pbx.until("BYE")
+        assert pbx.told == [100, 200]
+        target.hang_up(target.only_call)
         await server.quiet()
 
 

@@ -65,6 +65,10 @@ class Pbx(RawPeer):
         self.refer = ""
         """The last one that came."""
         self._refers: list[str] = []
+        self.told: list[int] = []
+        """The status in each NOTIFY that we answered."""
+        self.mute = ""
+        """Requests of this method are not answered."""
         self._steps = steps
         self._again = tuple(again)
         self._number = 1
@@ -93,10 +97,10 @@ class Pbx(RawPeer):
         self.send(target, self.ack(answer, target))
         self._tasks.append(asyncio.create_task(self._serve()))
 
-    async def until(self, method: str, *, answered: bool = False) -> None:
-        """Returns once a request of that method came; ``answered``: once ours of it was answered."""
+    async def until(self, method: str, times: int = 1, *, answered: bool = False) -> None:
+        """Returns once that many requests of that method came; ``answered``: once ours of it were answered."""
         async with asyncio.timeout(PATIENCE_S):
-            while method not in ([one for one, _ in self.answered] if answered else self.asked):
+            while ([one for one, _ in self.answered] if answered else self.asked).count(method) < times:
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -113,9 +117,11 @@ class Pbx(RawPeer):
                 self.answered.append((method, status))
             return
         self.asked.append(method)
-        if method != "REFER":
+        if method not in ("REFER", self.mute):
             self._respond(text, 200)
-        elif _line(text, "CSeq") not in self._refers:
+            if method == "NOTIFY":
+                self.told.append(int(text.rpartition("SIP/2.0 ")[2].split(" ")[0]))
+        elif method == "REFER" and _line(text, "CSeq") not in self._refers:
             steps = self._again if self._refers else self._steps
             self._refers.append(_line(text, "CSeq"))
             self.refer = text

@@ -420,6 +420,18 @@ def test_notifys_are_taken_after_the_peer_has_hung_up() -> None:
     nothing_left(one.phone)
 
 
+def test_a_notify_that_a_bye_overtook_is_taken() -> None:
+    """Its first copy was lost; the BYE is of another usage of the dialog, and outdates nothing of this one."""
+    one = talk()
+    one.referred()
+    assert one.notify(TRYING) == 200
+    one.number += 1
+    one.bye()
+    one.number -= 2
+    assert one.notify(OK, ENDED) == 200
+    assert one.told == [(100, False), (200, True)]
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_the_answer_to_a_refer_may_come_after_either_side_has_hung_up(first: bool) -> None:
     one = talk()
@@ -503,6 +515,7 @@ def test_a_stranger_s_notify_does_not_reach_a_refer() -> None:
 def test_a_late_notify_must_be_in_order_and_of_known_extensions() -> None:
     one = talk()
     one.referred()
+    assert one.notify(TRYING) == 200
     one.bye()
     one.number = 50
     assert one.notify(OK, ENDED) == 500

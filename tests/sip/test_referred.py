@@ -9,7 +9,7 @@ from tests.sip.network import ANSWER, OFFER, Network, Peer, Phone, nothing_left
 
 from offhook.model.errors import LocalProtocolError
 from offhook.sip.digest import Credentials, DigestClient
-from offhook.sip.events import ByeReceived, InviteReceived, MessageRejected, ReferReceived, SipEvent
+from offhook.sip.events import ByeReceived, InviteReceived, MessageRejected, ReferReceived, ReferTold, SipEvent
 from offhook.sip.message import Request
 from offhook.sip.parts import UserAgentLimits
 from offhook.sip.refer_usage import REFERS_A_CALL
@@ -217,8 +217,10 @@ def test_notifys_go_one_by_one_and_the_newest_waits() -> None:
     one.tell(event, 200)
     one.tell(event, 180)
     one.answer()
+    assert one.phone.of(ReferTold) == []
     one.answer()
     assert one.told[2:] == [(b"SIP/2.0 200 OK\r\n", "terminated;reason=noresource")]
+    assert one.phone.one(ReferTold).refer_id == event.refer_id
     assert one.phone.agent.counts()["refers"] == 0
 
 
@@ -261,6 +263,7 @@ def test_a_peer_that_wants_no_notifys_gets_none() -> None:
     one.accept(event)
     (response,) = one.pbx.responses("REFER")
     assert (response.status, response.headers.get("Refer-Sub")) == (202, "false")
+    assert one.phone.one(ReferTold).refer_id == event.refer_id
     one.tell(event, 200)
     assert one.told == []
     assert one.phone.agent.counts()["refers"] == 0
@@ -274,6 +277,7 @@ def test_a_peer_that_refuses_a_notify_gets_no_more(status: int) -> None:
     one.accept(event)
     one.tell(event, 180)
     one.answer(status)
+    assert one.phone.one(ReferTold).refer_id == event.refer_id
     one.tell(event, 200)
     assert len(one.told) == 1
     assert one.phone.agent.counts()["refers"] == 0
@@ -342,6 +346,7 @@ def test_the_peer_is_told_the_end_after_it_has_hung_up() -> None:
     one.tell(event, 200)
     one.answer()
     assert one.told[-1] == (b"SIP/2.0 200 OK\r\n", "terminated;reason=noresource")
+    assert one.phone.of(ReferTold) == []
     one.net.advance(40)
     nothing_left(one.phone)
 

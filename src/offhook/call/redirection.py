@@ -19,10 +19,10 @@ from offhook.media.events import MediaEvent
 from offhook.model.call_events import CallRefused, LegAnswered, LegDialled, LegEnded, PartyReplaced, ReplacedBy
 from offhook.model.errors import ResourceExhaustedError, SipParseError
 from offhook.sdp.offer_answer import Agreement
-from offhook.sip.events import AckReceived, ByeReceived, InviteReceived, ReferReceived, SipEvent
+from offhook.sip.events import AckReceived, ByeReceived, InviteReceived, ReferReceived, ReferTold, SipEvent
 
 GOODBYE_S = 5.0
-"""Whoever sent us on hangs up when it is told that we got there; after this, we do."""
+"""Whoever sent us on hangs up when it has heard that we got there; after this, we do."""
 
 _STATUSES = {"no_answer": 408, "unreachable": 503, "unacceptable": 488, "cancelled": 487, "no_room": 503}
 
@@ -52,6 +52,8 @@ class Redirection:
         self._target = event.refer_to
         self._dial: Dial | None = None
         self._new: Leg | None = None
+        self._arrived = False
+        self._told = False
         self.over = False
 
     def begin(self) -> None:
@@ -91,8 +93,8 @@ class Redirection:
         self._old.notify_refer(self._event, 200)
         leg.start_media(agreement)
         change_party(self._call, self._conduct, leg, "refer")
-        if self._old.state != "ended":
-            self._call.arm("transfer", GOODBYE_S, self._leg_id)
+        self._arrived = True
+        self._await_goodbye()
 
     def not_reached(self, failure: NotReached) -> None:
         self.over = True
@@ -106,6 +108,11 @@ class Redirection:
     def _tell_leg_ended(self, status: int | None, reason: str) -> None:
         if self._new is not None:
             self._call.emit(LegEnded(sip_code=status, reason=reason), self._leg_id)
+
+    def _await_goodbye(self) -> None:
+        """Not before our last NOTIFY is answered: a BYE of ours that overtook it would make it out of order."""
+        if self._arrived and self._told and self._old.state != "ended":
+            self._call.arm("transfer", GOODBYE_S, self._leg_id)
 
     def dismiss(self) -> None:
         """Whoever sent us on, and is our party no more, has had time enough to hang up."""
@@ -125,6 +132,10 @@ class Redirection:
         match fact:
             case TimerFired(timer="transfer", leg_id=self._leg_id):
                 self.dismiss()
+                return True
+            case SipFact(event=ReferTold(refer_id=self._event.refer_id)):
+                self._told = True
+                self._await_goodbye()
                 return True
             case SipFact(event=ByeReceived(usage_id=self._old.usage_id)) if not self.over:
                 self._sender_gone()

@@ -97,11 +97,16 @@ class Dialog:
         return replace(self.flow, transport=hop.transport, connection=0), hop
 
     def in_order(self, request: Request) -> bool:
-        """§12.2.2: whether a request's CSeq is not lower than the last one's; it is then noted as the last."""
+        """§12.2.2: whether a request's CSeq is not lower than the last one's; it is then noted as the last.
+
+        But for a BYE's: what it ends is over, and to a NOTIFY of another usage that it overtook it means nothing
+        (RFC 5057 §4.1). A PBX sends both at once, and where the NOTIFY is lost, its second copy comes after the BYE.
+        """
         number = request.cseq.number
         if self.remote_cseq is not None and number < self.remote_cseq:
             return False
-        self.remote_cseq = number
+        if request.method != "BYE":
+            self.remote_cseq = number
         return True
 
     def refresh_target(self, message: Request | Response, flow: Flow) -> None:

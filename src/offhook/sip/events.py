@@ -355,6 +355,17 @@ class ReferReceived:
     referred_by: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferTold:
+    """The peer has answered our last NOTIFY of its REFER, or wants none: a BYE overtakes nothing any more.
+
+    Told only while the usage is there.
+    """
+
+    usage_id: int
+    refer_id: int
+
+
 # ── a registration's events ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -431,6 +442,7 @@ SipEvent = (
     | ReferAnswered
     | ReferProgress
     | ReferReceived
+    | ReferTold
     | RegistrationDue
     | RegistrationChanged
     | OptionsAnswered

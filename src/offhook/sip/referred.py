@@ -9,7 +9,7 @@ from functools import partial
 
 from offhook.model.errors import LocalProtocolError, SipParseError
 from offhook.sip.authentication import Proof
-from offhook.sip.events import Flow, ReferReceived
+from offhook.sip.events import Flow, ReferReceived, ReferTold
 from offhook.sip.in_dialog import Outcome, ask
 from offhook.sip.inspection import Refusal, too_many
 from offhook.sip.message import REASON_PHRASES, Request
@@ -136,7 +136,7 @@ def accept(parts: Parts, one: ServedRefer, now: float) -> None:
     parts.respond(one.served, 202, now, headers=headers)
     _stop_waiting(parts, one)
     if one.state is ServedState.OVER:
-        parts.refers.drop(one)
+        _conclude(parts, one)
         return
     one.timer = parts.timers.start(now + EXPIRES_S, partial(_expire, parts, one))
     tell(parts, one, now, TRYING)
@@ -219,7 +219,13 @@ def _notified(parts: Parts, one: ServedRefer, outcome: Outcome, now: float) -> N
         one.advance(ServedInput.TOLD)
     if one.state is ServedState.OVER:
         _stop_waiting(parts, one)
-        parts.refers.drop(one)
+        _conclude(parts, one)
+
+
+def _conclude(parts: Parts, one: ServedRefer) -> None:
+    parts.refers.drop(one)
+    if one.usage_id in parts.usages:
+        parts.emit(ReferTold(usage_id=one.usage_id, refer_id=one.refer_id))
 
 
 def _expire(parts: Parts, one: ServedRefer, now: float) -> None:
