@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 
 def printable(text: str) -> str:
     """``text`` with surrogates written out: the octet FF as ``\\udcff``."""
@@ -21,3 +23,15 @@ def printable_document(value: Any) -> Any:
             return [printable_document(each) for each in value]
         case _:
             return value
+
+
+def json_text(value: Any) -> str:
+    """A database's JSON column as text; msgspec is ten times as fast as ``json``."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(printable_document(value)).decode()
+
+
+def json_values(text: str | bytes) -> Any:
+    return msgspec.json.decode(text)
