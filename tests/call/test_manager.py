@@ -59,7 +59,7 @@ async def test_new_calls_are_refused_as_long_as_anything_hinders(caplog: pytest.
         assert manager.hindrances == frozenset()
         assert await asked(callee, "OPTIONS") == "SIP/2.0 200 OK"
         await up(caller, callee)
-    told = [record.message for record in caplog.records if record.name == "offhook.calls"]
+        told = [record.message for record in caplog.records if record.name == "offhook.calls"]
     refused = "new calls are refused with 503: "
     expected = [f"{refused}max_calls", f"{refused}max_calls, store", f"{refused}store", "new calls are taken again"]
     assert told == [*expected, f"{refused}max_calls"]
