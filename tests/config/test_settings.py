@@ -94,7 +94,7 @@ def test_agents_become_records(tmp_path: Path) -> None:
         ('{"sip": {"nameservers": ["dns.example"]}}', "sip.nameservers[0]", "not an IP address"),
         ('{"trunks": [{"id": "a", "server": "x"}]}', "trunks[0]", "register, gateway, open"),
         ('{"trunks": [{"id": "a", "kind": "pbx"}]}', "trunks[0].kind", "register, gateway, open"),
-        ('{"trunks": [{"id": "a", "kind": "register", "server": "x"}]}', "trunks[0]", "`username`"),
+        ('{"trunks": [{"id": "a", "kind": "register", "server": "x"}]}', "trunks[0].username", "is missing"),
         (
             '{"trunks": [{"id": "a", "kind": "register", "server": "x:5060", "username": "1"}]}',
             "trunks[0].server",
@@ -138,8 +138,8 @@ def test_agents_become_records(tmp_path: Path) -> None:
             "agents[0].destinations[0].headers.Via",
             "X-Ticket",
         ),
-        ('{"trunks": [{"id": "a", "kind": "open", "srtp": "yes"}]}', "trunks[0].srtp", "enum"),
-        ('{"trunks": [{"id": "a", "kind": "open", "codecs": ["G729"]}]}', "trunks[0].codecs[0]", "enum"),
+        ('{"trunks": [{"id": "a", "kind": "open", "srtp": "yes"}]}', "trunks[0].srtp", "off, optional, required"),
+        ('{"trunks": [{"id": "a", "kind": "open", "codecs": ["G729"]}]}', "trunks[0].codecs[0]", "G722, PCMU"),
         ('{"trunks": [{"id": "a", "kind": "open", "min_se_s": 60}]}', "trunks[0].min_se_s", "90"),
         (
             '{"trunks": [{"id": "a", "kind": "open", "session_expires_s": 120, "min_se_s": 200}]}',
@@ -157,7 +157,7 @@ def test_agents_become_records(tmp_path: Path) -> None:
         ('{"retention": {"deliveries_days": 7}}', "retention.deliveries_days", "30 or more"),
         ('{"retention": {"calls_days": -1}}', "retention.calls_days", ">= 0"),
         ('{"telemetry": {"otlp_endpoint": "collector:4318"}}', "telemetry.otlp_endpoint", "https://host"),
-        ('{"log": {"format": "xml"}}', "log.format", "enum"),
+        ('{"log": {"format": "xml"}}', "log.format", "text, json"),
         ('{"webhooks": [{"id": "w", "url": "ftp://x"}]}', "webhooks[0].url", "no web address"),
         ('{"webhooks": [{"id": "w", "url": "https://x.example", "event": ["*"]}]}', "webhooks[0].event", "events, id"),
         (

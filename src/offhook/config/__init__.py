@@ -13,6 +13,7 @@ from pathlib import Path
 
 from offhook.config.checking import convert, settings_problems, shape_problems
 from offhook.config.reading import file_of, merge, misspelt
+from offhook.config.schema import config_schema
 from offhook.config.settings import (
     DEMO_AGENT_ID,
     DatabaseSettings,
@@ -45,6 +46,7 @@ __all__ = [
     "TlsFiles",
     "agents_of",
     "all_problems",
+    "config_schema",
     "file_of",
     "load_settings",
     "misspelt",

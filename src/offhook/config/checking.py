@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from ipaddress import ip_address
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -33,15 +33,14 @@ LISTS = ("trunks", "tools", "agents", "numbers", "squads", "webhooks")
 
 def convert(document: Mapping[str, Any]) -> Settings:
     """The document as settings. Raises ``ConfigError`` for the first value its types forbid."""
-    try:
-        return msgspec.convert(document, Settings)
-    except msgspec.ValidationError as error:
-        raise _type_error(str(error)) from None
+    for problem in shape_problems(document):
+        raise problem
+    return msgspec.convert(document, Settings)
 
 
 def shape_problems(document: Mapping[str, Any]) -> Iterator[ConfigError]:
     """Every value whose type is wrong, every key offhook does not know, every key that is missing."""
-    yield from _struct_problems("", Settings, document)
+    yield from _problems_at("", Settings, document)
 
 
 def settings_problems(settings: Settings) -> Iterator[ConfigError]:
@@ -56,41 +55,31 @@ def settings_problems(settings: Settings) -> Iterator[ConfigError]:
 # ── types ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _struct_problems(path: str, kind: Any, value: object) -> Iterator[ConfigError]:
-    """The problems of one section or form: of its keys each for itself, and only then of the whole."""
-    if not (isinstance(value, dict) and isinstance(kind, type)):
-        yield from _value_problems(path, kind, value)
-        return
-    hints = get_type_hints(kind, include_extras=True)
-    found = False
-    for key, inner in value.items():
-        if key in hints and (nested := _nested(hints[key])) is not None:
-            problems = list(nested(f"{path}.{key}" if path else key, inner))
-            found = found or bool(problems)
-            yield from problems
-        elif problem := _key_problem(path, kind, hints, key, inner):
-            found = True
-            yield problem
-    if not found and path:
-        yield from _value_problems(path, kind, value)
-
-
-def _nested(hint: Any) -> Callable[[str, object], Iterator[ConfigError]] | None:
-    """How to look into a section, or into a list of forms; None for a plain value."""
-    if isinstance(hint, type) and issubclass(hint, Section):
-        return lambda path, value: _struct_problems(path, hint, value)
-    form = form_of(hint)
-    if form is None:
-        return None
-
-    def look(path: str, value: object) -> Iterator[ConfigError]:
-        if not isinstance(value, list):
-            yield from _value_problems(path, hint, value)
-            return
+def _problems_at(path: str, hint: Any, value: object) -> Iterator[ConfigError]:
+    """Sections and forms key by key, lists of forms one by one, anything else as msgspec judges it."""
+    if isinstance(value, dict) and isinstance(hint, type) and issubclass(hint, (Section, Form)):
+        yield from _struct_problems(path, hint, value)
+    elif isinstance(value, list) and value and (form := form_of(hint)) is not None:
         for index, one in enumerate(value):
-            yield from _struct_problems(f"{path}[{index}]", _kind_of(form, one), one)
+            yield from _problems_at(f"{path}[{index}]", _kind_of(form, one), one)
+    else:
+        try:
+            msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            yield _type_error(path, str(error))
 
-    return look
+
+def _struct_problems(path: str, kind: type[msgspec.Struct], value: Mapping[str, Any]) -> Iterator[ConfigError]:
+    hints = get_type_hints(kind, include_extras=True)
+    for key, inner in value.items():
+        here = f"{path}.{key}" if path else key
+        if key in hints:
+            yield from _problems_at(here, hints[key], inner)
+        elif key != kind.__struct_config__.tag_field:
+            yield ConfigError(here, "is no key offhook knows", _known_keys(path))
+    for field in msgspec.structs.fields(kind):
+        if field.required and field.name not in value:
+            yield ConfigError(f"{path}.{field.name}", "is missing", f"Needed are: {_names(kind, required=True)}")
 
 
 def form_of(hint: Any) -> Any:
@@ -111,34 +100,23 @@ def _kind_of(form: Any, value: object) -> Any:
     return TRUNK_KINDS.get(str(value.get("kind")), form)
 
 
-def _key_problem(path: str, kind: Any, hints: Mapping[str, Any], key: str, value: object) -> ConfigError | None:
-    here = f"{path}.{key}" if path else key
-    if key in hints:
-        return next(_value_problems(here, hints[key], value), None)
-    if key == kind.__struct_config__.tag_field:
-        return None
-    return ConfigError(here, "is no key offhook knows", _known_keys(path))
-
-
-def _value_problems(path: str, kind: Any, value: object) -> Iterator[ConfigError]:
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        yield _type_error(str(error), path)
-
-
-def _type_error(message: str, above: str = "") -> ConfigError:
+def _type_error(path: str, message: str) -> ConfigError:
+    """msgspec's message about the value at ``path``; it names the place inside."""
     where = re.search(r" - at `\$\.?(.*)`$", message)
     inner = where.group(1) if where else ""
-    key = above + (f".{inner}" if above and inner and not inner.startswith("[") else inner)
-    unknown = re.search(r"unknown field `(.*?)`", message)
-    if unknown:
-        return ConfigError(
-            f"{key}.{unknown.group(1)}" if key else unknown.group(1), "is no key offhook knows", _known_keys(key)
-        )
+    key = path + (f".{inner}" if inner and not inner.startswith("[") else inner)
     if key.endswith(".kind") or "`kind`" in message:
         return ConfigError(key, problem_of(message), f"Set kind to one of: {', '.join(TRUNK_KINDS)}")
-    return ConfigError(key or "config.json", problem_of(message), "Correct the value in config.json")
+    return ConfigError(key, problem_of(message), _fix(key, message))
+
+
+def _fix(key: str, message: str) -> str:
+    if "enum value" not in message:
+        return "Correct the value in config.json"
+    hint = _hint_at(key)
+    while get_origin(hint) is not Literal:
+        hint = get_args(hint)[0]
+    return f"Use one of: {', '.join(str(choice) for choice in get_args(hint) if choice)}"
 
 
 def problem_of(message: str) -> str:
@@ -149,18 +127,25 @@ def problem_of(message: str) -> str:
 
 def _known_keys(path: str) -> str:
     """What to write instead, in the section or form at that path."""
-    top = re.sub(r"[.\[].*", "", path)
-    if top == "trunks":
-        return "Remove it. " + "; ".join(f"{kind}: {_names(section)}" for kind, section in TRUNK_KINDS.items())
-    kind: Any = Settings
-    for name in re.findall(r"[a-z_]+", path):
-        hint = get_type_hints(kind, include_extras=True)[name]
-        kind = form_of(hint) or hint
-    return f"Remove it, or use one of: {_names(kind)}"
+    hint = _hint_at(path)
+    form = form_of(hint) or hint
+    if isinstance(form, type):
+        return f"Remove it, or use one of: {_names(form)}"
+    return "Remove it. " + "; ".join(f"{kind}: {_names(section)}" for kind, section in TRUNK_KINDS.items())
 
 
-def _names(section: type[msgspec.Struct]) -> str:
-    return ", ".join(sorted(field.name for field in msgspec.structs.fields(section)))
+def _hint_at(path: str) -> Any:
+    """The type of the value at a path such as ``agents[0].destinations[1]``."""
+    hint: Any = Settings
+    for name in re.findall(r"[a-z]\w*", path):
+        form = form_of(hint) or hint
+        kinds = (form,) if isinstance(form, type) else get_args(form)
+        hint = next(hints[name] for kind in kinds if name in (hints := get_type_hints(kind, include_extras=True)))
+    return hint
+
+
+def _names(section: type[msgspec.Struct], *, required: bool = False) -> str:
+    return ", ".join(sorted(field.name for field in msgspec.structs.fields(section) if field.required or not required))
 
 
 # ── what no single key shows ─────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ import json5
 import msgspec
 
 from offhook.config.checking import form_of, problem_of
+from offhook.config.schema import SCHEMA_KEY
 from offhook.config.settings import Section, Settings
 from offhook.model.errors import ConfigError
 
@@ -50,6 +51,7 @@ def read_document(file: Path) -> dict[str, Any]:
         raise ConfigError(str(file), f"is not JSON: {problem}", "Mend the file; comments are allowed") from None
     if not isinstance(document, dict):
         raise ConfigError(str(file), "is not a JSON object", 'Start it with "{" and end it with "}"')
+    document.pop(SCHEMA_KEY, None)
     return document
 
 
