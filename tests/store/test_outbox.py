@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from tests.store.databases import read, write
 
-from offhook.store import outbox
+from offhook.store import outbox, schema
 from offhook.store.database import Database
 from offhook.store.outbox import LEASE_S, Delivery, DeliveryFilter, NewDelivery
 
@@ -177,5 +177,5 @@ def test_a_whole_backlog_is_looked_at_quickly(database: Database) -> None:
         added(database, *(new(f"{call}-{seq}", call_id=f"c{call}", seq=seq) for seq in range(50)))
     for one in taken(database, limit=40):
         write(database, outbox.mark_failed, one, NOW, problem="", next_due=NOW + 60)
-    looked_at = sa.select(sa.func.count()).select_from(outbox.outbox).where(outbox.outbox.c.due_at <= NOW + 59)
+    looked_at = sa.select(sa.func.count()).select_from(schema.outbox).where(schema.outbox.c.due_at <= NOW + 59)
     assert read(database, lambda connection: connection.scalar(looked_at)) == 0
