@@ -32,6 +32,7 @@ from offhook.model.call_events import (
     RecordingWritten,
     SipMessageReceived,
     ToolCalled,
+    ToolReturned,
     TransferEnded,
     TransferStarted,
     TurnSpoken,
@@ -154,6 +155,10 @@ def _recorded(fact: RecordingWritten) -> str:
     return f"recorded to {fact.path}"
 
 
+def _tool_returned(fact: ToolReturned) -> str:
+    return f"tool {fact.tool} {'failed' if fact.is_error else 'answered'} after {fact.took_ms} ms"
+
+
 def _ended(fact: CallEnded) -> str:
     status = f" {fact.sip_code}" if fact.sip_code is not None else ""
     reason = f" ({fact.reason})" if fact.reason else ""
@@ -180,6 +185,7 @@ LINES: Mapping[type[CallFact], Callable[[Any], str | None]] = {
     RecordingWritten: _recorded,
     SipMessageReceived: _silent,
     ToolCalled: _silent,
+    ToolReturned: _tool_returned,
     TransferEnded: _transferred,
     TransferStarted: _transfer,
     WayTaken: _way,

@@ -1,0 +1,17 @@
+"""The composition root: the only place that builds one thing from another."""
+
+from offhook.server.network import listen_everywhere, stun_hop, tls_contexts
+from offhook.server.phone import Phone, Surroundings, build_phone
+from offhook.server.service import PROVIDERS, Server, load_hold_audio
+
+__all__ = [
+    "PROVIDERS",
+    "Phone",
+    "Server",
+    "Surroundings",
+    "build_phone",
+    "listen_everywhere",
+    "load_hold_audio",
+    "stun_hop",
+    "tls_contexts",
+]
