@@ -86,7 +86,7 @@ def test_a_loose_router_gets_the_request_first() -> None:
 def test_requests_must_not_go_back_in_order() -> None:
     _, peer, bob, flow = met()
     dialog = dialog_of_server(peer.build("INVITE", bob, cseq=5), flow, "t")
-    assert [dialog.in_order(peer.build("BYE", bob, cseq=cseq)) for cseq in (4, 6, 6, 5, 9, 8)] == [
+    assert [dialog.in_order(peer.build("INFO", bob, cseq=cseq)) for cseq in (4, 6, 6, 5, 9, 8)] == [
         False,
         True,
         True,
@@ -94,6 +94,13 @@ def test_requests_must_not_go_back_in_order() -> None:
         True,
         False,
     ]
+
+
+def test_a_bye_must_be_in_order_and_puts_nothing_else_out_of_it() -> None:
+    _, peer, bob, flow = met()
+    dialog = dialog_of_server(peer.build("INVITE", bob, cseq=5), flow, "t")
+    came = [("BYE", 4), ("BYE", 7), ("NOTIFY", 6), ("NOTIFY", 5)]
+    assert [dialog.in_order(peer.build(method, bob, cseq=cseq)) for method, cseq in came] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("state", DialogState)
