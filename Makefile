@@ -34,8 +34,8 @@ lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-interop: setup ## Real SIP clients and network namespaces (needs Debian packages and root, see .ci/packages)
-	$(BIN)/pytest -q -n 2 -m "interop and not soak" tests/interop $(ARGS)
+interop: setup ## Real SIP clients, network namespaces, PostgreSQL (needs Debian packages and root, see .ci/packages)
+	$(BIN)/pytest -q -n 2 -m "interop and not soak" tests/interop tests/store $(ARGS)
 	$(BIN)/python -m tests.interop.cells
 
 bench: setup ## Load figures as JSON and a table, in build/bench
