@@ -1,19 +1,24 @@
-"""How an inbound call comes up: INVITE -> plan -> offer/answer -> 180 -> provider ready -> 200 -> ACK -> talk."""
+"""How an inbound call comes up: INVITE -> first row kept, offer/answer, plan -> 180 -> provider ready -> 200 -> ACK ->
+talk. What can go on at the same time does."""
 
 from __future__ import annotations
 
 import time
+from typing import Literal, assert_never
 
-from offhook.call.answer_plan import Refuse, plan_answer
+from offhook.call.answer_plan import Ask, Refuse, Speak, plan_answer, plan_by_answer
+from offhook.call.asking import WHO_ANSWERS_S, by_deadline
 from offhook.call.conduct import Conduct
-from offhook.call.inbox import AgentFailed, AgentReady, InboxFact, MediaFact, SipFact
+from offhook.call.first_row import keep_first_row, refusal_of
+from offhook.call.inbox import AgentChosen, AgentFailed, AgentReady, InboxFact, Kept, MediaFact, NotKept, SipFact
 from offhook.call.leg import Leg, dialled_user, refuse_invite
 from offhook.call.negotiation import Unacceptable
+from offhook.call.ports import AgentForCall
 from offhook.call.session import CallSession
 from offhook.media.events import MediaEvent
-from offhook.model.call_events import CallAnswered, CallArrived, CallRefused, CallRinging
+from offhook.model.call_events import DEFAULT_ACCOUNT, CallAnswered, CallArrived, CallRefused, CallRinging
 from offhook.model.errors import BridgeError, ResourceExhaustedError
-from offhook.model.records import Agent
+from offhook.model.records import Agent, Answering
 from offhook.sip.custom_headers import custom_headers
 from offhook.sip.events import AckReceived, InviteReceived, PrackReceived, UpdateReceived
 
@@ -22,64 +27,106 @@ RETRY_AFTER_S = 5
 """Long enough for a call to end, short enough that a peer which obeys does not stay away (RFC 3261 §20.33)."""
 
 
+Awaited = Literal["kept", "plan", "agent"]
+
+BEFORE_RINGING: frozenset[Awaited] = frozenset({"kept", "plan"})
+"""Nobody hears of a call that is not on disk; and once it rings, a carrier whom we refuse tries no other way."""
+
+
 class Arrival:
-    """The set-up of one inbound call."""
+    """The set-up of one inbound call. ``awaited``: what still must come before the 200."""
 
     def __init__(self, call: CallSession, invite: InviteReceived) -> None:
         self._call = call
         self._invite = invite
         self._arrived_at = time.monotonic()
         self._answer: bytes = b""
+        self._answering: Answering | None = None
+        self._awaited: set[Awaited] = {"kept", "plan"}
 
     def begin(self) -> None:
-        request, flow = self._invite.request, self._invite.flow
-        self._call.emit(
-            CallArrived(
-                direction="inbound",
-                from_uri=request.from_.uri,
-                to_uri=request.uri,
-                sip_call_id=request.sip_call_id,
-                transport=flow.transport,
-                remote_address=f"{flow.remote.host}:{flow.remote.port}",
-                trunk_id=self._invite.trunk_id,
-                headers=custom_headers(request.headers),
-            )
-        )
-        self._call.trunk_id = self._invite.trunk_id
-        self._call.move("resolve")
-        plan = plan_answer(self._call.equipment.directory, dialled_user(request.uri), self._invite.trunk_id)
+        call, invite = self._call, self._invite
+        user = dialled_user(invite.request.uri)
+        answering = self._answering = call.equipment.directory.answering(user, invite.trunk_id)
+        call.trunk_id = invite.trunk_id
+        call.account_id = DEFAULT_ACCOUNT if answering is None else answering.account_id
+        call.move("resolve")
+        arrived = _arrived(invite, call.account_id)
+        keep_first_row(call, arrived)
+        plan = plan_answer(answering, user)
         if isinstance(plan, Refuse):
-            self._refuse(plan.status, rule=plan.why, evidence=plan.evidence, fix=plan.fix)
-            return
-        self._take(plan.agent)
+            self._follow(plan)
+        elif self._open_leg():
+            if isinstance(plan, Ask):
+                call.spawn(self._ask(plan.answering, arrived))
+            else:
+                self._follow(plan)
 
-    def _take(self, agent: Agent) -> None:
-        """Media, offer/answer and the provider; each may refuse the call."""
+    def _follow(self, plan: Speak | Refuse) -> None:
+        match plan:
+            case Speak(agent=agent):
+                self._awaited.discard("plan")
+                self._engage(agent)
+            case Refuse(status=status, why=why, evidence=evidence, fix=fix):
+                self._refuse(status, rule=why, evidence=evidence, fix=fix)
+            case _:
+                assert_never(plan)
+
+    async def _ask(self, answering: Answering, arrived: CallArrived) -> None:
+        question = AgentForCall(
+            account_id=answering.account_id,
+            call_id=self._call.call_id,
+            url=answering.ask_url,
+            arrived=arrived,
+            secret=answering.ask_secret,
+        )
+        asked = self._call.equipment.questions.agent_for_call(question, WHO_ANSWERS_S)
+        self._call.deliver(AgentChosen(answer=await by_deadline(asked, WHO_ANSWERS_S)))
+
+    def _open_leg(self) -> bool:
+        """Media and offer/answer; False where one of them refused the call."""
         try:
             media = self._call.equipment.open_media(self._invite.flow.bind_host, self._media_event, None)
         except ResourceExhaustedError as error:
             fix = "raise max_calls or widen rtp.port_min to rtp.port_max"
             self._refuse(503, rule="no room for one more call", evidence=str(error), fix=fix, retry=True)
-            return
+            return False
         rules = self._call.equipment.rules_of(self._invite.trunk_id)
         leg = Leg.incoming(FIRST_LEG, self._call.equipment.endpoint, media, self._invite, rules)
         self._call.add_leg(leg)
-        body = self._invite.request.body
-        answer = leg.answer_to(body)
+        answer = leg.answer_to(self._invite.request.body)
         if isinstance(answer, Unacceptable):
             self._refuse_offer(answer)
-            return
+            return False
         self._answer = answer
+        return True
+
+    def _engage(self, agent: Agent) -> None:
+        leg = self._call.leg
+        if leg is None:
+            return
         try:
             self._call.conduct = Conduct(self._call, leg, agent, self._call.wire(leg))
         except BridgeError as error:
             self._refuse_provider(error)
             return
-        self._ring(leg)
-        if body:
+        if self._invite.request.body:
+            self._awaited.add("agent")
             self._call.conduct.engage()
-        else:
-            self._go_up()  # our offer waits for its answer: only then is the codec known in which an agent can speak
+        # else our offer waits for its answer: only then is the codec known in which an agent can speak
+        self._go_on(leg)
+
+    def _came(self, what: Awaited) -> None:
+        self._awaited.discard(what)
+        if self._call.leg is not None:
+            self._go_on(self._call.leg)
+
+    def _go_on(self, leg: Leg) -> None:
+        """Ring, and pick up, as soon as nothing that comes before that is awaited."""
+        if self._call.phase == "resolving" and not self._awaited & BEFORE_RINGING:
+            self._ring(leg)
+        if self._call.phase == "ringing" and not self._awaited:
+            self._go_up()
 
     def _ring(self, leg: Leg) -> None:
         """180, for the caller's phone to ring by itself; or 183, and it hears us ring, where its trunk wants that."""
@@ -101,9 +148,15 @@ class Arrival:
 
     def observe(self, fact: InboxFact) -> None:
         match fact:
-            case AgentReady(leg_id="") if self._call.phase == "ringing":
-                self._go_up()
-            case AgentFailed(error=error, leg_id="") if self._call.phase == "ringing":
+            case Kept():
+                self._came("kept")
+            case AgentReady(leg_id=""):
+                self._came("agent")
+            case NotKept() if self._call.phase == "resolving":
+                self._refuse_as(refusal_of(fact), retry=True)
+            case AgentChosen(answer=answer) if self._call.phase == "resolving" and self._answering is not None:
+                self._follow(plan_by_answer(self._answering, answer))
+            case AgentFailed(error=error, leg_id="") if self._call.phase in ("resolving", "ringing"):
                 self._refuse_provider(error)
             case AgentFailed(error=error, leg_id=""):
                 self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
@@ -169,9 +222,12 @@ class Arrival:
         self._call.end(by="system", cause="provider_failed", sip_code=480, reason=str(error), provider_fault=str(error))
 
     def _refuse(self, status: int, *, rule: str, evidence: str, fix: str, retry: bool = False) -> None:
-        self._call.emit(CallRefused(status=status, rule=rule, evidence=evidence, fix=fix))
-        self._reject(status, (("Retry-After", str(RETRY_AFTER_S)),) if retry else ())
-        self._call.end(by="system", cause="refused", sip_code=status, reason=rule)
+        self._refuse_as(CallRefused(status=status, rule=rule, evidence=evidence, fix=fix), retry=retry)
+
+    def _refuse_as(self, told: CallRefused, *, retry: bool) -> None:
+        self._call.emit(told)
+        self._reject(told.status, (("Retry-After", str(RETRY_AFTER_S)),) if retry else ())
+        self._call.end(by="system", cause="refused", sip_code=told.status, reason=told.rule)
 
     def _reject(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
         if self._call.leg is not None:
@@ -181,3 +237,18 @@ class Arrival:
 
     def _explain(self, why: Unacceptable) -> None:
         self._call.emit(CallRefused(status=why.status, rule="RFC 3264 offer/answer", evidence=why.why, fix=why.fix))
+
+
+def _arrived(invite: InviteReceived, account_id: str) -> CallArrived:
+    request, flow = invite.request, invite.flow
+    return CallArrived(
+        direction="inbound",
+        from_uri=request.from_.uri,
+        to_uri=request.uri,
+        sip_call_id=request.sip_call_id,
+        transport=flow.transport,
+        remote_address=f"{flow.remote.host}:{flow.remote.port}",
+        trunk_id=invite.trunk_id,
+        headers=custom_headers(request.headers),
+        account_id=account_id,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import assert_never
@@ -9,10 +10,10 @@ from typing import assert_never
 from offhook.bridge.codec import BridgeFault
 from offhook.call.conduct import Conduct
 from offhook.call.controls import CallControls
-from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, MediaFact, Timer, TimerFired
+from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, MediaFact, Timer, TimerFired, ToolAnswered
 from offhook.call.leg import Leg
 from offhook.call.session import CallSession
-from offhook.model.call_events import CallFact, EndCause, EndedBy, TurnSpoken
+from offhook.model.call_events import CallEvent, CallFact, EndCause, EndedBy, TurnSpoken
 from offhook.model.records import Agent, TransferDestination
 
 BRIEFING_S = 60.0
@@ -47,7 +48,7 @@ class Briefing:
         self._conduct = Conduct(controls, leg, agent, call.wire(leg), self._key)
         self._conduct.engage()
 
-    def observe(self, fact: MediaFact | AgentFact | AgentReady | AgentFailed | TimerFired) -> None:
+    def observe(self, fact: MediaFact | AgentFact | AgentReady | AgentFailed | TimerFired | ToolAnswered) -> None:
         """What the agent, its timers and the operator's media tell."""
         if self._over:
             return
@@ -64,7 +65,7 @@ class Briefing:
             case AgentFact(event=BridgeFault(verdict=verdict)) if verdict != "retry":
                 self._conduct.observe(fact)
                 self._judged(True)  # likewise
-            case AgentFact() | MediaFact():
+            case AgentFact() | MediaFact() | ToolAnswered():
                 self._conduct.observe(fact)
             case _:
                 assert_never(fact)
@@ -86,21 +87,22 @@ class _Controls:
         self._call = call
         self._over = over
         self.call_id = call.call_id
+        self.account_id = call.account_id
         self.equipment = call.equipment
 
     def own_usage(self, usage_id: int) -> None:
         self._call.own_usage(usage_id)
 
-    def emit(self, fact: CallFact, leg_id: str = "") -> None:
+    def emit(self, fact: CallFact, leg_id: str = "") -> CallEvent:
         if isinstance(fact, TurnSpoken) and fact.speaker == "caller":
             fact = replace(fact, speaker="operator")
-        self._call.emit(fact, leg_id)
+        return self._call.emit(fact, leg_id)
 
     def deliver(self, fact: InboxFact) -> None:
         self._call.deliver(fact)
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
-        self._call.spawn(work)
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        return self._call.spawn(work)
 
     def arm(self, timer: Timer, delay_s: float, leg_id: str = "") -> None:
         self._call.arm(timer, delay_s, leg_id)

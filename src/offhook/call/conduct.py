@@ -41,12 +41,15 @@ from offhook.call.inbox import (
     Hold,
     MediaFact,
     Timer,
+    ToolAnswered,
     TransferCaller,
 )
 from offhook.call.leg import Leg
 from offhook.call.mid_call import MidCall
 from offhook.call.routing import agent_port, leg_port, tap_port
+from offhook.call.tool_runs import ToolRuns
 from offhook.call.tools import (
+    AskServer,
     HangUpAfterSpeech,
     JudgeTransfer,
     ReturnResult,
@@ -73,7 +76,7 @@ from offhook.model.call_events import (
     ToolCalled,
 )
 from offhook.model.errors import BridgeError
-from offhook.model.records import Agent
+from offhook.model.records import Agent, Tool
 from offhook.rtp.telephone_event import DigitPressed
 from offhook.sdp.offer_answer import Agreement
 from offhook.sip.events import SipEvent
@@ -107,6 +110,7 @@ class Conduct:
         )
         self._wiring = wiring
         self._mid_call = MidCall(call, leg, wiring, self)
+        self._tools = ToolRuns(call, agent.agent_id, agent_key)
         self._recorder: Recorder | None = None
         self._after_speech: Callable[[], None] | None = None
         self._pass_key: Callable[[DigitPressed], None] | None = None
@@ -181,13 +185,17 @@ class Conduct:
 
     # ── while it is up ───────────────────────────────────────────────────────────────────────────────────
 
-    def observe(self, fact: MediaFact | AgentFact | Hold) -> None:
+    def observe(self, fact: MediaFact | AgentFact | ToolAnswered | Hold) -> None:
         """What its own leg's media and its own agent tell, and commands; anything else is somebody else's."""
         match fact:
             case MediaFact(leg_id=self._leg.leg_id, event=media_event):
                 self._on_media(media_event)
             case AgentFact(leg_id=self._key, event=bridge_event) if not self._left:
                 self._on_agent(bridge_event)
+            case ToolAnswered(leg_id=self._key) if self._tools.answered(fact):
+                told = fact.told
+                self._emit(told)
+                self.tell(ToolResult(tool_call_id=told.tool_call_id, output=told.output, is_error=told.is_error))
             case Hold(wanted=wanted) if self.talking:
                 self.hold(wanted)
                 if not wanted and self._fault:
@@ -223,7 +231,9 @@ class Conduct:
                 self._on_fault(problem, verdict)
             case AudioDone() | ResponseStarted() | ResponseDone() | Ready():
                 self._act_when_silent()
-            case ToolCallCancelled() | UsageReported() | Expiring():
+            case ToolCallCancelled(tool_call_id=tool_call_id):
+                self._tools.cancel(tool_call_id)
+            case UsageReported() | Expiring():
                 pass
             case _:
                 assert_never(event)
@@ -268,7 +278,7 @@ class Conduct:
         self._call.equipment.events.signal(signal)
 
     def _run_tool(self, call: ToolCall) -> None:
-        self._emit(ToolCalled(tool=call.name, arguments=call.arguments))
+        self._emit(ToolCalled(tool=call.name, arguments=call.arguments, tool_call_id=call.tool_call_id))
         for command in run_tool(call, self._agent.agent):
             match command:
                 case HangUpAfterSpeech(reason=reason):
@@ -284,8 +294,15 @@ class Conduct:
                     self._call.deliver(wanted)
                 case JudgeTransfer(accept=accept):
                     self._call.deliver(BriefingJudged(accept=accept))
+                case AskServer(tool=tool, arguments=arguments):
+                    self._ask_server(tool, call, arguments)
                 case _:
                     assert_never(command)
+
+    def _ask_server(self, tool: Tool, call: ToolCall, arguments: str) -> None:
+        problem = self._tools.begin(tool, call, arguments)
+        if problem:
+            self.tell(ToolResult(tool_call_id=call.tool_call_id, output=problem, is_error=True))
 
     def _send_digits(self, tool_call_id: str, digits: str) -> None:
         sent = self._mid_call.keypad.press(digits)
@@ -354,6 +371,7 @@ class Conduct:
         if not self._left:
             self._left = True
             self._turns.close()
+            self._tools.stop()
             self._call.disarm("goodbye", self._key)
             self._call.spawn(self._agent.close())
             self._emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason=reason))
@@ -378,6 +396,7 @@ class Conduct:
     def stop(self) -> None:
         """The call ends: the transcript closes with what was heard up to here."""
         self._turns.close()
+        self._tools.stop()
         self._wiring.clear()
 
     async def close(self) -> None:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Protocol
 
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import InboxFact, Timer
-from offhook.model.call_events import CallFact, EndCause, EndedBy
+from offhook.model.call_events import CallEvent, CallFact, EndCause, EndedBy
 
 
 class CallControls(Protocol):
     """``leg_id`` names the leg that a fact or a timer belongs to; "" is the call's first."""
 
     call_id: str
+    account_id: str
     equipment: Equipment
 
     def own_usage(self, usage_id: int) -> None:
         """From here the usage's SIP events come to this call."""
         ...
 
-    def emit(self, fact: CallFact, leg_id: str = "") -> None: ...
+    def emit(self, fact: CallFact, leg_id: str = "") -> CallEvent: ...
 
     def deliver(self, fact: InboxFact) -> None: ...
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run something that reports by facts; it is cancelled when the call is over."""
         ...
 

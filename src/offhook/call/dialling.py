@@ -1,4 +1,5 @@
-"""How an outbound call comes up: its first leg is dialled, and the agent opened meanwhile; then they talk."""
+"""How an outbound call comes up: once its first row is kept, its first leg is dialled, and the agent opened meanwhile;
+then they talk."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 from offhook.call.arrival import FIRST_LEG
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, NotReachedCause, Party
-from offhook.call.inbox import AgentFailed, InboxFact
+from offhook.call.first_row import keep_first_row, refusal_of
+from offhook.call.inbox import AgentFailed, InboxFact, Kept, NotKept, WayFound
 from offhook.call.leg import Leg
 from offhook.call.session import CallSession
 from offhook.model.call_events import DEFAULT_ACCOUNT, CallAnswered, CallArrived, CallRinging, EndCause, EndedBy
@@ -60,11 +62,17 @@ class Dialling:
             headers=command.headers,
         )
         self._dial = Dial(call, FIRST_LEG, party, self)
+        self._kept = False
+        self._way: WayFound | None = None
+        """Waits for the first row: no INVITE of ours leaves before that."""
 
     def begin(self) -> None:
         target = self._command.target
         self._call.trunk_id = "" if self._command.trunk is None else self._command.trunk.trunk_id
-        self._call.emit(
+        self._call.account_id = self._command.account_id
+        self._call.move("resolve")
+        keep_first_row(
+            self._call,
             CallArrived(
                 direction="outbound",
                 from_uri=self._command.from_user,
@@ -75,21 +83,33 @@ class Dialling:
                 trunk_id=self._call.trunk_id,
                 headers=self._command.headers,
                 account_id=self._command.account_id,
-            )
+            ),
         )
-        self._call.move("resolve")
         self._dial.begin()
 
     def stop(self) -> None:
         self._dial.give_up()
 
     def absorbs(self, fact: InboxFact) -> bool:
+        if isinstance(fact, WayFound) and fact.leg_id == FIRST_LEG and not self._kept:
+            self._way = fact
+            return True
         return self._dial.absorbs(fact)
 
     def observe(self, fact: InboxFact) -> None:
-        self._dial.observe(fact)
-        if isinstance(fact, AgentFailed) and not fact.leg_id:
-            self._provider_failed(fact.error)
+        match fact:
+            case Kept():
+                self._kept = True
+                if self._way is not None:
+                    self._dial.absorbs(self._way)
+            case NotKept():
+                told = refusal_of(fact)
+                self._call.emit(told)
+                self._call.end(by="system", cause="refused", sip_code=told.status, reason=told.rule)
+            case AgentFailed(error=error, leg_id=""):
+                self._provider_failed(error)
+            case _:
+                self._dial.observe(fact)
 
     # ── what the dial tells ──────────────────────────────────────────────────────────────────────────────
 

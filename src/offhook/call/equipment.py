@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from offhook.call.agent_session import Bridges
+from offhook.call.asking import NobodyToAsk
 from offhook.call.hold_audio import HoldAudio
-from offhook.call.ports import Directory, EventSink
+from offhook.call.ports import Directory, EventSink, Questions
 from offhook.media.events import MediaEvent
 from offhook.media.recorder import RecordingWriter
 from offhook.media.session import MediaSession
@@ -38,6 +39,7 @@ class Equipment:
     bridges: Bridges
     open_media: MediaOpener
     find_trunk: Callable[[str], Trunk | None] = lambda trunk_id: None
+    questions: Questions = field(default_factory=NobodyToAsk)
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
     recordings: RecordingWriter | None = None
     recordings_folder: Path = Path()

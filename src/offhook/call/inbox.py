@@ -7,8 +7,9 @@ from typing import Literal
 
 from offhook.bridge.codec import BridgeEvent
 from offhook.call.leg import DialPlan
+from offhook.call.ports import AgentAnswer
 from offhook.media.events import MediaEvent
-from offhook.model.call_events import EndCause, EndedBy
+from offhook.model.call_events import EndCause, EndedBy, ToolReturned
 from offhook.model.errors import BridgeError
 from offhook.model.records import TransferDestination
 from offhook.sip.events import Flow, InviteReceived, SipEvent
@@ -60,6 +61,33 @@ class AgentReady:
 class AgentFailed:
     error: BridgeError
     leg_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolAnswered:
+    """A tool of the agent's that somebody else's server runs is done; ``leg_id`` as in ``AgentFact``."""
+
+    told: ToolReturned
+    leg_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """The call's first fact is on disk: others may hear of the call."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotKept:
+    """It is not, and was given time enough."""
+
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentChosen:
+    """What came of asking who answers."""
+
+    answer: AgentAnswer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +163,10 @@ InboxFact = (
     | AgentFact
     | AgentReady
     | AgentFailed
+    | ToolAnswered
+    | Kept
+    | NotKept
+    | AgentChosen
     | WayFound
     | WayBack
     | NoWay

@@ -34,6 +34,7 @@ from offhook.sip.events import (
 )
 from offhook.sip.headers import NameAddr
 from offhook.sip.session_interval import SessionTimerRules
+from offhook.sip.snapshot import Json
 from offhook.sip.uri import SipUri
 from offhook.sip.user_agent import UserAgent
 
@@ -81,12 +82,20 @@ class Leg:
         usage_id: int,
         state: LegState,
         rules: CallRules = DEFAULT_RULES,
+        trunk_id: str = "",
+        answered_at: float | None = None,
         local_user: str = "",
         remote_uri: str = "",
     ) -> None:
-        """``local_user``: our user part towards this party. ``remote_uri``: its address of record."""
+        """``local_user``: our user part towards this party. ``remote_uri``: its address of record.
+
+        ``trunk_id``: by which trunk it goes or came. ``answered_at``: Unix seconds, of a leg that is up already.
+        """
         self.leg_id = leg_id
         self.rules = rules
+        self.trunk_id = trunk_id
+        self.answered_at = answered_at
+        self._over_at: float | None = None
         self.local_user = local_user
         self.remote_uri = remote_uri
         self.media = media
@@ -115,6 +124,7 @@ class Leg:
             usage_id=0,
             state="dialing",
             rules=rules,
+            trunk_id=plan.trunk_id,
             local_user=plan.from_.sip_uri().user or "",
             remote_uri=str(replace(plan.target, params=(), headers="")),
         )
@@ -134,6 +144,7 @@ class Leg:
             usage_id=invite.usage_id,
             state="incoming",
             rules=rules,
+            trunk_id=invite.trunk_id,
             local_user=dialled_user(invite.request.uri),
             remote_uri=invite.request.from_.uri,
         )
@@ -200,6 +211,7 @@ class Leg:
     def answer(self, body: bytes) -> None:
         """200 with our answer, or with our offer where the INVITE had none."""
         self._machine.command("answer")
+        self.answered_at = time.time()
         self._command(lambda core, now: core.answer(self.usage_id, now, body=body))
 
     def refuse(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
@@ -275,6 +287,7 @@ class Leg:
     def accept(self, answer: AnswerReceived) -> Agreement | Unacceptable:
         """The callee's 2xx; what its answer agrees on. Where its 183 brought the answer, the 2xx may bring none."""
         self._machine.observe("answer")
+        self.answered_at = time.time()
         early = self._early.get(answer.remote_tag)
         if early is not None and (not answer.response.body or answer.session != answer.response.body):
             return self.negotiation.adopt(early)
@@ -416,7 +429,7 @@ class Leg:
         before = self.state
         if before in {"ending", "ended"}:
             return
-        self.media.close()
+        self._closed()
         if before in {"up", "held"}:
             self._machine.command("hang_up")
             self._command(lambda core, now: core.bye(self.usage_id, now, headers=headers))
@@ -426,6 +439,18 @@ class Leg:
         else:
             self._machine.command("gone")
             self._command(lambda core, now: core.reject(self.usage_id, now, status=TEMPORARILY_UNAVAILABLE))
+
+    @property
+    def spend(self) -> float:
+        """What its trunk asks for the time it was up, by the second; a call that came to us costs nothing."""
+        if self.direction == "inbound" or self.answered_at is None:
+            return 0.0
+        until = time.time() if self._over_at is None else self._over_at
+        return price(self.rules, until - self.answered_at)
+
+    def dialog_snapshot(self) -> dict[str, Json]:
+        """Its dialog as plain data, without keys. Raises ``LocalProtocolError`` where it is not answered, or over."""
+        return self._endpoint.user_agent.snapshot(self.usage_id, bodies=not self.negotiation.secure)
 
     def media_report(self) -> MediaReported | None:
         """The leg's figures; None when no media ever flowed."""
@@ -461,6 +486,10 @@ class Leg:
     def gone(self) -> None:
         """The core said that the usage is gone."""
         self._machine.observe("gone")
+        self._closed()
+
+    def _closed(self) -> None:
+        self._over_at = self._over_at or time.time()
         self.media.close()
 
 
@@ -477,6 +506,11 @@ def refuse_invite(endpoint: SipEndpoint, usage_id: int, status: int, headers: It
     with suppress(LocalProtocolError):
         endpoint.user_agent.reject(usage_id, time.monotonic(), status=status, headers=headers)
     endpoint.flush()
+
+
+def price(rules: CallRules, duration_s: float) -> float:
+    """What a trunk asks for an outbound call of that length."""
+    return rules.price_per_min * max(0.0, duration_s) / 60
 
 
 def srtp_terms(flow: Flow, rules: CallRules) -> SrtpTerms:

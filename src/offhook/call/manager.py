@@ -14,9 +14,10 @@ from offhook.call.arrival import RETRY_AFTER_S, Arrival
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import HangUp, Hold, Replaced, SipFact, TransferCaller
-from offhook.call.leg import Leg, refuse_invite
+from offhook.call.leg import refuse_invite
 from offhook.call.rejections import Rejections
-from offhook.call.resumption import CallSnapshot, LegSnapshot, Resumption
+from offhook.call.resumption import CallSnapshot, Resumption
+from offhook.call.saved_legs import leg_snapshot
 from offhook.call.session import CallSession, SetUp
 from offhook.call.transfer_desk import TransferDesk
 from offhook.call.trunks import Trunks
@@ -109,7 +110,13 @@ class CallManager:
         call = self._calls.get(call_id)
         if call is None or call.phase != "up" or call.leg is None or call.conduct is None:
             return None
-        return CallSnapshot(call_id=call_id, seq=call.seq, agent=call.conduct.agent, leg=_leg_snapshot(call, call.leg))
+        return CallSnapshot(
+            call_id=call_id,
+            seq=call.seq,
+            agent=call.conduct.agent,
+            leg=leg_snapshot(call.leg),
+            account_id=call.account_id,
+        )
 
     def restore(self, snapshot: CallSnapshot) -> CallSession:
         """Take over a call that was answered elsewhere: re-INVITE its peer from here."""
@@ -217,18 +224,3 @@ class CallManager:
         if self._equipment is None:
             raise RuntimeError("CallManager.attach comes before the first call")
         return self._equipment
-
-
-def _leg_snapshot(call: CallSession, leg: Leg) -> LegSnapshot:
-    capabilities = leg.negotiation.capabilities
-    return LegSnapshot(
-        direction=leg.direction,
-        dialog=call.equipment.endpoint.user_agent.snapshot(leg.usage_id),
-        transport=leg.flow.transport,
-        remote_host=leg.flow.remote.host,
-        remote_port=leg.flow.remote.port,
-        session_id=capabilities.session_id,
-        version=capabilities.version,
-        trunk_id=call.trunk_id,
-        secure=leg.negotiation.secure,
-    )

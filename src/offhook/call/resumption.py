@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
@@ -17,30 +16,14 @@ from offhook.call.conduct import Conduct
 from offhook.call.inbox import AgentFailed, InboxFact, MediaFact, NoWay, SipFact, WayBack
 from offhook.call.leg import Leg, new_capabilities
 from offhook.call.negotiation import Negotiation, Unacceptable
+from offhook.call.saved_legs import LegSnapshot
 from offhook.call.session import CallSession
 from offhook.media.events import MediaEvent
-from offhook.model.call_events import Direction
+from offhook.model.call_events import DEFAULT_ACCOUNT
 from offhook.model.errors import OffhookError, ResourceExhaustedError
 from offhook.model.records import Agent
 from offhook.model.trunks import CallRules
-from offhook.sip.events import Flow, Hop, ReinviteAnswered, ReinviteFailed, Transport
-
-
-class LegSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """An answered leg. ``dialog`` is ``UserAgent.snapshot``'s; its peer signals from ``remote_host:remote_port``.
-
-    ``trunk_id`` names its rules. ``secure``: its media is encrypted, and stays so; keys are never written down.
-    """
-
-    direction: Direction
-    dialog: dict[str, Any]
-    transport: Transport
-    remote_host: str
-    remote_port: int
-    session_id: int
-    version: int
-    trunk_id: str = ""
-    secure: bool = False
+from offhook.sip.events import Flow, Hop, ReinviteAnswered, ReinviteFailed
 
 
 class CallSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +33,7 @@ class CallSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     agent: Agent
     leg: LegSnapshot
+    account_id: str = DEFAULT_ACCOUNT
 
 
 class Resumption:
@@ -62,6 +46,7 @@ class Resumption:
     def begin(self) -> None:
         self._call.move("restore")
         self._call.trunk_id = self._snapshot.leg.trunk_id
+        self._call.account_id = self._snapshot.account_id
         self._call.spawn(self._find_way())
 
     async def _find_way(self) -> None:
@@ -119,6 +104,8 @@ class Resumption:
                 usage_id=usage_id,
                 state="up",
                 rules=rules,
+                trunk_id=saved.trunk_id,
+                answered_at=saved.answered_at or time.time(),
             )
             self._call.add_leg(leg)
             self._call.own_usage(usage_id)

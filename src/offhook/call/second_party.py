@@ -6,7 +6,16 @@ from typing import Protocol
 
 from offhook.call.briefing import Briefing
 from offhook.call.dial import Dial, NotReached, Party
-from offhook.call.inbox import AgentFact, AgentFailed, AgentReady, InboxFact, MediaFact, SipFact, TimerFired
+from offhook.call.inbox import (
+    AgentFact,
+    AgentFailed,
+    AgentReady,
+    InboxFact,
+    MediaFact,
+    SipFact,
+    TimerFired,
+    ToolAnswered,
+)
 from offhook.call.leg import Leg
 from offhook.call.mid_call import MidCall
 from offhook.call.routing import agent_port, leg_port
@@ -172,7 +181,9 @@ class SecondParty:
             case TimerFired(timer="digits", leg_id=self._leg_id):
                 if self._mid_call is not None:
                     self._mid_call.keypad.on_timer()
-            case AgentFact() | AgentReady() | AgentFailed() | TimerFired() if fact.leg_id == self._leg_id:
+            case AgentFact() | AgentReady() | AgentFailed() | ToolAnswered() | TimerFired() if (
+                fact.leg_id == self._leg_id
+            ):
                 if self._briefing is not None:
                     self._briefing.observe(fact)
             case _:

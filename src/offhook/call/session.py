@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Protocol, assert_never
@@ -19,6 +19,7 @@ from offhook.call.conduct import Conduct
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import (
     MAX_WAITING,
+    AgentChosen,
     AgentFact,
     AgentFailed,
     AgentReady,
@@ -26,25 +27,44 @@ from offhook.call.inbox import (
     HangUp,
     Hold,
     InboxFact,
+    Kept,
     MediaFact,
+    NotKept,
     NoWay,
     Replaced,
     SipFact,
     Timer,
     TimerFired,
+    ToolAnswered,
     TransferCaller,
     WayBack,
     WayFound,
 )
 from offhook.call.leg import Leg
 from offhook.call.routing import Seating, agent_port, leg_port
+from offhook.call.saved_legs import SavedLegs
 from offhook.call.states import CallInput, call_machine
 from offhook.call.wiring import Wiring
-from offhook.model.call_events import CallEnded, CallEvent, CallFact, CallPhase, EndCause, EndedBy
-from offhook.sip.events import ByeReceived, CancelReceived, SipEvent, UsageEnded
+from offhook.model.call_events import (
+    DEFAULT_ACCOUNT,
+    CallEnded,
+    CallEvent,
+    CallFact,
+    CallPhase,
+    EndCause,
+    EndedBy,
+)
+from offhook.sip.events import ByeReceived, CancelReceived, SipEvent, UsageEndCause, UsageEnded
 
 _SHUTDOWN = (("Reason", 'SIP;cause=503;text="the server stops"'),)
 """RFC 3326: why our BYE comes in the middle of a talk."""
+
+_GIVEN_UP: Mapping[UsageEndCause, tuple[EndCause, str]] = {
+    "ack_missing": ("ack_missing", "no ACK came for our 200"),
+    "prack_missing": ("ack_missing", "no PRACK came for our provisional response"),
+    "session_expired": ("session_expired", "nobody refreshed the session in time (RFC 4028 §10)"),
+}
+"""Why the SIP core ends a dialog by itself."""
 
 _log = logging.getLogger("offhook.call")
 
@@ -102,6 +122,8 @@ class CallSession:
         self.legs: dict[str, Leg] = {}
         self._leg_numbers = count(2)
         self.trunk_id = ""
+        self.account_id = DEFAULT_ACCOUNT
+        self._saved_legs = SavedLegs(call_id, equipment.events)
         self._set_up: SetUp | None = None
         self._machine = call_machine()
         self._inbox: asyncio.Queue[InboxFact] = asyncio.Queue(MAX_WAITING)
@@ -147,11 +169,12 @@ class CallSession:
             return
         self._inbox.put_nowait(fact)
 
-    def emit(self, fact: CallFact, leg_id: str = "") -> None:
+    def emit(self, fact: CallFact, leg_id: str = "") -> CallEvent:
         self.seq += 1
         leg_id = leg_id or (self.leg.leg_id if self.leg is not None else "")
         event = CallEvent(call_id=self.call_id, leg_id=leg_id, seq=self.seq, at=time.time(), fact=fact)
         self.equipment.events.append(event)
+        return event
 
     def move(self, given: CallInput) -> None:
         self._machine.command(given)
@@ -164,11 +187,12 @@ class CallSession:
         """The call's duration begins: it was answered, or goes on here after another process."""
         self._answered_at = time.monotonic()
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run something that reports by facts; it is cancelled when the call is over."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def arm(self, timer: Timer, delay_s: float, leg_id: str = "") -> None:
         """``TimerFired(timer, leg_id)`` after ``delay_s``; replaces an earlier one of the same name and leg."""
@@ -216,7 +240,9 @@ class CallSession:
         try:
             set_up.begin()
             while self.phase != "ended":
-                self._take(await self._inbox.get(), set_up)
+                fact = await self._inbox.get()
+                self._take(fact, set_up)
+                self._saved_legs.follow(self.legs.values(), fact)
                 self._close_if_alone()
         except Exception:
             _log.exception("call %s broke and ends", self.call_id)
@@ -237,7 +263,7 @@ class CallSession:
         match fact:
             case SipFact(event=event):
                 self._on_sip(event)
-            case MediaFact() | AgentFact() | Hold():
+            case MediaFact() | AgentFact() | ToolAnswered() | Hold():
                 if self.conduct is not None:
                     self.conduct.observe(fact)
             case TimerFired(timer=timer):
@@ -247,7 +273,7 @@ class CallSession:
             case TransferCaller() | BriefingJudged() | Replaced():
                 if self.transfers is not None:
                     self.transfers.command(fact)
-            case AgentReady() | AgentFailed() | WayFound() | WayBack() | NoWay():
+            case Kept() | NotKept() | AgentChosen() | AgentReady() | AgentFailed() | WayFound() | WayBack() | NoWay():
                 pass  # the set-up's business
             case _:
                 assert_never(fact)
@@ -259,15 +285,9 @@ class CallSession:
                 self._leg_gone(usage_id, by="caller", cause="hangup")
             case CancelReceived(usage_id=usage_id):
                 self._leg_gone(usage_id, by="caller", cause="cancelled", sip_code=487)
-            case UsageEnded(usage_id=usage_id, cause="ack_missing"):
-                reason = "no ACK came for our 200"
-                self._leg_gone(usage_id, by="system", cause="ack_missing", reason=reason)
-            case UsageEnded(usage_id=usage_id, cause="prack_missing"):
-                reason = "no PRACK came for our provisional response"
-                self._leg_gone(usage_id, by="system", cause="ack_missing", reason=reason)
-            case UsageEnded(usage_id=usage_id, cause="session_expired"):
-                reason = "nobody refreshed the session in time (RFC 4028 §10)"
-                self._leg_gone(usage_id, by="system", cause="session_expired", reason=reason)
+            case UsageEnded(usage_id=usage_id, cause=given_up) if given_up in _GIVEN_UP:
+                cause, reason = _GIVEN_UP[given_up]
+                self._leg_gone(usage_id, by="system", cause=cause, reason=reason)
             case UsageEnded(usage_id=usage_id):
                 self._leg_gone(usage_id, by="caller", cause="hangup")
             case _ if self.conduct is not None and self.conduct.talking:
@@ -324,15 +344,18 @@ class CallSession:
             _log.exception("call %s was not closed cleanly", self.call_id)
         for usage_id in self._own_usages:
             self._usages.pop(usage_id, None)
+        self._saved_legs.close()
+        self.emit(self._final())
+
+    def _final(self) -> CallEnded:
         ended = self._end or CallEnded(by="system", phase=self.phase, cause="internal_error")
-        self.emit(ended if self._answered_at is None else _with_duration(ended, self._answered_at))
+        if self._answered_at is None:
+            return ended
+        duration_ms = round((time.monotonic() - self._answered_at) * 1000)
+        return replace(ended, duration_ms=duration_ms, spend=sum(leg.spend for leg in self.legs.values()))
 
     def _close_leg(self, leg: Leg) -> None:
         leg.media.close()
         report = leg.media_report()
         if report is not None:
             self.emit(report, leg.leg_id)
-
-
-def _with_duration(ended: CallEnded, answered_at: float) -> CallEnded:
-    return replace(ended, duration_ms=round((time.monotonic() - answered_at) * 1000))

@@ -1,6 +1,6 @@
-"""Built-in tools: what an agent may do to its call. (state, ToolCall) -> commands, pure.
+"""What an agent may do: built-in tools that act on its call, and its own, which somebody else's server runs.
 
-Tools that ask somebody else's server come with ``Questions`` in a later issue.
+(agent, ToolCall) -> commands, pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from offhook.bridge.codec import ToolCall, ToolResult
 from offhook.model.call_events import TransferMode
 from offhook.model.errors import SipParseError
-from offhook.model.records import Agent, TransferDestination
+from offhook.model.records import Agent, Tool, TransferDestination
 from offhook.sip.targets import parse_target
 
 MAX_DIGITS = 64
@@ -67,7 +67,15 @@ class JudgeTransfer:
     accept: bool
 
 
-ToolCommand = HangUpAfterSpeech | SendDigits | SendText | ReturnResult | StartTransfer | JudgeTransfer
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AskServer:
+    """Let the tool's own server run it; ``arguments`` is JSON text, an object. The model is told what comes of it."""
+
+    tool: Tool
+    arguments: str
+
+
+ToolCommand = HangUpAfterSpeech | SendDigits | SendText | ReturnResult | StartTransfer | JudgeTransfer | AskServer
 
 
 class _EndCall(msgspec.Struct, frozen=True):
@@ -82,6 +90,12 @@ class _SendText(msgspec.Struct, frozen=True):
     text: str
 
 
+class _Parameters(msgspec.Struct, frozen=True):
+    """Of a tool's JSON Schema, what is looked at."""
+
+    required: tuple[str, ...] = ()
+
+
 class _TransferCall(msgspec.Struct, frozen=True):
     destination: str = ""
     target: str = ""
@@ -89,14 +103,35 @@ class _TransferCall(msgspec.Struct, frozen=True):
 
 
 def run_tool(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
-    """What a tool call asks for. Bad arguments and unknown names come back to the model as an error text."""
-    tool = _TOOLS.get(call.name)
-    if tool is None:
-        return (_error(call, f"there is no tool named {call.name!r}; known: {', '.join(_TOOLS)}"),)
+    """What a tool call asks for. Bad arguments and unknown names come back to the model as an error text.
+
+    A built-in one comes before one of the agent's with the same name.
+    """
+    built_in = _TOOLS.get(call.name)
+    own = next((tool for tool in agent.tools if tool.name == call.name), None)
     try:
-        return tool(call, agent)
+        if built_in is not None:
+            return built_in(call, agent)
+        if own is not None:
+            return (_ask_server(call, own),)
     except msgspec.MsgspecError as error:
         return (_error(call, f"arguments of {call.name}: {error}"),)
+    known = ", ".join((*_TOOLS, *(tool.name for tool in agent.tools)))
+    return (_error(call, f"there is no tool named {call.name!r}; known: {known}"),)
+
+
+def _ask_server(call: ToolCall, tool: Tool) -> AskServer | ReturnResult:
+    arguments = call.arguments.strip() or "{}"
+    given = msgspec.json.decode(arguments, type=dict[str, object])
+    missing = [name for name in _required(tool) if name not in given]
+    if missing:
+        return _error(call, f"arguments of {tool.name}: {', '.join(missing)} missing")
+    return AskServer(tool=tool, arguments=arguments)
+
+
+def _required(tool: Tool) -> tuple[str, ...]:
+    """The keys without which its server need not be asked."""
+    return msgspec.json.decode(tool.parameters or "{}", type=_Parameters).required
 
 
 def _end_call(call: ToolCall, _: Agent) -> tuple[ToolCommand, ...]:

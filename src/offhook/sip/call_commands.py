@@ -276,9 +276,12 @@ class CallCommands:
         """Answer challenges to our requests in the dialog of an inbound call: only for a peer that is known."""
         self._parts.usage(usage_id).credentials = credentials
 
-    def snapshot(self, usage_id: int) -> dict[str, Json]:
-        """An answered usage as plain data for JSON. Raises ``LocalProtocolError`` for one that is not answered."""
-        return snapshot.snapshot(self._parts.usage(usage_id))
+    def snapshot(self, usage_id: int, *, bodies: bool = True) -> dict[str, Json]:
+        """An answered usage as plain data for JSON. ``bodies``: with the session descriptions, and what keys they hold.
+
+        Raises ``LocalProtocolError`` for one that is not answered.
+        """
+        return snapshot.snapshot(self._parts.usage(usage_id), bodies=bodies)
 
     def restore(self, saved: Mapping[str, Json], flow: Flow, now: float) -> int:
         """Go on with a usage that was saved; ``flow`` is how we reach its peer now. Returns its new id here.

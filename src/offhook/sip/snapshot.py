@@ -24,6 +24,8 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 CSEQ_GAP = 100
 """Added to our CSeq by ``restore``: requests may have been sent after the snapshot was taken (RFC 3261 §12.2.1.1)."""
 
+_PROOFS = ("Authorization", "Proxy-Authorization")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedDialog:
@@ -84,8 +86,12 @@ class SavedUsage:
     session: SavedSession = SavedSession()
 
 
-def snapshot(usage: Usage) -> dict[str, Json]:
-    """Raises ``LocalProtocolError`` for a usage that is not answered, or that is being ended."""
+def snapshot(usage: Usage, *, bodies: bool = True) -> dict[str, Json]:
+    """Raises ``LocalProtocolError`` for a usage that is not answered, or that is being ended.
+
+    Answers to challenges are left out: who reads them can try passwords on them. So is, without ``bodies``, every
+    session description: it may hold the keys of the media (RFC 4568).
+    """
     if usage.state not in (UsageState.ANSWERED, UsageState.CONFIRMED):
         raise LocalProtocolError(f"usage {usage.usage_id} is {usage.state.name}: only an answered one can be saved")
     dialog, answer, ack = usage.settled, usage.unacknowledged, usage.acknowledged
@@ -95,17 +101,31 @@ def snapshot(usage: Usage) -> dict[str, Json]:
         dialog=SavedDialog(**{field.name: getattr(dialog, field.name) for field in fields(SavedDialog)}),
         answer=None
         if answer is None
-        else SavedPacket(number=answer.number, data=answer.packet.data, carries_offer=answer.carries_offer),
-        ack=None if ack is None else SavedPacket(number=ack.number, data=ack.packet.data),
-        session=_saved_session(usage),
+        else SavedPacket(
+            number=answer.number, data=_kept_of(answer.packet.data, bodies), carries_offer=answer.carries_offer
+        ),
+        ack=None if ack is None else SavedPacket(number=ack.number, data=_kept_of(ack.packet.data, bodies)),
+        session=_saved_session(usage, bodies),
     )
     return cast("dict[str, Json]", msgspec.to_builtins(saved))
 
 
-def _saved_session(usage: Usage) -> SavedSession:
+def _kept_of(packet: bytes, bodies: bool) -> bytes:
+    if bodies and b"uthorization:" not in packet:
+        return packet
+    message = parse_message(packet)
+    for name in _PROOFS:
+        message.headers.remove(name)
+    if not bodies:
+        message.body = b""
+        message.headers.remove("Content-Type")
+    return serialize(message)
+
+
+def _saved_session(usage: Usage, bodies: bool) -> SavedSession:
     running = usage.session_timer
     return SavedSession(
-        local=usage.local_session,
+        local=usage.local_session if bodies else b"",
         allows=tuple(sorted(usage.peer_allows)),
         supports=tuple(sorted(usage.peer_supports)),
         session_expires_s=usage.timer_rules.session_expires_s,
