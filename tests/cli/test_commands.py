@@ -1,4 +1,4 @@
-"""The commands as an operator types them, against real processes: what they print, and how they exit."""
+"""The commands as an operator types them: what they print, and how they exit. Whatever serves is a real process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.cli.typed import typed
 from tests.interop.tools import free_sip_port
 from tests.signaling.certificates import Authority
 
@@ -57,7 +58,7 @@ def stop(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("header", ["Via: x", "no colon", "X-A"])
 def test_a_header_that_cannot_be_sent_is_told(header: str) -> None:
-    done = offhook("call", "sip:demo@127.0.0.1", "--header", header)
+    done = typed("call", "sip:demo@127.0.0.1", "--header", header)
     assert done.returncode == 2
     assert "--header" in done.stderr
     assert "X-Ticket: 7" in done.stderr
@@ -127,7 +128,7 @@ def test_a_busy_port_is_one_sentence_that_says_what_to_do(tmp_path: Path) -> Non
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(arguments: list[str], code: int, says: str) -> None:
-    failed = offhook(*arguments)
+    failed = typed(*arguments)
     assert failed.returncode == code
     assert says in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -142,13 +143,13 @@ def test_what_cannot_be_done_is_said_in_a_sentence(arguments: list[str], code: i
     ],
 )
 def test_a_target_that_cannot_be_reached_exits_with_1_and_says_why(uri: str, says: str) -> None:
-    failed = offhook("call", uri, "--no-transcript", "--ring-timeout", "5")
+    failed = typed("call", uri, "--no-transcript", "--ring-timeout", "5")
     assert failed.returncode == 1
     assert says in failed.stdout
 
 
 def test_a_refused_connection_says_so() -> None:
-    failed = offhook("call", "sip:demo@127.0.0.1:9;transport=tcp", "--no-transcript")
+    failed = typed("call", "sip:demo@127.0.0.1:9;transport=tcp", "--no-transcript")
     assert "refused" in failed.stdout
 
 
@@ -158,10 +159,10 @@ def test_a_refused_connection_says_so() -> None:
 def test_trunks_without_a_server_or_without_any_says_so(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text("{}")
-    none = offhook("trunks", "--config", str(config), "--data", str(tmp_path))
+    none = typed("trunks", "--config", str(config), "--data", str(tmp_path))
     assert (none.returncode, "no trunks are configured" in none.stdout) == (0, True)
     config.write_text('{"trunks": [{"id": "any", "kind": "open"}]}')
-    stopped = offhook("trunks", "--config", str(config), "--data", str(tmp_path))
+    stopped = typed("trunks", "--config", str(config), "--data", str(tmp_path))
     assert (stopped.returncode, "no server runs" in stopped.stdout) == (1, True)
 
 
@@ -171,7 +172,7 @@ def test_a_call_s_messages_are_shown_as_a_ladder_and_a_pcap(tmp_path: Path) -> N
         assert called.returncode == 0
         stop(server)
     (record,) = (tmp_path / "calls").iterdir()
-    shown = offhook("trace", record.stem[:8], "--data", str(tmp_path)).stdout
+    shown = typed("trace", record.stem[:8], "--data", str(tmp_path)).stdout
     wanted = ["INVITE audio", "180 Ringing", "200 OK (INVITE)", "ACK", "BYE", "200 OK (BYE)"]
     pattern = "|".join([r"\bACK", *(re.escape(text) for text in wanted if text != "ACK")])
     ladder = shown.split("── 1:")[0]
@@ -179,15 +180,15 @@ def test_a_call_s_messages_are_shown_as_a_ladder_and_a_pcap(tmp_path: Path) -> N
     assert len(re.findall(r"PRACK", ladder)) == 2  # it and its 200; they may cross the 200 of the INVITE
     assert "CallEnded: by caller" in shown
     sip_call_id = json.loads(record.read_text())["sip_call_id"]
-    assert offhook("trace", sip_call_id, "--data", str(tmp_path)).stdout.count("── ") >= 7
+    assert typed("trace", sip_call_id, "--data", str(tmp_path)).stdout.count("── ") >= 7
     target = tmp_path / "call.pcap"
-    written = offhook("trace", record.stem, "--data", str(tmp_path), "--pcap", str(target))
+    written = typed("trace", record.stem, "--data", str(tmp_path), "--pcap", str(target))
     assert written.stdout == f"9 messages written to {target}\n"
     assert target.read_bytes()[:4] == b"\xd4\xc3\xb2\xa1"
 
 
 def test_an_unknown_call_says_where_ids_are_found(tmp_path: Path) -> None:
-    unknown = offhook("trace", "4711", "--data", str(tmp_path))
+    unknown = typed("trace", "4711", "--data", str(tmp_path))
     assert unknown.returncode == 1
     assert "no SIP messages are kept of a call '4711'" in unknown.stderr
     assert "--data" in unknown.stderr
@@ -196,7 +197,7 @@ def test_an_unknown_call_says_where_ids_are_found(tmp_path: Path) -> None:
 def test_an_unknown_trunk_is_refused_with_those_there_are(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text('{"trunks": [{"id": "any", "kind": "open"}]}')
-    refused = offhook("call", "4711", "--trunk", "pbx", "--config", str(config))
+    refused = typed("call", "4711", "--trunk", "pbx", "--config", str(config))
     assert refused.returncode == 2
     assert "there are: any" in refused.stderr
 

@@ -35,7 +35,7 @@ def doctor(*, config: Path | None, data: Path | None, as_json: bool) -> None:
     Exit code: 0 when all is well, 1 otherwise.
     """
     configure_logging("error")
-    findings = run(_examine(config, data, quiet=as_json))
+    findings = run(examine(config, data, quiet=as_json))
     faults = [finding for finding in findings if not finding.well]
     if as_json:
         click.echo(msgspec.json.encode([asdict(finding) for finding in findings]).decode())
@@ -44,7 +44,8 @@ def doctor(*, config: Path | None, data: Path | None, as_json: bool) -> None:
     sys.exit(1 if faults else 0)
 
 
-async def _examine(config: Path | None, data: Path | None, *, quiet: bool) -> list[Finding]:
+async def examine(config: Path | None, data: Path | None, *, quiet: bool) -> list[Finding]:
+    """Everything that is looked at, in order; each is printed as soon as it is known, unless ``quiet``."""
     findings: list[Finding] = []
     async for finding in _findings(config, data):
         findings.append(finding)
