@@ -34,7 +34,7 @@ class Door:
         self.phone.agent.admission = Admission(
             trunks,
             authenticator=Authenticator(NonceMint(b"k", "node-1"), "offhook"),
-            serves=lambda uri: any(f"sip:{number}@" in uri for number in numbers),
+            serves=lambda uri, trunk_id: any(f"sip:{number}@" in uri for number in numbers),
         )
 
     def peer(self, host: str) -> Peer:

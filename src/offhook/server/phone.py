@@ -98,7 +98,7 @@ def build_phone(
     admission = Admission(
         around.trunks,
         authenticator=Authenticator(NonceMint(secrets.token_bytes(32), NODE_ID), REALM),
-        serves=lambda uri: directory.answering(dialled_user(uri), "") is not None,
+        serves=lambda uri, trunk_id: directory.answering(dialled_user(uri), trunk_id) is not None,
     )
     user_agent = UserAgent(product=PRODUCT, new_token=lambda: secrets.token_hex(10), admission=admission)
     endpoint = SipEndpoint(

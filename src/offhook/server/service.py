@@ -35,9 +35,6 @@ _log = logging.getLogger("offhook.server")
 PROVIDERS = ("local", "scripted")
 """Names that ``agents[].provider`` may have."""
 
-DRAIN_TIMEOUT_S = 1800.0
-"""For the calls that are up to end by themselves: nine in ten are shorter, and who restarts us waits no longer."""
-
 DESCRIPTORS_PER_CALL = 4
 """RTP, RTCP, and headroom for a provider's connection and a file."""
 
@@ -111,10 +108,13 @@ class Server:
             raise RuntimeError("start() comes before update_trunks()")
         self._phone.trunks.update(trunks)
 
-    async def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
-        """Take no more calls, and wait for those that are up; may be cancelled. ``close`` ends what is left."""
+    async def drain(self) -> None:
+        """Take no more calls, and wait ``drain_timeout_s`` for those that are up; may be cancelled.
+
+        ``close`` ends what is left.
+        """
         if self._phone is not None:
-            await self._phone.drain(timeout_s)
+            await self._phone.drain(self.settings.drain_timeout_s)
 
     def reload_certificates(self) -> None:
         """Read the TLS files again, for connections from now on. Raises ``ConfigError``; the old ones then stay."""

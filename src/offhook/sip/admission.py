@@ -59,7 +59,7 @@ Verdict = Admitted | Ignored | Refusal
 
 
 class Admission:
-    """The door. ``serves`` tells whether a dialled user part is one that strangers may dial.
+    """The door. ``serves`` tells whether a Request-URI is one that strangers may dial by an open trunk.
 
     Without ``trunks`` everybody is admitted; that is what a first run on a desk needs. ``use`` changes them at any
     time.
@@ -147,7 +147,8 @@ class Admission:
             return Admitted(trunk_id=trunk_id)
         if self._open is None:
             return _stranger(host)
-        return self._judge_rate(host, now) or self._judge_number(request) or Admitted(trunk_id=self._open.trunk_id)
+        trunk_id = self._open.trunk_id
+        return self._judge_rate(host, now) or self._judge_number(request, trunk_id) or Admitted(trunk_id=trunk_id)
 
     def judge_in_dialog(self, request: Request, host: str, trunk_id: str, now: float, salt: str) -> Verdict:
         """For a request in a dialog, from another host than the dialog's: proved anew where the trunk wants proof."""
@@ -201,9 +202,9 @@ class Admission:
         headers = (("Retry-After", str(RETRY_AFTER_S)),)
         return Refusal(status=503, rule=rule, evidence=evidence, fix=fix, headers=headers)
 
-    def _judge_number(self, request: Request) -> Refusal | None:
+    def _judge_number(self, request: Request, trunk_id: str) -> Refusal | None:
         """404 for a number we do not serve, before a call is made of it (RFC 3261 §21.4.5)."""
-        if request.method != "INVITE" or self._serves is None or self._serves(request.uri):
+        if request.method != "INVITE" or self._serves is None or self._serves(request.uri, trunk_id):
             return None
         return Refusal(
             status=404,
@@ -223,8 +224,8 @@ class Admission:
         return next((trunk_id for network, trunk_id in self._networks if address in network), None)
 
 
-Serves = Callable[[str], bool]
-"""Request-URI -> whether a stranger may dial it."""
+Serves = Callable[[str, str], bool]
+"""(Request-URI, trunk_id) -> whether a stranger may dial it by that open trunk."""
 
 
 class _Allowance:
