@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent, Direction
+from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent, CallRefused, Direction
 from offhook.model.records import AccountLimits
 
 DAY_S = 86_400
@@ -123,6 +123,13 @@ class AccountUsage:
             self._spend.clear()
 
 
+class NoLimits:
+    """Implements the call's ``Limits`` port for who has no accounts."""
+
+    def refuse(self, account_id: str, direction: Direction) -> str | None:
+        return None
+
+
 class LimitsNow:
     """Implements the call's ``Limits`` port: ``usage`` at the moment of ``clock``, in Unix seconds."""
 
@@ -132,3 +139,13 @@ class LimitsNow:
 
     def refuse(self, account_id: str, direction: Direction) -> str | None:
         return self._usage.refuse(account_id, direction, self._clock())
+
+
+def over_limit(why: str) -> CallRefused:
+    """What is recorded, and answered, where ``why`` an account may have no further call.
+
+    480, which carriers fail over on. Not 503: RFC 3261 §21.5.4 has who gets that send this *server* nothing for a
+    while, and the calls of other accounts would stay away with it. Not 486 or 603: nobody tries another way after those.
+    """
+    fix = "raise the account's limits, or wait until calls of it end, or for the next day (UTC)"
+    return CallRefused(status=480, rule="a limit of the account", evidence=why, fix=fix)

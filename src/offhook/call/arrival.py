@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import Literal, assert_never
 
+from offhook.call.account_limits import over_limit
 from offhook.call.answer_plan import Ask, Refuse, Speak, plan_answer, plan_by_answer
 from offhook.call.asking import WHO_ANSWERS_S, by_deadline
 from offhook.call.conduct import Conduct
@@ -52,10 +53,13 @@ class Arrival:
         call.account_id = DEFAULT_ACCOUNT if answering is None else answering.account_id
         call.move("resolve")
         arrived = _arrived(invite, call.account_id)
+        limit = call.equipment.limits.refuse(call.account_id, "inbound")  # asked before this call is counted
         keep_first_row(call, arrived)
         plan = plan_answer(answering, user)
         if isinstance(plan, Refuse):
             self._follow(plan)
+        elif limit is not None:
+            self._refuse_as(over_limit(limit), retry=False)
         elif self._open_leg():
             if isinstance(plan, Ask):
                 call.spawn(self._ask(plan.answering, arrived))

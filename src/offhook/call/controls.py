@@ -11,6 +11,16 @@ from offhook.call.inbox import InboxFact, Timer
 from offhook.model.call_events import CallEvent, CallFact, EndCause, EndedBy
 
 
+class UsageOwner(Protocol):
+    """Whom the SIP events of an INVITE usage go to."""
+
+    def own_usage(self, usage_id: int) -> None:
+        """Those of this one, too, from here on."""
+        ...
+
+    def deliver(self, fact: InboxFact) -> None: ...
+
+
 class CallControls(Protocol):
     """``leg_id`` names the leg that a fact or a timer belongs to; "" is the call's first."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from offhook.call.account_limits import over_limit
 from offhook.call.arrival import FIRST_LEG
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, NotReachedCause, Party
@@ -71,6 +72,7 @@ class Dialling:
         self._call.trunk_id = "" if self._command.trunk is None else self._command.trunk.trunk_id
         self._call.account_id = self._command.account_id
         self._call.move("resolve")
+        limit = self._call.equipment.limits.refuse(self._command.account_id, "outbound")
         keep_first_row(
             self._call,
             CallArrived(
@@ -85,7 +87,10 @@ class Dialling:
                 account_id=self._command.account_id,
             ),
         )
-        self._dial.begin()
+        if limit is None:
+            self._dial.begin()
+        else:
+            self._refuse(over_limit(limit))
 
     def stop(self) -> None:
         self._dial.give_up()
@@ -103,13 +108,16 @@ class Dialling:
                 if self._way is not None:
                     self._dial.absorbs(self._way)
             case NotKept():
-                told = refusal_of(fact)
-                self._call.emit(told)
-                self._call.end(by="system", cause="refused", sip_code=told.status, reason=told.rule)
+                self._refuse(refusal_of(fact))
             case AgentFailed(error=error, leg_id=""):
                 self._provider_failed(error)
             case _:
                 self._dial.observe(fact)
+
+    def _refuse(self, told: CallRefused) -> None:
+        """We do not even begin."""
+        self._call.emit(told)
+        self._call.end(by="system", cause="refused", sip_code=told.status, reason=told.rule)
 
     # ── what the dial tells ──────────────────────────────────────────────────────────────────────────────
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from offhook.call.account_limits import NoLimits
 from offhook.call.agent_session import Bridges
 from offhook.call.asking import NobodyToAsk
 from offhook.call.hold_audio import HoldAudio
-from offhook.call.ports import Directory, EventSink, Questions
+from offhook.call.ports import Directory, EventSink, Limits, Questions
 from offhook.media.events import MediaEvent
 from offhook.media.recorder import RecordingWriter
 from offhook.media.session import MediaSession
@@ -40,6 +41,7 @@ class Equipment:
     open_media: MediaOpener
     find_trunk: Callable[[str], Trunk | None] = lambda trunk_id: None
     questions: Questions = field(default_factory=NobodyToAsk)
+    limits: Limits = field(default_factory=NoLimits)
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
     recordings: RecordingWriter | None = None
     recordings_folder: Path = Path()

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
+from offhook.call.aftermath import end_lost_calls
 from offhook.call.arrival import RETRY_AFTER_S, Arrival
+from offhook.call.controls import UsageOwner
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import HangUp, Hold, Replaced, SipFact, TransferCaller
@@ -22,7 +24,7 @@ from offhook.call.session import CallSession, SetUp
 from offhook.call.transfer_desk import TransferDesk
 from offhook.call.trunks import Trunks
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
-from offhook.model.records import TransferDestination
+from offhook.model.records import TransferDestination, UnfinishedCall
 from offhook.sip.events import (
     InviteReceived,
     MessageRejected,
@@ -46,7 +48,7 @@ class CallManager:
         self._equipment: Equipment | None = None
         self._calls: dict[str, CallSession] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._by_usage: dict[int, CallSession] = {}
+        self._by_usage: dict[int, UsageOwner] = {}
         self._hindrances: frozenset[str] = frozenset()
         self._trunks: Trunks | None = None
         self.rejections = Rejections(time.monotonic)
@@ -124,6 +126,10 @@ class CallManager:
         self._run(call, Resumption(call, snapshot))
         return call
 
+    async def end_lost(self, lost: Iterable[UnfinishedCall]) -> None:
+        """End what a process before us left (``aftermath``), beside new calls; returns when each has its last fact."""
+        await end_lost_calls(lost, self._need_equipment(), self._by_usage)
+
     def transfer(self, call_id: str, destination: TransferDestination) -> bool:
         """Transfer the caller; what becomes of it is told by ``TransferEnded``. False where there is no such call."""
         call = self._calls.get(call_id)
@@ -178,7 +184,7 @@ class CallManager:
         self._authenticate(invite)
         self._run(call, Arrival(call, invite))
 
-    def _succeed(self, invite: InviteReceived, call: CallSession) -> None:
+    def _succeed(self, invite: InviteReceived, call: UsageOwner) -> None:
         """Somebody comes in the place of a party of ``call`` (RFC 3891)."""
         call.own_usage(invite.usage_id)
         self._authenticate(invite)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, MutableMapping
 from dataclasses import replace
 from itertools import count
 from typing import Protocol, assert_never
 
 from offhook.call.conduct import Conduct
+from offhook.call.controls import UsageOwner
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import (
     MAX_WAITING,
@@ -107,7 +108,7 @@ class CallSession:
     """Made by ``CallManager``; ``run`` returns when the call is over, and never raises."""
 
     def __init__(
-        self, *, call_id: str, equipment: Equipment, usages: dict[int, CallSession], last_seq: int = 0
+        self, *, call_id: str, equipment: Equipment, usages: MutableMapping[int, UsageOwner], last_seq: int = 0
     ) -> None:
         """``usages``: whose SIP events go to which call; the call enters and removes its own."""
         self.call_id = call_id
