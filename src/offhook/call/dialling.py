@@ -14,7 +14,15 @@ from offhook.call.first_row import keep_first_row, refusal_of
 from offhook.call.inbox import AgentFailed, InboxFact, Kept, NotKept, WayFound
 from offhook.call.leg import Leg
 from offhook.call.session import CallSession
-from offhook.model.call_events import DEFAULT_ACCOUNT, CallAnswered, CallArrived, CallRinging, EndCause, EndedBy
+from offhook.model.call_events import (
+    DEFAULT_ACCOUNT,
+    CallAnswered,
+    CallArrived,
+    CallRefused,
+    CallRinging,
+    EndCause,
+    EndedBy,
+)
 from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
 from offhook.model.trunks import Trunk
@@ -107,7 +115,7 @@ class Dialling:
                 self._kept = True
                 if self._way is not None:
                     self._dial.absorbs(self._way)
-            case NotKept():
+            case NotKept() if self._call.phase == "resolving":
                 self._refuse(refusal_of(fact))
             case AgentFailed(error=error, leg_id=""):
                 self._provider_failed(error)

@@ -255,6 +255,16 @@ class UpdateFailed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DialogRefreshed:
+    """An UPDATE without an offer, of the peer's or of ours, kept the session alive, and may have moved the peer.
+
+    Nothing is left to do; who keeps a ``snapshot`` takes another one.
+    """
+
+    usage_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ByeReceived:
     """The peer hung up; 200 is already sent; usage gone."""
 
@@ -434,6 +444,7 @@ SipEvent = (
     | UpdateReceived
     | UpdateAnswered
     | UpdateFailed
+    | DialogRefreshed
     | ByeReceived
     | UsageEnded
     | InfoReceived

@@ -8,7 +8,7 @@ from offhook.model.errors import LocalProtocolError
 from offhook.sip import bye, session_timer
 from offhook.sip.authentication import Proof
 from offhook.sip.dialog import Dialog
-from offhook.sip.events import Flow, UpdateAnswered, UpdateFailed, UpdateReceived
+from offhook.sip.events import DialogRefreshed, Flow, UpdateAnswered, UpdateFailed, UpdateReceived
 from offhook.sip.in_dialog import Outcome, ask
 from offhook.sip.inspection import ALLOW, SUPPORTED, Refusal
 from offhook.sip.message import Request, Response
@@ -51,6 +51,8 @@ def receive(parts: Parts, usage: Usage, request: Request, flow: Flow, now: float
         parts.emit(UpdateReceived(usage_id=usage.usage_id, request=request, remote_tag=remote_tag))
     else:
         answer(parts, usage, now, body=b"", headers=())
+        if session_timer.is_up(usage):
+            parts.emit(DialogRefreshed(usage_id=usage.usage_id))
 
 
 def _hindrance(parts: Parts, usage: Usage, request: Request, early: EarlyDialog | None) -> Refusal | None:
@@ -187,8 +189,8 @@ def _succeed(parts: Parts, usage: Usage, wanted: Update, response: Response, now
         early.session = response.body or early.session
     if session_timer.is_up(usage):
         session_timer.settle(parts, usage, response, now)
-    if not wanted.is_refresh:
-        parts.emit(UpdateAnswered(usage_id=usage.usage_id, response=response))
+    told = UpdateAnswered(usage_id=usage.usage_id, response=response)
+    parts.emit(DialogRefreshed(usage_id=usage.usage_id) if wanted.is_refresh else told)
 
 
 def _wait(parts: Parts, usage: Usage, wanted: Update, now: float) -> None:
