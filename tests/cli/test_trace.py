@@ -13,7 +13,7 @@ from offhook.cli.trace import trace
 from offhook.model.call_events import CallArrived, CallEnded, CallEvent, CallFact, CallRefused, WayTaken
 from offhook.signaling.trace import TraceRecord
 from offhook.sip.events import Address, Flow
-from offhook.store.calls import CallStore
+from offhook.store.call_files import CallStore
 from offhook.store.traces import TraceStore
 
 FLOW = Flow(transport="UDP", local=Address("10.0.0.1", 5060), remote=Address("10.0.0.2", 5070))

@@ -22,7 +22,7 @@ from offhook.model.call_events import (
     MediaReported,
     TurnSpoken,
 )
-from offhook.store.calls import event_document
+from offhook.store.facts import event_document
 
 EXIT_OK = 0
 EXIT_NOT_ANSWERED = 1

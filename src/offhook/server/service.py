@@ -25,7 +25,7 @@ from offhook.server.phone import NODE_ID, Phone, Surroundings, build_phone
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.tls import TlsContexts
 from offhook.sip.events import Address, Transport
-from offhook.store.calls import CallStore
+from offhook.store.call_files import CallStore
 from offhook.store.directory import InMemoryDirectory
 from offhook.store.traces import TraceStore
 from offhook.store.trunk_states import TrunkStates

@@ -1,130 +1,275 @@
-"""One JSON file per call in the data folder: ``calls/<call_id>.json``, the record and its events.
+"""Questions about calls: records, lists, events, and what a process that died has left.
 
-Files are encoded and written by one thread, so that no disk stalls the loop; each is replaced whole (temporary
-file, rename), so that a reader never sees half a record. A database takes this place in a later issue.
+Every function works inside the caller's transaction, and raises what SQLAlchemy raises.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import msgspec
+import sqlalchemy as sa
 
-from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent, TransferEnded, WayTaken
-from offhook.model.records import CallRecord
-from offhook.store.projection import begin, project
-from offhook.store.text import printable_document
+from offhook.model.call_events import CallEvent, Direction, EndCause, TurnSpoken
+from offhook.model.records import CallRecord, UnfinishedCall
+from offhook.store.facts import fact_of
+from offhook.store.schema import call_events, calls, outbox, recordings, saved_legs, turns
+from offhook.store.text import printable
 
-_log = logging.getLogger("offhook.store")
-_encoder = msgspec.json.Encoder()
+CallStatus = Literal["initiating", "ringing", "in_progress", "completed", "failed"]
+"""What an API tells of a call's phase and end. ``failed``: nobody answered, or a fault cut it short."""
 
-GATHER_S = 0.1
-"""Facts of a call this close together become one write: of the 0.2 ms of CPU that arrival, answer and end of a
-call take each, a third or more is spared. What a process that is killed did not write is no more than this.
-"""
+CALL_STATUSES: tuple[CallStatus, ...] = get_args(CallStatus)
 
-_Snapshot = tuple[CallRecord, tuple[CallEvent, ...]]
+FAULTS: frozenset[EndCause] = frozenset(
+    {"ack_missing", "internal_error", "media_timeout", "provider_failed", "server_lost", "session_expired"}
+)
+"""Ends of answered calls that nobody wanted."""
 
+MAX_FOUND = 6
+"""Ids that a beginning may mean: more help nobody to choose."""
 
-@dataclass(slots=True)
-class _OpenCall:
-    record: CallRecord
-    events: list[CallEvent] = field(default_factory=list)
-
-
-class CallStore:
-    """Takes every fact in order; keeps running calls in memory and every call on disk."""
-
-    def __init__(self, folder: Path, *, node_id: str) -> None:
-        """Raises ``OSError`` when the folder cannot be made."""
-        self._folder = folder / "calls"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._node_id = node_id
-        self._open: dict[str, _OpenCall] = {}
-        self._unwritten: dict[str, _Snapshot] = {}  # the latest of each call; the writer takes them out
-        self._closing = threading.Event()
-        self._writer = threading.Thread(target=self._write_files, name="offhook-call-store", daemon=True)
-        self._writer.start()
-        self.failed_writes = 0
-
-    @property
-    def open_calls(self) -> int:
-        """Calls that have not ended."""
-        return len(self._open)
-
-    def append(self, event: CallEvent) -> None:
-        """One more fact; the file is written within ``GATHER_S`` when the call arrives, goes out, is answered, ends."""
-        if isinstance(event.fact, CallArrived):
-            self._open[event.call_id] = _OpenCall(record=begin(event, event.fact, node_id=self._node_id))
-        call = self._open.get(event.call_id)
-        if call is None:
-            _log.error("event %s of an unknown call %s is not kept", type(event.fact).__name__, event.call_id)
-            return
-        call.record = project(call.record, event)
-        call.events.append(event)
-        if isinstance(event.fact, CallArrived | WayTaken | CallAnswered | TransferEnded | CallEnded):
-            self._unwritten[event.call_id] = (call.record, tuple(call.events))
-        if isinstance(event.fact, CallEnded):
-            del self._open[event.call_id]
-
-    async def kept(self, event: CallEvent) -> None:
-        """At once: files are replaced whole within ``GATHER_S``."""
-
-    def save_leg(self, call_id: str, leg_id: str, saved: bytes | None) -> None:
-        """Not kept in files."""
-
-    def close(self) -> None:
-        """Write what is pending, then stop. Blocks until the last file is on disk."""
-        self._closing.set()
-        self._writer.join()
-
-    def _write_files(self) -> None:
-        while not self._closing.wait(GATHER_S):
-            self._write_latest()
-        self._write_latest()
-
-    def _write_latest(self) -> None:
-        while self._unwritten:
-            call_id, (record, events) = self._unwritten.popitem()
-            path = self._folder / f"{call_id}.json"
-            try:
-                _replace(path, encode(record, events))
-            except Exception as error:  # a record that cannot be encoded or written is no reason to stop writing
-                self.failed_writes += 1
-                _log.error("call record %s was not written: %s", path.name, error)
+_decoder = msgspec.json.Decoder(CallRecord)
+_turn_decoder = msgspec.json.Decoder(TurnSpoken)
+_record_text = sa.cast(calls.c.record, sa.Text)
 
 
-def _replace(path: Path, document: bytes) -> None:
-    """Raises ``OSError``."""
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb", buffering=0) as file:  # one write: a fifth less than Path.write_bytes takes
-        file.write(document)
-    os.replace(temporary, path)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallFilter:
+    """Which calls of an account; what is empty or None leaves nothing out.
+
+    ``created_after`` and ``created_before`` are Unix seconds, neither of them included. ``text`` stands anywhere in the
+    From or To URI, in letters of any case.
+    """
+
+    status: CallStatus | None = None
+    direction: Direction | None = None
+    agent_id: str = ""
+    trunk_id: str = ""
+    cause: EndCause | None = None
+    sip_code: int | None = None
+    created_after: float | None = None
+    created_before: float | None = None
+    text: str = ""
 
 
-def encode(record: CallRecord, events: Iterable[CallEvent]) -> bytes:
-    """The file's JSON: the record's fields, and ``events`` with their kind as ``type``."""
-    document: dict[str, Any] = msgspec.to_builtins(record)
-    document["events"] = [event_document(event) for event in events]
-    try:
-        encoded = _encoder.encode(document)
-    except UnicodeEncodeError:  # octets of a peer that are no UTF-8
-        encoded = _encoder.encode(printable_document(document))
-    return msgspec.json.format(encoded, indent=1)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeletedCall:
+    """What is left of a call on disk: paths of its recordings, and Call-IDs that its traces are kept by."""
+
+    recordings: tuple[str, ...]
+    sip_call_ids: tuple[str, ...]
 
 
-def event_document(event: CallEvent) -> Mapping[str, Any]:
-    """An event as JSON-able values: the envelope, ``type`` and the fact's own fields."""
-    return {
-        "seq": event.seq,
-        "at": event.at,
-        "leg_id": event.leg_id,
-        "type": type(event.fact).__name__,
-        **msgspec.to_builtins(event.fact),
+def status_of(record: CallRecord) -> CallStatus:
+    match record.phase:
+        case "arrived" | "resolving":
+            return "initiating"
+        case "ringing":
+            return "ringing"
+        case "up" | "ending":
+            return "in_progress"
+        case "ended":
+            return "failed" if record.answered_at is None or record.cause in FAULTS else "completed"
+
+
+def has_status(status: CallStatus) -> sa.ColumnElement[bool]:
+    """The same as ``status_of``, for the database to decide."""
+    phase, over = calls.c.phase, calls.c.phase == "ended"
+    failed = sa.or_(calls.c.answered_at.is_(None), sa.func.coalesce(calls.c.cause, "").in_(FAULTS))
+    match status:
+        case "initiating":
+            return phase.in_(("arrived", "resolving"))
+        case "ringing":
+            return phase == "ringing"
+        case "in_progress":
+            return phase.in_(("up", "ending"))
+        case "completed":
+            return sa.and_(over, ~failed)
+        case "failed":
+            return sa.and_(over, failed)
+
+
+def get_call(connection: sa.Connection, account_id: str, call_id: str) -> CallRecord | None:
+    """With its transcript. None: there is none, or it is another account's."""
+    query = sa.select(_record_text).where(calls.c.call_id == call_id, calls.c.account_id == account_id)
+    text = connection.scalar(query)
+    if text is None:
+        return None
+    record = _with_transcripts(connection, [_decoder.decode(text)])[0]
+    return replace(record, recording=recording_path(connection, account_id, call_id))
+
+
+def list_calls(
+    connection: sa.Connection, account_id: str, wanted: CallFilter, *, limit: int, offset: int = 0
+) -> tuple[tuple[CallRecord, ...], int]:
+    """Newest first, without transcripts, and how many there are in all."""
+    chosen = [calls.c.account_id == account_id, *_tests(wanted)]
+    newest_first = (calls.c.created_at.desc(), calls.c.call_id.desc())
+    query = sa.select(_record_text).where(*chosen).order_by(*newest_first).limit(limit).offset(offset)
+    records = tuple(_decoder.decode(text) for text in connection.scalars(query))
+    total = connection.scalar(sa.select(sa.func.count()).select_from(calls).where(*chosen))
+    return records, total or 0
+
+
+def transcripts(connection: sa.Connection, records: Sequence[CallRecord]) -> tuple[CallRecord, ...]:
+    """The same records, with what was said."""
+    return tuple(_with_transcripts(connection, records))
+
+
+def call_events_of(
+    connection: sa.Connection, account_id: str, call_id: str, *, after_seq: int = 0, limit: int = 1000
+) -> tuple[CallEvent, ...]:
+    """In their order. Speech whose time is over (retention) is ""."""
+    fact = sa.func.coalesce(sa.cast(turns.c.turn, sa.Text), sa.cast(call_events.c.fact, sa.Text))
+    of_event = sa.and_(turns.c.call_id == call_events.c.call_id, turns.c.seq == call_events.c.seq)
+    query = (
+        sa.select(call_events.c.seq, call_events.c.leg_id, call_events.c.at, call_events.c.type, fact)
+        .select_from(call_events.outerjoin(turns, of_event))
+        .where(call_events.c.call_id == call_id, call_events.c.account_id == account_id)
+        .where(call_events.c.seq > after_seq)
+        .order_by(call_events.c.seq)
+        .limit(limit)
+    )
+    return tuple(
+        CallEvent(call_id=call_id, leg_id=leg_id, seq=seq, at=at, fact=fact_of(type_name, text))
+        for seq, leg_id, at, type_name, text in connection.execute(query)
+    )
+
+
+def recording_path(connection: sa.Connection, account_id: str, call_id: str) -> str | None:
+    """As ``RecordingWritten`` has it; the latest where there are several."""
+    mine = (recordings.c.call_id == call_id, recordings.c.account_id == account_id)
+    path: str | None = connection.scalar(
+        sa.select(recordings.c.path).where(*mine).order_by(recordings.c.created_at.desc()).limit(1)
+    )
+    return path
+
+
+def find_calls(connection: sa.Connection, account_id: str, told: str) -> tuple[str, ...]:
+    """Ids of the calls that somebody may mean: by an id or its beginning, else by a SIP Call-ID. Newest first."""
+    mine = sa.select(calls.c.call_id).where(calls.c.account_id == account_id)
+    newest = mine.order_by(calls.c.created_at.desc()).limit(MAX_FOUND)
+    exact = connection.scalars(newest.where(calls.c.call_id == told)).all()
+    by_beginning = exact or connection.scalars(newest.where(calls.c.call_id.startswith(told, autoescape=True))).all()
+    if by_beginning:
+        return tuple(by_beginning)
+    sip_call_id = printable(told)
+    # an outbound call has one for each way it took, which only its events know; looked for as the JSON has it
+    as_json = msgspec.json.encode(sip_call_id).decode()
+    took_it = (
+        sa.select(call_events.c.call_id)
+        .where(call_events.c.account_id == account_id, call_events.c.type == "WayTaken")
+        .where(sa.cast(call_events.c.fact, sa.Text).contains(f'"sip_call_id":{as_json}', autoescape=True))
+    )
+    known = sa.or_(calls.c.sip_call_id == sip_call_id, calls.c.call_id.in_(took_it))
+    return tuple(connection.scalars(newest.where(known)))
+
+
+def unfinished_calls(connection: sa.Connection, node_id: str) -> tuple[UnfinishedCall, ...]:
+    """Calls of this node that did not end, or of which a leg is still saved; the oldest first."""
+    with_legs = sa.select(saved_legs.c.call_id)
+    columns = (calls.c.call_id, calls.c.account_id, calls.c.last_seq, calls.c.phase, calls.c.answered_at)
+    query = (
+        sa.select(*columns, call_events.c.at.label("last_at"), calls.c.created_at)
+        .select_from(calls.outerjoin(call_events, _last_event()))
+        .where(calls.c.node_id == node_id, sa.or_(calls.c.ended_at.is_(None), calls.c.call_id.in_(with_legs)))
+        .order_by(calls.c.created_at)
+    )
+    rows = connection.execute(query).all()
+    legs = _legs(connection, {row.call_id for row in rows})
+    return tuple(
+        UnfinishedCall(
+            call_id=row.call_id,
+            account_id=row.account_id,
+            last_seq=row.last_seq,
+            last_at=row.created_at if row.last_at is None else row.last_at,
+            phase=row.phase,
+            answered_at=row.answered_at,
+            legs=legs.get(row.call_id, {}),
+        )
+        for row in rows
+    )
+
+
+def delete_call(connection: sa.Connection, account_id: str, call_id: str) -> DeletedCall | None:
+    """Everything the database has of a call that is over; files are the caller's (``retention.remove_files``).
+
+    None: there is none, it is another account's, or it is not over (``get_call`` tells).
+    """
+    mine = (calls.c.call_id == call_id, calls.c.account_id == account_id, calls.c.phase == "ended")
+    if connection.scalar(sa.select(calls.c.call_id).where(*mine)) is None:
+        return None
+    left = _files_of(connection, [call_id])
+    delete_rows(connection, [call_id])
+    return left
+
+
+def delete_rows(connection: sa.Connection, call_ids: Collection[str]) -> None:
+    """Of these calls, in every table."""
+    for table in (outbox, saved_legs, recordings, turns, call_events, calls):
+        connection.execute(sa.delete(table).where(table.c.call_id.in_(call_ids)))
+
+
+def load_records(connection: sa.Connection, call_ids: Iterable[str]) -> Mapping[str, tuple[CallRecord, int]]:
+    """With their transcripts, and the number of their last event; for the journal."""
+    query = sa.select(_record_text, calls.c.last_seq).where(calls.c.call_id.in_(list(call_ids)))
+    rows = connection.execute(query).all()
+    records = _with_transcripts(connection, [_decoder.decode(text) for text, _ in rows])
+    return {record.call_id: (record, seq) for record, (_, seq) in zip(records, rows, strict=True)}
+
+
+def _with_transcripts(connection: sa.Connection, records: Sequence[CallRecord]) -> list[CallRecord]:
+    ids = [record.call_id for record in records]
+    query = sa.select(turns.c.call_id, sa.cast(turns.c.turn, sa.Text)).where(turns.c.call_id.in_(ids))
+    said = dict[str, list[TurnSpoken]]()
+    for call_id, text in connection.execute(query.order_by(turns.c.call_id, turns.c.seq)):
+        said.setdefault(call_id, []).append(_turn_decoder.decode(text))
+    return [replace(record, transcript=tuple(said.get(record.call_id, ()))) for record in records]
+
+
+def _last_event() -> sa.ColumnElement[bool]:
+    return sa.and_(call_events.c.call_id == calls.c.call_id, call_events.c.seq == calls.c.last_seq)
+
+
+def _legs(connection: sa.Connection, call_ids: Collection[str]) -> Mapping[str, Mapping[str, bytes]]:
+    legs = dict[str, dict[str, bytes]]()
+    query = sa.select(saved_legs).where(saved_legs.c.call_id.in_(call_ids))
+    for call_id, leg_id, saved in connection.execute(query):
+        legs.setdefault(call_id, {})[leg_id] = bytes(saved)
+    return legs
+
+
+def _files_of(connection: sa.Connection, call_ids: Collection[str]) -> DeletedCall:
+    paths = connection.scalars(sa.select(recordings.c.path).where(recordings.c.call_id.in_(call_ids)))
+    ids = connection.scalars(sa.select(calls.c.sip_call_id).where(calls.c.call_id.in_(call_ids))).all()
+    ways = sa.select(call_events.c.type, sa.cast(call_events.c.fact, sa.Text)).where(
+        call_events.c.call_id.in_(call_ids), call_events.c.type == "WayTaken"
+    )
+    facts = (fact_of(type_name, text) for type_name, text in connection.execute(ways))
+    taken = [getattr(fact, "sip_call_id", "") for fact in facts]
+    return DeletedCall(recordings=tuple(paths), sip_call_ids=tuple(dict.fromkeys(filter(None, [*ids, *taken]))))
+
+
+def _tests(wanted: CallFilter) -> list[sa.ColumnElement[bool]]:
+    equal: dict[Any, Any] = {
+        calls.c.direction: wanted.direction,
+        calls.c.agent_id: wanted.agent_id or None,
+        calls.c.trunk_id: wanted.trunk_id or None,
+        calls.c.cause: wanted.cause,
+        calls.c.sip_code: wanted.sip_code,
     }
+    tests: list[sa.ColumnElement[bool]] = [column == value for column, value in equal.items() if value is not None]
+    if wanted.status is not None:
+        tests.append(has_status(wanted.status))
+    if wanted.created_after is not None:
+        tests.append(calls.c.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        tests.append(calls.c.created_at < wanted.created_before)
+    if wanted.text:
+        text = printable(wanted.text)
+        either = (column.icontains(text, autoescape=True) for column in (calls.c.from_uri, calls.c.to_uri))
+        tests.append(sa.or_(*either))
+    return tests

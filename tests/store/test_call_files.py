@@ -25,7 +25,7 @@ from offhook.model.call_events import (
     TurnSpoken,
     WayTaken,
 )
-from offhook.store.calls import GATHER_S, CallStore
+from offhook.store.call_files import GATHER_S, CallStore
 
 ARRIVED = CallArrived(
     direction="inbound",
