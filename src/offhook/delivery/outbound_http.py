@@ -7,6 +7,8 @@ here deadlines, sizes, places, and that nothing is followed, kept or taken from 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 import socket
 import ssl
@@ -24,7 +26,7 @@ from yarl import URL
 
 from offhook import __version__
 from offhook.delivery.lookup import FindAddresses, JudgingResolver, Lookup, system_addresses
-from offhook.delivery.targets_allowed import Scheme, Target, TargetPolicy, judge, judge_unresolved, read_target
+from offhook.delivery.targets_allowed import Scheme, Target, TargetPolicy, judge_unresolved, read_target, why_refused
 from offhook.model.errors import LocalProtocolError, OutboundError, OutboundFault
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
@@ -287,7 +289,9 @@ class _SocketMaker:
     def __call__(self, where: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, address = where
         if self._policy is not None:
-            judge(ip_address(address[0]), self._scheme, address[0], address[1], self._policy)
+            why = why_refused(ip_address(address[0]), self._scheme, address[1], self._policy)
+            if why is not None:
+                raise PermissionError(errno.EACCES, f"{address[0]} {why}")
         made = socket.socket(family, kind, protocol)
         self._sockets.add(made)
         return made
@@ -317,11 +321,11 @@ def _bad_request(problem: str) -> OutboundError:
 
 
 def _url(target: Target) -> URL:
-    """As judged, and encoded already: aiohttp reads nothing else into it."""
-    path, _, query = target.path.partition("?")
-    return URL.build(
-        scheme=target.scheme, host=target.host, port=target.port, path=path, query_string=query, encoded=True
-    )
+    """As it was judged, and encoded already: nothing else is to be read into it."""
+    url = URL(target.origin + target.path, encoded=True)
+    if (url.raw_host, url.port) != (target.host, target.port):
+        raise LocalProtocolError("two readers of one URL disagree about its host")
+    return url
 
 
 async def _read(response: aiohttp.ClientResponse, target: Target, request: OutboundRequest) -> OutboundResponse:
@@ -374,10 +378,17 @@ def _fault(error: Exception) -> tuple[OutboundFault, str]:
             kind: OutboundFault = "refused_target" if error.status in (403, 407) else "unreachable"
             return kind, f"was not reached: the forward proxy says {error.status}. See its log"
         case aiohttp.ClientConnectorError():
-            return "unreachable", f"cannot be reached: {error.strerror or 'no connection'}. Check that it runs"
+            return "unreachable", f"cannot be reached: {_reason(error)}. Check that it runs and lets us in"
         case aiohttp.ClientPayloadError():
             return "broken", "broke off in the middle of its answer. See its log"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
             return "broken", "closed the connection before it had answered. See its log"
         case _:
             return "broken", "does not answer in HTTP that can be read. Check the URL and what runs there"
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    """The system's words: asyncio puts the address in their place. A refusal of our own speaks for itself."""
+    if error.errno and error.errno != errno.EACCES:
+        return os.strerror(error.errno)
+    return error.strerror or "no connection"
