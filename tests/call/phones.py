@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
+from offhook.call.account_limits import NoLimits
 from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import HangUp
-from offhook.call.ports import EventSink
+from offhook.call.ports import EventSink, Limits
 from offhook.call.session import CallSession
 from offhook.media.ports import PortPool
 from offhook.model.audio import Encoding
@@ -56,9 +57,15 @@ class Facts(EventSink):
     def __init__(self) -> None:
         self.events: list[CallEvent] = []
         self._changed = asyncio.Event()
+        self._watchers: list[Callable[[CallEvent], None]] = []
+
+    def watch(self, watcher: Callable[[CallEvent], None]) -> None:
+        self._watchers.append(watcher)
 
     def append(self, event: CallEvent) -> None:
         self.events.append(event)
+        for watcher in self._watchers:
+            watcher(event)
         self._changed.set()
 
     def of(self, kind: type[F]) -> list[F]:
@@ -161,6 +168,7 @@ async def phone(
     port: int = 0,
     media_timeout_s: float = 60.0,
     trunks: tuple[Trunk, ...] = (),
+    limits: Limits | None = None,
 ) -> AsyncIterator[TestPhone]:
     """A phone on UDP and TCP; the first agent answers every number, the others the number of their id."""
     numbers = [Number(user=agent.agent_id, agent_id=agent.agent_id) for agent in agents[1:]]
@@ -176,7 +184,7 @@ async def phone(
         ports=ports,
         recordings_folder=folder,
         media_timeout_s=media_timeout_s,
-        surroundings=Surroundings(trunks=trunks),
+        surroundings=Surroundings(trunks=trunks, limits=limits or NoLimits()),
     )
     try:
         address = await built.endpoint.listen("UDP", HOST, port or free_port(HOST, ["UDP", "TCP"]))

@@ -73,7 +73,7 @@ def test_as_many_calls_at_once_as_an_account_may_have(direction: Direction) -> N
     first = day.arrive()
     assert day.refusal(direction=direction) is None
     day.answered()
-    assert day.refusal(direction=direction) == "account 'acme' has 2 calls, and its max_calls is 2"
+    assert day.refusal(direction=direction) == "account 'acme' is at its max_calls: 2 of 2"
     assert day.refusal("other") is None
     day.end(first)
     day.end(first)
@@ -89,7 +89,7 @@ def test_minutes_count_from_the_answer_and_while_a_call_is_up() -> None:
     assert day.used() == AccountUse(minutes=6.0)
     day.answered()
     day.pass_minutes(4)
-    refused = "account 'acme' used 10.0 minutes today, and its minutes_per_day is 10"
+    refused = "account 'acme' is at its minutes_per_day: 10.0 of 10"
     assert [day.refusal(direction=one) for one in ("inbound", "outbound")] == [refused, refused]
 
 
@@ -115,7 +115,7 @@ def test_money_that_is_spent_stops_outbound_calls_only() -> None:
     day.pass_minutes(1.9)
     assert day.refusal() is None
     day.pass_minutes(0.1)
-    assert day.refusal() == "account 'acme' spent 2.00 today, and its spend_per_day is 2"
+    assert day.refusal() == "account 'acme' is at its spend_per_day: 2.00 of 2"
     assert day.refusal(direction="inbound") is None
     day.end(up, spend=1.5)
     assert day.used() == AccountUse(minutes=2.0, spend=2.5)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from dataclasses import replace
 
 import pytest
 from tests.call.phones import PATIENCE_S, SILENT, RawPeer, TestPhone, phone, sdp
 from tests.call.registrar import Registrar
 
+from offhook.call.account_limits import AccountUsage, LimitsNow
 from offhook.call.dialling import PlaceCall
-from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, HoldChanged
+from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent, CallRefused, HoldChanged
 from offhook.model.errors import ResourceExhaustedError
+from offhook.model.records import AccountLimits
 from offhook.model.trunks import GatewayTrunk, RegisterTrunk
 from offhook.sip.uri import SipUri
+
+ARRIVED = CallArrived(direction="outbound", from_uri="", to_uri="", sip_call_id="", transport="UDP", remote_address="")
 
 HERE = GatewayTrunk(trunk_id="here", peers=("127.0.0.1",))
 ELSEWHERE = GatewayTrunk(trunk_id="elsewhere", peers=("192.0.2.1",))
@@ -152,3 +158,43 @@ async def test_a_call_outlives_its_trunk_and_nobody_else_comes_by_it() -> None:
         assert callee.facts.of(CallArrived)[0].trunk_id == "here"
         callee.phone.trunks.update([HERE])
         await up(caller, callee)
+
+
+# ── what an account may use ──────────────────────────────────────────────────────────────────────────────
+
+
+def limited(**limits: AccountLimits) -> tuple[AccountUsage, LimitsNow]:
+    usage = AccountUsage(limits, price_of=lambda trunk_id: 0.0)
+    return usage, LimitsNow(usage, time.time)
+
+
+async def test_a_caller_of_an_account_at_its_limit_is_refused_with_480_and_others_are_not() -> None:
+    usage, limits = limited(default=AccountLimits(max_calls=1))
+    async with phone(SILENT, limits=limits) as callee, phone(SILENT) as caller:
+        callee.facts.watch(usage.note)
+        await up(caller, callee)
+        assert await asked(callee, "INVITE") == "SIP/2.0 480 Temporarily Unavailable"
+        refused = await callee.facts.until(CallRefused)
+        assert (refused.status, refused.rule) == (480, "a limit of the account")
+        assert refused.evidence == "account 'default' is at its max_calls: 1 of 1"
+        ended = await callee.ended()
+        assert (ended.cause, ended.sip_code, ended.by) == ("refused", 480, "system")
+        assert callee.phone.manager.hindrances == frozenset()
+        usage.use({})
+        await up(caller, callee)
+
+
+async def test_a_call_that_an_account_may_not_place_is_told_and_leaves_no_trace_on_the_wire() -> None:
+    usage, limits = limited(acme=AccountLimits(max_calls=1))
+    async with Registrar() as pbx, phone(SILENT, limits=limits) as caller:
+        caller.facts.watch(usage.note)
+        usage.note(
+            CallEvent(call_id="other", leg_id="", seq=1, at=time.time(), fact=replace(ARRIVED, account_id="acme"))
+        )
+        target = SipUri.parse(f"sip:a@127.0.0.1:{pbx.address.port}")
+        for account_id in ("acme", "default"):
+            caller.phone.manager.place(PlaceCall(target=target, agent=SILENT, account_id=account_id))
+        assert (await caller.facts.until(CallRefused)).rule == "a limit of the account"
+        await caller.ended(2)
+        assert [one.sip_code for one in caller.facts.of(CallEnded)] == [480, 486]
+        assert pbx.methods().count("INVITE") == 1

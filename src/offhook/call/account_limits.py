@@ -99,15 +99,13 @@ class AccountUsage:
         if limits == NO_LIMITS:
             return None
         used = self.used(account_id, now)
-        whose = f"account {account_id!r}"
+        whose = f"account {account_id!r} is at its"
         if limits.max_calls and used.calls >= limits.max_calls:
-            return f"{whose} has {used.calls} calls, and its max_calls is {limits.max_calls}"
+            return f"{whose} max_calls: {used.calls} of {limits.max_calls}"
         if limits.minutes_per_day and used.minutes >= limits.minutes_per_day:
-            return (
-                f"{whose} used {used.minutes:.1f} minutes today, and its minutes_per_day is {limits.minutes_per_day:g}"
-            )
+            return f"{whose} minutes_per_day: {used.minutes:.1f} of {limits.minutes_per_day:g}"
         if direction == "outbound" and limits.spend_per_day and used.spend >= limits.spend_per_day:
-            return f"{whose} spent {used.spend:.2f} today, and its spend_per_day is {limits.spend_per_day:g}"
+            return f"{whose} spend_per_day: {used.spend:.2f} of {limits.spend_per_day:g}"
         return None
 
     def _add(self, account_id: str, minutes: float, spend: float) -> None:
@@ -145,7 +143,7 @@ def over_limit(why: str) -> CallRefused:
     """What is recorded, and answered, where ``why`` an account may have no further call.
 
     480, which carriers fail over on. Not 503: RFC 3261 §21.5.4 has who gets that send this *server* nothing for a
-    while, and the calls of other accounts would stay away with it. Not 486 or 603: nobody tries another way after those.
+    while, and the calls of other accounts would stay away with it. Not 486 or 603: after those nobody tries elsewhere.
     """
     fix = "raise the account's limits, or wait until calls of it end, or for the next day (UTC)"
     return CallRefused(status=480, rule="a limit of the account", evidence=why, fix=fix)

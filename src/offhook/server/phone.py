@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from offhook.call.account_limits import NoLimits
 from offhook.call.agent_session import Bridges
+from offhook.call.asking import NobodyToAsk
 from offhook.call.equipment import Equipment, MediaOpener
 from offhook.call.hold_audio import HoldAudio
 from offhook.call.leg import dialled_user
 from offhook.call.manager import CallManager
-from offhook.call.ports import Directory, EventSink
+from offhook.call.ports import Directory, EventSink, Limits, Questions
 from offhook.call.trunks import Trunks
 from offhook.media.clock import MediaClock
 from offhook.media.events import MediaEvent
@@ -45,7 +47,8 @@ UNREGISTER_S = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surroundings:
-    """How this process stands in the network: trunks, TLS, names, and its address as others see it."""
+    """How this process stands in the network: trunks, TLS, names, its address as others see it; whom it asks, and how
+    much accounts may use."""
 
     trunks: tuple[Trunk, ...] = ()
     tls: TlsContexts | None = None
@@ -54,6 +57,8 @@ class Surroundings:
     on_trunk: Callable[[TrunkChanged], None] = lambda changed: None
     trace: Trace | None = None
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
+    questions: Questions = field(default_factory=NobodyToAsk)
+    limits: Limits = field(default_factory=NoLimits)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +128,9 @@ def build_phone(
             recordings_folder=recordings_folder,
             teardown_s=teardown_s,
             find_trunk=trunks.trunk,
+            limits=around.limits,
             hold_audio=around.hold_audio,
+            questions=around.questions,
         ),
         trunks,
     )
