@@ -24,8 +24,7 @@ def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
         try:
             main()
         except SystemExit as exit_:
-            assert isinstance(exit_.code, int)
-            code = exit_.code
+            code = int(exit_.code or 0)
     return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 

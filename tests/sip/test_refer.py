@@ -614,6 +614,7 @@ def test_with_a_fifth_of_all_messages_lost_every_refer_ends_once(seed: int) -> N
     ends = [event.refer_id for event in alice.of(ReferProgress) if event.terminated]
     assert len(ends) == len(set(ends))
     assert set(ends) >= {refer_id for refer_id, event in answered.items() if event.subscribed}
+    assert {event.status for event in alice.of(ReferProgress) if event.terminated} == {200, 486, 603}, "as it was told"
     net.loss = 0.0
     gone = {event.usage_id for event in alice.events if isinstance(event, ByeReceived | UsageEnded)}
     for call in calls:
