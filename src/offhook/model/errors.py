@@ -13,6 +13,11 @@
     ├── ListenError              the machine: an address that cannot be bound; says what to do
     ├── UnreachableError         the network: a name, an address or a transport that leads nowhere
     ├── OutboundError            the outside: an HTTP request that was refused, or brought no answer; carries the kind
+    ├── RecordError              the client: a record that cannot be read or written as asked
+    │   ├── RecordNotFoundError       there is none in this account
+    │   ├── RecordConflictError       what else is there does not allow it
+    │   ├── ReadOnlyRecordError       it is defined in config.json
+    │   └── RevisionMismatchError     it was changed since the client read it
     ├── WavError                 the operator: a file that is no WAV we read; lives in ``audio.wav``
     └── BridgeError              an AI provider: could not be opened; carries the verdict
 """
@@ -118,6 +123,50 @@ class OutboundError(OffhookError):
         self.kind: OutboundFault = kind
         self.problem = problem
         self.status = status
+
+
+class RecordError(OffhookError):
+    """A record that cannot be read or written as asked. ``field`` is the one concerned, "" for the whole; ``fix`` what
+    to do about it.
+    """
+
+    def __init__(self, problem: str, *, field: str = "", fix: str = "") -> None:
+        super().__init__(f"{problem}. {fix}" if fix else problem)
+        self.problem = problem
+        self.field = field
+        self.fix = fix
+
+
+class RecordNotFoundError(RecordError):
+    """There is none of this id, or it is another account's: nobody is told which."""
+
+    def __init__(self, kind: str, record_id: str) -> None:
+        super().__init__(f"There is no {kind} {record_id!r}")
+        self.kind = kind
+        self.record_id = record_id
+
+
+class RecordConflictError(RecordError):
+    """The id is taken, or others refer to the record."""
+
+
+class ReadOnlyRecordError(RecordError):
+    """Defined in the configuration file, under ``key`` (``agents[2]``)."""
+
+    def __init__(self, kind: str, record_id: str, *, key: str, file: str) -> None:
+        fix = f"Change it there, then run `offhook reload`: {file}, {key}"
+        super().__init__(f"The {kind} {record_id!r} is defined by {key} of {file}", fix=fix)
+        self.key = key
+        self.file = file
+
+
+class RevisionMismatchError(RecordError):
+    """``revision`` is the record's current one."""
+
+    def __init__(self, kind: str, record_id: str, revision: int) -> None:
+        fix = "Read it again, and change that"
+        super().__init__(f"The {kind} {record_id!r} was changed since: it is at revision {revision}", fix=fix)
+        self.revision = revision
 
 
 class BridgeError(OffhookError):

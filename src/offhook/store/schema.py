@@ -34,6 +34,7 @@ resources = sa.Table(
     sa.Column("kind", sa.String(16), primary_key=True),  # agent, trunk, number, tool, squad, webhook
     sa.Column("id", ID, primary_key=True),
     sa.Column("source", sa.String(8), nullable=False),  # config, api
+    sa.Column("config_key", sa.String(64), nullable=False, server_default=""),  # where in config.json: agents[2]
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("form", sa.JSON, nullable=False),
     sa.Column("dialect", sa.String(16), nullable=False, server_default=""),  # whose `document` it is

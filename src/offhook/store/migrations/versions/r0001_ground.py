@@ -121,6 +121,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
         sa.Column("source", sa.String(length=8), nullable=False),
+        sa.Column("config_key", sa.String(length=64), server_default="", nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("form", sa.JSON(), nullable=False),
         sa.Column("dialect", sa.String(length=16), server_default="", nullable=False),
