@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import msgspec
 import sqlalchemy as sa
 
-from offhook.model.call_events import CallEvent, Direction, EndCause, TurnSpoken
+from offhook.model.call_events import CallArrived, CallEvent, Direction, EndCause, TurnSpoken, WayTaken
 from offhook.model.records import CallRecord, UnfinishedCall
 from offhook.store.facts import fact_of
 from offhook.store.schema import call_events, calls, outbox, recordings, saved_legs, turns
@@ -150,21 +150,23 @@ def recording_path(connection: sa.Connection, account_id: str, call_id: str) -> 
 
 def find_calls(connection: sa.Connection, account_id: str, told: str) -> tuple[str, ...]:
     """Ids of the calls that somebody may mean: by an id or its beginning, else by a SIP Call-ID. Newest first."""
+    told = printable(told)
+    if not told:
+        return ()
     mine = sa.select(calls.c.call_id).where(calls.c.account_id == account_id)
     newest = mine.order_by(calls.c.created_at.desc()).limit(MAX_FOUND)
     exact = connection.scalars(newest.where(calls.c.call_id == told)).all()
     by_beginning = exact or connection.scalars(newest.where(calls.c.call_id.startswith(told, autoescape=True))).all()
     if by_beginning:
         return tuple(by_beginning)
-    sip_call_id = printable(told)
     # an outbound call has one for each way it took, which only its events know; looked for as the JSON has it
-    as_json = msgspec.json.encode(sip_call_id).decode()
+    as_json = msgspec.json.encode(told).decode()
     took_it = (
         sa.select(call_events.c.call_id)
         .where(call_events.c.account_id == account_id, call_events.c.type == "WayTaken")
         .where(sa.cast(call_events.c.fact, sa.Text).contains(f'"sip_call_id":{as_json}', autoescape=True))
     )
-    known = sa.or_(calls.c.sip_call_id == sip_call_id, calls.c.call_id.in_(took_it))
+    known = sa.or_(calls.c.sip_call_id == told, calls.c.call_id.in_(took_it))
     return tuple(connection.scalars(newest.where(known)))
 
 
@@ -244,13 +246,12 @@ def _legs(connection: sa.Connection, call_ids: Collection[str]) -> Mapping[str, 
 
 def _files_of(connection: sa.Connection, call_ids: Collection[str]) -> DeletedCall:
     paths = connection.scalars(sa.select(recordings.c.path).where(recordings.c.call_id.in_(call_ids)))
-    ids = connection.scalars(sa.select(calls.c.sip_call_id).where(calls.c.call_id.in_(call_ids))).all()
-    ways = sa.select(call_events.c.type, sa.cast(call_events.c.fact, sa.Text)).where(
-        call_events.c.call_id.in_(call_ids), call_events.c.type == "WayTaken"
+    naming = sa.select(call_events.c.type, sa.cast(call_events.c.fact, sa.Text)).where(
+        call_events.c.call_id.in_(call_ids), call_events.c.type.in_(("CallArrived", "WayTaken"))
     )
-    facts = (fact_of(type_name, text) for type_name, text in connection.execute(ways))
-    taken = [getattr(fact, "sip_call_id", "") for fact in facts]
-    return DeletedCall(recordings=tuple(paths), sip_call_ids=tuple(dict.fromkeys(filter(None, [*ids, *taken]))))
+    facts = (fact_of(type_name, text) for type_name, text in connection.execute(naming.order_by(call_events.c.seq)))
+    ids = [fact.sip_call_id for fact in facts if isinstance(fact, CallArrived | WayTaken)]
+    return DeletedCall(recordings=tuple(paths), sip_call_ids=tuple(dict.fromkeys(filter(None, ids))))
 
 
 def _tests(wanted: CallFilter) -> list[sa.ColumnElement[bool]]:
