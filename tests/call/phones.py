@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.account_limits import NoLimits
+from offhook.call.asking import NobodyToAsk
 from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import HangUp
-from offhook.call.ports import EventSink, Limits
+from offhook.call.ports import EventSink, Limits, Questions
 from offhook.call.session import CallSession
 from offhook.media.ports import PortPool
 from offhook.model.audio import Encoding
-from offhook.model.call_events import CallEnded, CallEvent, DigitReceived
+from offhook.model.call_events import CallAnswered, CallEnded, CallEvent, CallRinging, DigitReceived, WayTaken
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import CallRules, OpenTrunk, Trunk
 from offhook.server import Phone, Surroundings, build_phone
@@ -51,11 +52,23 @@ def scripted(agent_id: str = "agent", *, record: bool = False, **script: Any) ->
 SILENT = scripted("silent")
 
 
+HEARD = (CallRinging, CallAnswered, WayTaken)
+"""What others hear of a call: never before its first fact is on disk."""
+
+
 class Facts(EventSink):
-    """Every fact of a phone, awaitable."""
+    """Every fact of a phone, awaitable. ``disk`` is how it keeps them: at once, unless a test says otherwise.
+
+    ``legs``: what is saved of each leg; ``saves``: whenever that changed. ``too_early``: what broke the promise.
+    """
 
     def __init__(self) -> None:
         self.events: list[CallEvent] = []
+        self.disk: Callable[[], Awaitable[None]] = _at_once
+        self.legs: dict[tuple[str, str], bytes] = {}
+        self.saves: list[tuple[str, bytes | None]] = []
+        self.too_early: list[CallEvent] = []
+        self._kept: set[str] = set()
         self._changed = asyncio.Event()
         self._watchers: list[Callable[[CallEvent], None]] = []
 
@@ -66,7 +79,34 @@ class Facts(EventSink):
         self.events.append(event)
         for watcher in self._watchers:
             watcher(event)
+        if isinstance(event.fact, HEARD) and event.call_id not in self._kept:
+            self.too_early.append(event)
         self._changed.set()
+
+    async def kept(self, event: CallEvent) -> None:
+        await self.disk()
+        self._kept.add(event.call_id)
+
+    def hold_back(self) -> asyncio.Event:
+        """Nothing is on disk until this is set."""
+        let_go = asyncio.Event()
+
+        async def disk() -> None:
+            await let_go.wait()
+
+        self.disk = disk
+        return let_go
+
+    def save_leg(self, call_id: str, leg_id: str, saved: bytes | None) -> None:
+        self.saves.append((leg_id, saved))
+        if saved is None:
+            del self.legs[call_id, leg_id]
+        else:
+            self.legs[call_id, leg_id] = saved
+        self._changed.set()
+
+    def legs_of(self, call_id: str) -> dict[str, bytes]:
+        return {leg_id: saved for (one, leg_id), saved in self.legs.items() if one == call_id}
 
     def of(self, kind: type[F]) -> list[F]:
         return [event.fact for event in self.events if isinstance(event.fact, kind)]
@@ -81,6 +121,10 @@ class Facts(EventSink):
                 self._changed.clear()
                 await self._changed.wait()
         return found[number - 1]
+
+
+async def _at_once() -> None:
+    pass
 
 
 class TestPhone:
@@ -169,9 +213,14 @@ async def phone(
     media_timeout_s: float = 60.0,
     trunks: tuple[Trunk, ...] = (),
     limits: Limits | None = None,
+    questions: Questions | None = None,
+    numbers: Iterable[Number] = (),
 ) -> AsyncIterator[TestPhone]:
-    """A phone on UDP and TCP; the first agent answers every number, the others the number of their id."""
-    numbers = [Number(user=agent.agent_id, agent_id=agent.agent_id) for agent in agents[1:]]
+    """A phone on UDP and TCP; the first agent answers every number, the others the number of their id.
+
+    But for the ``numbers`` that say otherwise.
+    """
+    numbers = [*(Number(user=agent.agent_id, agent_id=agent.agent_id) for agent in agents[1:]), *numbers]
     numbers += [Number(user="*", agent_id=agent.agent_id) for agent in agents[:1]]
     facts = Facts()
     low = next(_RTP_RANGES)
@@ -184,7 +233,7 @@ async def phone(
         ports=ports,
         recordings_folder=folder,
         media_timeout_s=media_timeout_s,
-        surroundings=Surroundings(trunks=trunks, limits=limits or NoLimits()),
+        surroundings=Surroundings(trunks=trunks, limits=limits or NoLimits(), questions=questions or NobodyToAsk()),
     )
     try:
         address = await built.endpoint.listen("UDP", HOST, port or free_port(HOST, ["UDP", "TCP"]))
