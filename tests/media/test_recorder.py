@@ -178,21 +178,27 @@ async def test_a_disk_that_refuses_is_told_and_harms_no_other(tmp_path: Path) ->
 async def test_a_disk_that_hangs_costs_audio_and_not_memory(
     writer: RecordingWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released = threading.Event()
+    hanging, released = threading.Event(), threading.Event()
     really = recorder_module._write_all
 
     def hang(file: int, data: bytes | bytearray, offset: int) -> None:
-        released.wait(10)
+        hanging.set()
+        released.wait()
         really(file, data, offset)
 
     monkeypatch.setattr(recorder_module, "_write_all", hang)
     recorder = writer.open(tmp_path / "call.wav", PCMU_8K)
-    for _ in range(50 * (MAX_WAITING_BATCHES + 5)):
-        recorder.write(HEARD, SENT)
+    try:
+        for _ in range(50):
+            recorder.write(HEARD, SENT)
+        await asyncio.to_thread(hanging.wait)
+        for _ in range(50 * (MAX_WAITING_BATCHES + 4)):
+            recorder.write(HEARD, SENT)
+    finally:
+        released.set()
     assert recorder.dropped_ms == 5000
-    released.set()
     recorder.close()
-    await asyncio.wait_for(recorder.written(), 5)
+    await recorder.written()
     assert len(read_wav(recorder.path.read_bytes())[1]) == MAX_WAITING_BATCHES * 8000
 
 

@@ -136,9 +136,10 @@ async def test_a_re_invite_from_a_telephone_to_wideband_goes_on_with_the_item() 
         desk.session.start(remote.agreement())
         desk.session.play("item", of_tone(900, 1000, PCMU_8K))
         await until(lambda: len(remote.packets) >= 20)
+        left_ms = desk.session.queued_ms
         desk.session.update(wide(remote))
         assert desk.session.format == L16_16K
-        assert desk.session.queued_ms == 1000 - 20 * len(remote.packets)
+        assert desk.session.queued_ms == left_ms > 0
         await speak(remote, desk.address, of_tone(5000, 400))
         coded = b"".join(packet.payload for _, packet in remote.packets if packet.payload_type == 9)
         assert loudest_dbm0(900, G722Decoder().decode(coded)) == pytest.approx(-12, abs=0.7)

@@ -60,28 +60,29 @@ def test_with_a_fifth_of_all_messages_lost_every_call_is_set_up_and_ends_on_both
         net.advance(random.random() * 0.1)
     net.advance(32)
     answered = {event.usage_id for event in alice.of(AnswerReceived)}
-    # Seven copies of an INVITE are all lost once in 78,125 times: then it has failed, and bob knows nothing of it.
+    # Seven copies of an INVITE are all lost once in 78,125 times: then it has failed, and bob knows nothing of it; or
+    # he hears the last one, and his answer comes too late. As rarely no ACK reaches him, and he hangs up by himself.
     unheard = {event.usage_id for event in alice.of(InviteFailed) if event.cause == "timeout"}
     assert (answered | unheard, answered & unheard, len(unheard) <= 2) == (set(callers), set(), True)
+    assert len(answered) <= len(bob.of(InviteReceived)) <= len(callers)
     callers = sorted(answered)
-    assert len(bob.of(InviteReceived)) == len(callers)
     for usage in callers[::2]:
-        alice.agent.bye(usage, net.now)
+        alice.attempt("bye", usage)
     halfway = {event.request.sip_call_id: event.usage_id for event in bob.of(InviteReceived)}
     by_call = {sent.message.sip_call_id for sent in net.sent("INVITE")}
     assert by_call >= set(halfway)
     net.advance(1)
     still = [event for event in bob.of(InviteReceived) if event.usage_id not in ended(bob)]
     for event in still[:: max(1, len(still) // 90)]:
-        bob.agent.bye(event.usage_id, net.now)
+        bob.attempt("bye", event.usage_id)
     net.advance(32)
     for usage in callers:
-        if usage not in ended(alice):
-            alice.agent.bye(usage, net.now)
+        alice.attempt("bye", usage)
     net.advance(64)
     assert ended(alice) == set(callers)
     assert ended(bob) == set(halfway.values())
-    assert {event.cause for phone in (alice, bob) for event in phone.of(UsageEnded)} <= {"bye_answered", "bye_timeout"}
+    causes = {event.cause for phone in (alice, bob) for event in phone.of(UsageEnded)}
+    assert causes <= {"bye_answered", "bye_timeout", "ack_missing"}
     nothing_left(alice, bob)
 
 

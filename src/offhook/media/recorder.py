@@ -135,10 +135,9 @@ class Recorder:
 
     def append(self, left: bytearray, right: bytearray) -> None:
         """Write one batch, samples before sizes: the header never claims what is not there."""
-        self._done += 1
-        if self.problem is not None:
-            return
         try:
+            if self.problem is not None:
+                return
             width = self.format.bytes_per_sample
             channels = [np.frombuffer(channel, dtype=_SAMPLE_TYPES[width]) for channel in (left, right)]
             file = self._open()
@@ -147,6 +146,8 @@ class Recorder:
             _write_all(file, wav_header(self.format, self._samples), 0)
         except OSError as error:
             self._fail(error)
+        finally:
+            self._done += 1
 
     def complete(self) -> None:
         """Close the file; one without audio is written as well, empty."""
