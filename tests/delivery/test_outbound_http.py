@@ -134,9 +134,8 @@ async def test_a_certificate_that_does_not_hold_is_refused(client: OutboundHttp,
         assert server.seen == []
 
 
-async def test_an_old_version_of_tls_is_refused(client: OutboundHttp) -> None:
+async def test_tls_without_a_cipher_is_refused(client: OutboundHttp) -> None:
     old = certified(AUTHORITY.issue_cert(HOST))
-    old.minimum_version = ssl.TLSVersion.TLSv1_2
     old.set_ciphers("NULL-SHA256:@SECLEVEL=0")
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     async with receiver(old) as server:
@@ -264,6 +263,14 @@ async def test_the_deadline_covers_a_silent_handshake(client: OutboundHttp) -> N
         assert await connections(client, at_most=0) == 0
 
 
+async def test_a_receiver_that_reads_nothing_holds_no_socket_by_tls(client: OutboundHttp) -> None:
+    """Neither the unsent body nor the end of TLS is waited for."""
+    async with speaker(never_reading, tls=certified(AUTHORITY.issue_cert(RECEIVER))) as port:
+        asked = request(f"https://{RECEIVER}:{port}/", body=bytes(1 << 20), deadline_s=0.2)
+        assert {error.kind for error in await asyncio.gather(*(fault(client, asked) for _ in range(5)))} == {"timeout"}
+        assert await connections(client, at_most=0) == 0
+
+
 async def test_a_caller_that_gives_up_leaves_nothing(client: OutboundHttp) -> None:
     async with speaker(silent) as port:
         task = asyncio.create_task(client.send(request(f"http://{RECEIVER}:{port}/")))
@@ -312,7 +319,7 @@ async def test_the_limit_is_exact(client: OutboundHttp, size: int, fits: bool, c
 
 
 async def test_a_bomb_is_not_unpacked(client: OutboundHttp) -> None:
-    bomb = gzip.compress(bytes(100_000_000), 9)
+    bomb = gzip.compress(bytes(20_000_000), 9)
     head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     async with speaker(saying(head + bomb)) as port:
         began = time.monotonic()
@@ -446,30 +453,6 @@ async def test_through_a_proxy_what_can_be_judged_here_is(url: str) -> None:
     async with receiver() as proxy, OutboundHttp(TargetPolicy(), tls=TLS, proxy=proxy.url()) as client:
         assert (await fault(client, request(url))).kind == "refused_target"
         assert proxy.seen == []
-
-
-async def test_the_loop_is_never_held_for_long(client: OutboundHttp) -> None:
-    """While a hundred answers of 100 kB come in over TLS, the voice of others goes on."""
-    gaps: list[float] = []
-
-    async def watch() -> None:
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(0.001)
-            gaps.append(time.monotonic() - began)
-
-    async def say(asked: web.Request) -> web.Response:
-        return web.Response(body=bytes(100_000))
-
-    async with receiver() as server:
-        server.answer = say
-        watcher = asyncio.create_task(watch())
-        answers: list[OutboundResponse] = await asyncio.gather(
-            *(client.send(request(server.url())) for _ in range(REQUESTS_PER_HOST))
-        )
-        watcher.cancel()
-    assert len(answers) == REQUESTS_PER_HOST
-    assert sorted(gaps)[len(gaps) // 2] < 0.05
 
 
 def test_a_request_hides_what_may_be_secret() -> None:

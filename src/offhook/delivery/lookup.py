@@ -54,11 +54,16 @@ class Lookup:
             done.exception()  # whoever asked may have given up; then nobody reads it
 
     async def _ask(self, name: str) -> Sequence[str]:
-        async with self._places:
-            loop = asyncio.get_running_loop()
-            answer: asyncio.Future[Sequence[str]] = loop.create_future()
-            threading.Thread(target=self._block, args=(name, loop, answer), name="offhook-lookup", daemon=True).start()
-            return await answer
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sequence[str]] = loop.create_future()
+        try:
+            async with self._places:
+                asked = threading.Thread(target=self._block, args=(name, loop, answer), daemon=True)
+                asked.start()
+                return await answer
+        except asyncio.CancelledError:
+            # Not those who wait are cancelled, but what they wait for.
+            raise OSError("the look-up was given up") from None
 
     def _block(self, name: str, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Sequence[str]]) -> None:
         result: Sequence[str] | Exception
@@ -69,7 +74,7 @@ class Lookup:
         try:
             loop.call_soon_threadsafe(_settle, answer, result)
         except RuntimeError:
-            return  # the loop is closed: the process ends
+            return  # the loop is closed, the process ends
 
     def close(self) -> None:
         """Gives up on what is under way."""

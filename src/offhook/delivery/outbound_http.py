@@ -16,12 +16,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Literal, Self
 from weakref import WeakSet
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from offhook import __version__
@@ -228,6 +230,7 @@ class OutboundHttp:
         )
         session = aiohttp.ClientSession(
             connector=connector,
+            request_class=_AbortingRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
@@ -276,6 +279,26 @@ class _Pool:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
         self.users = 0
+
+
+class _AbortingRequest(aiohttp.ClientRequest):
+    """A connection that is given up is cut off. Closed in good manners, it would wait, for up to 30 s, for a receiver
+    that does not read to take the rest of the body or the end of TLS; its socket would count for nobody."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        transport = conn.transport
+        conn.add_callback(partial(_cut_soon, transport))
+        return await super().send(conn)
+
+
+def _cut_soon(transport: asyncio.Transport | None) -> None:
+    """After what comes now: the connection is closed, or goes back to its pool."""
+    asyncio.get_running_loop().call_soon(_cut, transport)
+
+
+def _cut(transport: asyncio.Transport | None) -> None:
+    if transport is not None and transport.is_closing():
+        transport.abort()
 
 
 class _SocketMaker:
@@ -377,6 +400,8 @@ def _fault(error: Exception) -> tuple[OutboundFault, str]:
         case aiohttp.ClientHttpProxyError():
             kind: OutboundFault = "refused_target" if error.status in (403, 407) else "unreachable"
             return kind, f"was not reached: the forward proxy says {error.status}. See its log"
+        case aiohttp.ClientConnectorError(os_error=ConnectionResetError() | ConnectionAbortedError()):
+            return "tls", "broke off while TLS was agreed on. Check that it speaks TLS 1.2 or newer at this port"
         case aiohttp.ClientConnectorError():
             return "unreachable", f"cannot be reached: {_reason(error)}. Check that it runs and lets us in"
         case aiohttp.ClientPayloadError():
