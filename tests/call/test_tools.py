@@ -8,6 +8,7 @@ import pytest
 
 from offhook.bridge.codec import ToolCall
 from offhook.call.tools import (
+    AskServer,
     HangUpAfterSpeech,
     JudgeTransfer,
     ReturnResult,
@@ -16,7 +17,7 @@ from offhook.call.tools import (
     StartTransfer,
     run_tool,
 )
-from offhook.model.records import Agent, TransferDestination
+from offhook.model.records import Agent, Tool, TransferDestination
 
 SALES = TransferDestination(name="Sales", target="tel:+4930", mode="bridge")
 AGENT = Agent(agent_id="a", provider="scripted", destinations=(SALES,))
@@ -88,3 +89,42 @@ def test_who_briefs_an_operator_says_what_he_decided(name: str, accept: bool) ->
     (told,) = run_tool(called(name, "{}"), AGENT)
     assert isinstance(told, ReturnResult)
     assert told.result.is_error
+
+
+# ── the agent's own ──────────────────────────────────────────────────────────────────────────────────────
+
+BOOK = Tool(tool_id="t", name="book", url="https://book.example/", parameters='{"required": ["day", "hour"]}')
+BOOKING = replace(AGENT, tools=(BOOK, replace(BOOK, name="ping", parameters="{}"), replace(BOOK, name="end_call")))
+
+
+def test_a_tool_of_the_agents_own_is_its_servers_business() -> None:
+    given = '{"day": "monday", "hour": 9, "more": [1]}'
+    assert run_tool(called("book", given), BOOKING) == (AskServer(tool=BOOK, arguments=given),)
+    assert run_tool(called("ping", " "), BOOKING) == (AskServer(tool=BOOKING.tools[1], arguments="{}"),)
+
+
+def test_a_built_in_tool_comes_before_one_of_the_same_name() -> None:
+    assert run_tool(called("end_call", "{}"), BOOKING) == (HangUpAfterSpeech(reason=""),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ('{"day": "monday"}', "arguments of book: hour missing"),
+        ("", "arguments of book: day, hour missing"),
+        ("[1]", "arguments of book: Expected `object`, got `array`"),
+        ('{"day": ', "arguments of book: Input data was truncated"),
+    ],
+)
+def test_arguments_that_the_server_cannot_use_come_back_to_the_model(arguments: str, problem: str) -> None:
+    (returned,) = run_tool(called("book", arguments), BOOKING)
+    assert isinstance(returned, ReturnResult)
+    assert returned.result.is_error
+    assert returned.result.output == problem
+
+
+def test_an_unknown_name_is_told_what_there_is() -> None:
+    (returned,) = run_tool(called("cook", "{}"), BOOKING)
+    assert isinstance(returned, ReturnResult)
+    assert "'cook'" in returned.result.output
+    assert "book" in returned.result.output
