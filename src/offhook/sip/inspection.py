@@ -153,7 +153,7 @@ def too_many(retry_after_s: int) -> Refusal:
         status=503,
         rule="no room",
         evidence="",
-        fix="raise max_calls, add a node, or send fewer calls; while the server stops, wait until it is back",
+        fix="the log says what hinders; raise max_calls, add a node, or send fewer calls; wait while the server stops",
         headers=(("Retry-After", str(retry_after_s)),),
     )
 
