@@ -1,7 +1,8 @@
-"""Calls as a person reads them: one line a fact, as it happens."""
+"""Calls as they happen: a line a fact for a person; or, with ``log.format`` json, a log record with the same words."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import click
 
+from offhook.delivery.event_documents import EVENT_NAMES
 from offhook.model.call_events import (
     AgentJoined,
     AgentLeft,
@@ -39,23 +41,29 @@ from offhook.model.call_events import (
     WayTaken,
 )
 from offhook.model.trunks import TrunkChanged
+from offhook.observability.logs import SHORT_ID, LogFormat
 
-SHORT_ID = 8
-"""Characters of the call_id shown: enough to tell calls apart and to find the record's file."""
+_log = logging.getLogger("offhook.calls")
 
 
 class LiveLog:
     """Watches the bus. ``show_speech`` off: that something was said is told, not what (privacy)."""
 
-    def __init__(self, *, show_speech: bool) -> None:
+    def __init__(self, *, show_speech: bool, log_format: LogFormat = "text") -> None:
         self._show_speech = show_speech
+        self._as_records = log_format == "json"
         self._colour = sys.stdout.isatty()  # once: left to itself, click asks the system at every line
 
     def __call__(self, event: CallEvent) -> None:
         text = self.describe(event.fact)
-        if text is not None:
-            clock = time.strftime("%H:%M:%S", time.localtime(event.at))
-            click.echo(f"{clock}  {click.style(event.call_id[:SHORT_ID], dim=True)}  {text}", color=self._colour)
+        if text is None:
+            return
+        if self._as_records:
+            about = {"call_id": event.call_id, "event": EVENT_NAMES[type(event.fact)]}
+            _log.info("%s", click.unstyle(text).strip(), extra=about)
+            return
+        clock = time.strftime("%H:%M:%S", time.localtime(event.at))
+        click.echo(f"{clock}  {click.style(event.call_id[:SHORT_ID], dim=True)}  {text}", color=self._colour)
 
     def describe(self, fact: CallFact) -> str | None:
         """The line for a fact; None for what a person does not need to see."""
@@ -76,13 +84,21 @@ class LiveLog:
 class TrunkLog:
     """Watches the trunks: a line whenever one comes up or goes down, not at each refresh."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: LogFormat = "text") -> None:
+        self._as_records = log_format == "json"
         self._phases: dict[str, tuple[str, int | None, str]] = {}
 
     def __call__(self, changed: TrunkChanged) -> None:
         known = (changed.phase, changed.sip_code, changed.reason)
         if self._phases.get(changed.trunk_id) != known and changed.phase != "registering":
             self._phases[changed.trunk_id] = known
+            self._tell(changed)
+
+    def _tell(self, changed: TrunkChanged) -> None:
+        if self._as_records:
+            level = logging.WARNING if changed.phase == "failed" else logging.INFO
+            _log.log(level, "%s", click.unstyle(self.describe(changed)), extra={"trunk_id": changed.trunk_id})
+        else:
             clock = time.strftime("%H:%M:%S", time.localtime(changed.at))
             click.echo(f"{clock}  trunk {changed.trunk_id}: {self.describe(changed)}")
 

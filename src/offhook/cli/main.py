@@ -8,7 +8,9 @@ import click
 
 from offhook import __version__
 from offhook.cli.call import call
+from offhook.cli.config import config
 from offhook.cli.doctor.command import doctor
+from offhook.cli.reload import reload
 from offhook.cli.serve import serve
 from offhook.cli.trace import trace
 from offhook.cli.trunks import trunks
@@ -28,6 +30,8 @@ offhook.add_command(call)
 offhook.add_command(trunks)
 offhook.add_command(trace)
 offhook.add_command(doctor)
+offhook.add_command(config)
+offhook.add_command(reload)
 
 
 def main() -> None:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
 from offhook.cli.event_loop import DrainSignals, on_hangup, run
 from offhook.cli.live_log import LiveLog, TrunkLog
+from offhook.cli.running import ServerFile
 from offhook.cli.self_check import SelfCheck
-from offhook.config import Settings, load_settings, numbers_of
-from offhook.model.errors import ConfigError
-from offhook.observability import configure_logging
+from offhook.config import Settings, file_of, load_settings, numbers_of, waits_for_restart
+from offhook.model.errors import OffhookError
+from offhook.observability import configure_logging, notify_systemd
 from offhook.server import Server
 from offhook.sip.events import Address, Transport
+
+_log = logging.getLogger("offhook")
+
+Say = Callable[[str], None]
+"""Tells the operator something: on the terminal, or as a record of the log."""
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """What to dial on this machine when every address is listened on."""
@@ -50,43 +62,60 @@ def serve(
         "log.speech": show_speech,
     }
     settings = load_settings(config, flags=flags)
-    configure_logging(settings.log.level)
-    sys.exit(run(_serve(settings, self_check=self_check)))
+    configure_logging(settings.log.level, settings.log.format)
+    with contextlib.closing(ServerFile(Path(settings.data_dir).expanduser())) as serving:
+        read_again = partial(load_settings, config, flags=flags)
+        serving.tell(config=str(file_of(config, os.environ) or ""))
+        sys.exit(run(_serve(settings, serving, read_again, self_check=self_check)))
 
 
-async def _serve(settings: Settings, *, self_check: bool) -> int:
+async def _serve(
+    settings: Settings, serving: ServerFile, read_again: Callable[[], Settings], *, self_check: bool
+) -> int:
     signals = DrainSignals()
     server = Server(settings)
-    server.bus.watch(LiveLog(show_speech=settings.log.speech), trunks=TrunkLog())
-    on_hangup(lambda: _reload_certificates(server))
+    log_format = settings.log.format
+    say = _logged if log_format == "json" else click.echo
+    server.bus.watch(LiveLog(show_speech=settings.log.speech, log_format=log_format), trunks=TrunkLog(log_format))
+    reloading = Reloading(server, serving, read_again, say)
+    on_hangup(reloading.ask)
     failed = False
     try:
         listening = await server.start()
-        click.echo(announcement(settings, listening))
+        say(announcement(settings, listening))
+        notify_systemd("READY=1")
         if server.engine is not None and server.engine.missing is not None:
-            click.secho(server.engine.missing, fg="yellow")
+            say(click.style(server.engine.missing, fg="yellow"))
         if self_check and settings.trunks:
-            click.echo("self-check left out: trunks let in their peers only; `offhook doctor` makes a call of its own")
+            say("self-check left out: trunks let in their peers only; `offhook doctor` makes a call of its own")
         elif self_check:
             failed = not await _self_check(server, listening, signals.stopping)
         await signals.stopping.wait()
+        notify_systemd("STOPPING=1")
         if not signals.ending.is_set():
-            await _drain(server, signals.ending)
+            await _drain(server, signals.ending, say)
     finally:
         if server.live_calls:
-            click.echo(f"ending {_calls(server.live_calls)} …")
+            say(f"ending {_calls(server.live_calls)} …")
+        await reloading.close()
         await server.close()
     return 1 if failed else 0
 
 
-async def _drain(server: Server, ending: asyncio.Event) -> None:
+def _logged(text: str) -> None:
+    _log.info("%s", click.unstyle(text))
+
+
+async def _drain(server: Server, ending: asyncio.Event, say: Say) -> None:
     """Wait until the calls are over, it takes too long, or one more signal asks for the end."""
-    if server.live_calls:
-        click.echo(
-            f"draining: no new calls are taken, {_calls(server.live_calls)} may end; one more signal ends all now"
-        )
+    draining = asyncio.create_task(server.drain())
+    await asyncio.sleep(0)  # it has begun, and what is said is so
+    live = server.live_calls
     draining = asyncio.create_task(server.drain())
     stop = asyncio.create_task(ending.wait())
+    await asyncio.sleep(0)  # said when it is so
+    if live:
+        say(f"draining: no new calls are taken, {_calls(live)} may end; one more signal ends all now")
     await asyncio.wait({draining, stop}, return_when=asyncio.FIRST_COMPLETED)
     for task in (draining, stop):
         task.cancel()
@@ -97,12 +126,46 @@ def _calls(number: int) -> str:
     return f"{number} call{'s' if number > 1 else ''}"
 
 
-def _reload_certificates(server: Server) -> None:
-    try:
-        server.reload_certificates()
-        click.echo("TLS certificates were read again; new connections use them")
-    except ConfigError as error:
-        click.secho(f"TLS certificates stay as they are: {error}", fg="red", err=True)
+class Reloading:
+    """Reads the configuration again at each SIGHUP, one after the other; what cannot be used changes nothing."""
+
+    def __init__(self, server: Server, serving: ServerFile, read_again: Callable[[], Settings], say: Say) -> None:
+        self._server = server
+        self._say = say
+        self._serving = serving
+        self._read_again = read_again
+        self._asked = asyncio.Event()
+        self._task = asyncio.create_task(self._reload_on())
+
+    def ask(self) -> None:
+        self._asked.set()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _reload_on(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self._reload()
+
+    async def _reload(self) -> None:
+        notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        problem, waits = "", list[str]()
+        try:
+            settings = await asyncio.to_thread(self._read_again)
+            waits += waits_for_restart(self._server.settings, settings)
+            await self._server.reload(settings)
+            self._say("config.json and TLS certificates were read again")
+        except OffhookError as error:
+            problem = str(error)
+            _log.error("nothing was changed by the reload: %s", problem)
+        except Exception:
+            problem = "a fault of offhook; its log says more"
+            _log.exception("a reload broke off")
+        notify_systemd("READY=1")
+        self._serving.tell(reloads=self._serving.reloads + 1, problem=problem, waits_for_restart=tuple(waits))
 
 
 async def _self_check(server: Server, listening: tuple[tuple[Transport, Address], ...], stopped: asyncio.Event) -> bool:

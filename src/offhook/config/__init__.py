@@ -13,6 +13,7 @@ from pathlib import Path
 
 from offhook.config.checking import convert, settings_problems, shape_problems
 from offhook.config.reading import file_of, merge, misspelt
+from offhook.config.reloading import waits_for_restart
 from offhook.config.schema import config_schema
 from offhook.config.settings import (
     DEMO_AGENT_ID,
@@ -52,6 +53,7 @@ __all__ = [
     "misspelt",
     "numbers_of",
     "trunks_of",
+    "waits_for_restart",
 ]
 
 

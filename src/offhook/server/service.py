@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from offhook.audio.wav import WavError
 from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
@@ -115,6 +117,12 @@ class Server:
         """
         if self._phone is not None:
             await self._phone.drain(self.settings.drain_timeout_s)
+
+    async def reload(self, settings: Settings) -> None:
+        """Take over what may change while it serves: trunks, and the TLS files. Raises ``ConfigError``: all stays."""
+        self.reload_certificates()
+        self.update_trunks(trunks_of(settings))
+        self.settings = msgspec.structs.replace(self.settings, trunks=settings.trunks)
 
     def reload_certificates(self) -> None:
         """Read the TLS files again, for connections from now on. Raises ``ConfigError``; the old ones then stay."""

@@ -1,0 +1,28 @@
+"""What of config.json a server takes while it serves, and what it takes at its next start only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from offhook.config.settings import Section, Settings
+
+RELOADED = frozenset({"agents", "numbers", "trunks", "tools", "squads", "webhooks"})
+"""Keys of config.json that `offhook reload` makes true at once; TLS files are read again where they are."""
+
+
+def waits_for_restart(before: Settings, after: Settings) -> tuple[str, ...]:
+    """The keys that differ and are not taken over: ``sip.port``, ``max_calls`` …"""
+    return tuple(_differing("", before, after))
+
+
+def _differing(path: str, before: msgspec.Struct, after: msgspec.Struct) -> list[str]:
+    found = []
+    for name in before.__struct_fields__:
+        if not path and name in RELOADED:
+            continue
+        one, other = getattr(before, name), getattr(after, name)
+        if isinstance(one, Section):
+            found += _differing(f"{name}.", one, other)
+        elif one != other:
+            found.append(f"{path}{name}")
+    return found
