@@ -155,7 +155,7 @@ def _level_db(samples: np.ndarray, hz: int, rate_hz: int) -> float:
 class Doorman(RawPeer):
     """A target that is no phone: answers each INVITE as told, rings for ever where the answers are over.
 
-    ``received``: the methods of what came.
+    ``received``: the methods of what came; ``messages``: all of it.
     """
 
     rtp_port = 40002
@@ -166,6 +166,7 @@ class Doorman(RawPeer):
         self._answers = list(answers)
         self._hangs_up = hangs_up
         self.received: list[str] = []
+        self.messages: list[str] = []
         self._invite = ""
         self._responses: asyncio.Queue[str] = asyncio.Queue()
         self._task = asyncio.create_task(self._serve())
@@ -175,6 +176,7 @@ class Doorman(RawPeer):
             text = (await asyncio.get_running_loop().sock_recv(self._socket, 65535)).decode()
             method = text.split(" ", 1)[0]
             self.received.append(method)
+            self.messages.append(text)
             if method == "INVITE":
                 self._invite = text
                 self._reply(text, 180)

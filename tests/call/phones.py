@@ -100,7 +100,7 @@ class Facts(EventSink):
     def save_leg(self, call_id: str, leg_id: str, saved: bytes | None) -> None:
         self.saves.append((leg_id, saved))
         if saved is None:
-            del self.legs[call_id, leg_id]
+            self.legs.pop((call_id, leg_id), None)
         else:
             self.legs[call_id, leg_id] = saved
         self._changed.set()
@@ -211,6 +211,7 @@ async def phone(
     folder: Path = Path(),
     port: int = 0,
     media_timeout_s: float = 60.0,
+    teardown_s: float = 2.0,
     trunks: tuple[Trunk, ...] = (),
     limits: Limits | None = None,
     questions: Questions | None = None,
@@ -233,6 +234,7 @@ async def phone(
         ports=ports,
         recordings_folder=folder,
         media_timeout_s=media_timeout_s,
+        teardown_s=teardown_s,
         surroundings=Surroundings(trunks=trunks, limits=limits or NoLimits(), questions=questions or NobodyToAsk()),
     )
     try:
