@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -167,3 +169,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("call_id", "seq", name=op.f("pk_turns")),
     )
     op.execute("INSERT INTO revisions (name, revision) VALUES ('directory', 0)")
+    account = sa.text("INSERT INTO accounts (account_id, name, limits, created_at) VALUES ('default', '', '{}', :now)")
+    op.execute(account.bindparams(now=time.time()))

@@ -1,0 +1,91 @@
+"""The secrets of a form: found by their types, kept apart from it, and put back for the engine.
+
+Each has a path: ``password``, or ``headers.Authorization`` for one of a map. An empty one is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+
+from offhook.store.forms import (
+    AgentForm,
+    AnyForm,
+    Form,
+    GatewayForm,
+    NumberForm,
+    OpenForm,
+    RegisterForm,
+    SquadForm,
+    ToolForm,
+    TrunkForm,
+    WebhookForm,
+)
+
+Kind = Literal["agent", "trunk", "number", "tool", "squad", "webhook"]
+
+FORMS: Mapping[Kind, Any] = {
+    "agent": AgentForm,
+    "trunk": TrunkForm,
+    "number": NumberForm,
+    "tool": ToolForm,
+    "squad": SquadForm,
+    "webhook": WebhookForm,
+}
+
+_STRUCTS: Mapping[Kind, tuple[type[Form], ...]] = {
+    **{kind: (form,) for kind, form in FORMS.items() if isinstance(form, type)},
+    "trunk": (RegisterForm, GatewayForm, OpenForm),
+}
+
+
+@cache
+def secret_fields(kind: Kind) -> Mapping[str, bool]:
+    """The names of a kind's secret fields, and whether each is a map of several."""
+    fields = (field for form in _STRUCTS[kind] for field in msgspec.structs.fields(form))
+    return {field.name: _is_map(field.type) for field in fields if is_secret(field.type)}
+
+
+def is_secret(hint: Any) -> bool:
+    """Whether a type says ``writeOnly`` (``forms.Secret``, ``forms.SecretMap``)."""
+    if get_origin(hint) is not Annotated:
+        return False
+    metas = (meta for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta))
+    return any((meta.extra_json_schema or {}).get("writeOnly") for meta in metas)
+
+
+def form_of(kind: Kind, values: Mapping[str, Any]) -> AnyForm:
+    """Raises ``msgspec.ValidationError`` for a value that its type forbids, and for a field that no form has."""
+    form: AnyForm = msgspec.convert(values, FORMS[kind])
+    return form
+
+
+def split(kind: Kind, form: AnyForm) -> tuple[dict[str, Any], dict[str, str]]:
+    """What may be shown, as JSON-able values, and the secrets by path."""
+    values: dict[str, Any] = msgspec.to_builtins(form)
+    secrets: dict[str, str] = {}
+    for name, is_map in secret_fields(kind).items():
+        held = values.pop(name, "")
+        found = {f"{name}.{key}": value for key, value in held.items()} if is_map else {name: held}
+        secrets.update((path, value) for path, value in found.items() if value)
+    return values, secrets
+
+
+def joined(kind: Kind, values: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
+    """The reverse of ``split``; the input of ``form_of``."""
+    whole = dict(values)
+    fields = secret_fields(kind)
+    for path, secret in secrets.items():
+        name, _, key = path.partition(".")
+        if fields.get(name):
+            whole[name] = {**whole.get(name, {}), key: secret}
+        else:
+            whole[name] = secret
+    return whole
+
+
+def _is_map(hint: Any) -> bool:
+    return get_origin(get_args(hint)[0]) is dict
