@@ -200,6 +200,7 @@ WRONG: dict[str, Talk] = {
     "a chunk below zero": saying(CHUNKED + b"-5\r\nab\r\n"),
     "a long line": saying(OK + b"X: " + b"a" * 100_000 + b"\r\n\r\n"),
     "a long status line": saying(b"HTTP/1.1 200 " + b"O" * 100_000 + b"\r\n\r\n"),
+    "a header too many": saying(OK + b"".join(b"X-%d: a\r\n" % n for n in range(101)) + b"\r\n"),
     "many headers": saying(OK + b"".join(b"X-%d: a\r\n" % n for n in range(5000)) + b"\r\n"),
     "endless headers": repeating(OK, b"X: aaaaaaaaaaaaaaaaaaaa\r\n" * 100),
     "another protocol": saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),

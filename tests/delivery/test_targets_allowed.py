@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import example, given
+from hypothesis.strategies import ip_addresses, text
 from tests.delivery.ssrf_tricks import ANSWERS, GOOD, HOSTS, URLS
+from yarl import URL
 
 from offhook.delivery.targets_allowed import (
     DEFAULT_PORTS,
     Target,
     TargetPolicy,
+    carried,
     judge_answers,
     networks,
     origin,
@@ -20,6 +25,7 @@ from offhook.delivery.targets_allowed import (
 from offhook.model.errors import ConfigError, OutboundError
 
 STRICT = TargetPolicy()
+OPEN_WIDE = TargetPolicy(allowed_targets=networks("allowed_targets", ["0.0.0.0/0", "::/0"]))
 LAX = TargetPolicy(allow_http=True, allowed_ports=frozenset(range(1, 65536)))
 
 
@@ -166,6 +172,36 @@ def test_an_entry_that_is_no_network_is_named(entry: str) -> None:
     with pytest.raises(ConfigError) as caught:
         networks("security.allowed_targets", ["10.0.0.0/8", entry])
     assert caught.value.key == "security.allowed_targets[1]"
+
+
+@given(ip_addresses())
+def test_what_python_calls_not_global_is_refused(address: IPv4Address | IPv6Address) -> None:
+    """An independent reader of the same registries; we refuse more, never less."""
+    if not carried(address).is_global:
+        assert why_refused(address, "https", 443, STRICT) is not None
+
+
+@given(text(alphabet="ab1.0x-_[]:@/\\?#% \t\n。１é*", max_size=24))
+@example("[::1]:443")
+@example("1.1.1.1")
+def test_a_url_that_is_taken_means_the_same_to_other_readers(rest: str) -> None:
+    try:
+        target = read_target(f"https://{rest}", OPEN_WIDE)
+    except OutboundError:
+        return
+    split = urlsplit(f"https://{rest}")
+    url = URL(f"https://{rest}", encoded=True)
+    assert split.hostname == url.raw_host
+    assert ip_or_name(split.hostname) == ip_or_name(target.host)
+    assert (split.port or 443, url.port) == (target.port, target.port)
+    assert split.username is url.raw_user is None
+
+
+def ip_or_name(host: str | None) -> object:
+    try:
+        return ip_address(host or "")
+    except ValueError:
+        return (host or "").lower()
 
 
 def test_origins_leave_out_the_usual_port() -> None:

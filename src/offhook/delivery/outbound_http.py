@@ -347,7 +347,7 @@ def _url(target: Target) -> URL:
     """As it was judged, and encoded already: nothing else is to be read into it."""
     url = URL(target.origin + target.path, encoded=True)
     if (url.raw_host, url.port) != (target.host, target.port):
-        raise LocalProtocolError("two readers of one URL disagree about its host")
+        raise OutboundError("bad_url", "the URL cannot be used: its host can be read in two ways. Write it plainly")
     return url
 
 
