@@ -110,7 +110,7 @@ async def test_a_leg_is_saved_anew_when_its_session_changes() -> None:
         await until_saved(caller.facts, 2)
         after = [read(side.facts.legs_of(side.only_call.call_id)["leg-1"]) for side in (caller, callee)]
         assert after[0].version == before[0].version + 1
-        assert after[1].dialog["session"] != before[1].dialog["session"]
+        assert after[1].version == before[1].version + 1
         caller.hang_up(call)
         await caller.over(call)
 

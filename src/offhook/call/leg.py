@@ -448,9 +448,12 @@ class Leg:
         until = time.time() if self._over_at is None else self._over_at
         return price(self.rules, until - self.answered_at)
 
-    def dialog_snapshot(self) -> dict[str, Json]:
-        """Its dialog as plain data, without keys. Raises ``LocalProtocolError`` where it is not answered, or over."""
-        return self._endpoint.user_agent.snapshot(self.usage_id, bodies=not self.negotiation.secure)
+    def dialog_snapshot(self, *, bodies: bool) -> dict[str, Json]:
+        """Its dialog as plain data, without keys; without ``bodies``, without any session description.
+
+        Raises ``LocalProtocolError`` where it is not answered, or over.
+        """
+        return self._endpoint.user_agent.snapshot(self.usage_id, bodies=bodies and not self.negotiation.secure)
 
     def media_report(self) -> MediaReported | None:
         """The leg's figures; None when no media ever flowed."""

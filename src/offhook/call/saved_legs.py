@@ -40,12 +40,15 @@ class LegSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     answered_at: float = 0.0
 
 
-def leg_snapshot(leg: Leg) -> LegSnapshot:
-    """Raises ``LocalProtocolError`` for a leg that is not answered, or is being ended."""
+def leg_snapshot(leg: Leg, *, bodies: bool = True) -> LegSnapshot:
+    """Raises ``LocalProtocolError`` for a leg that is not answered, or is being ended.
+
+    ``bodies``: with our session description, which who takes the leg over replaces by his own at once.
+    """
     capabilities = leg.negotiation.capabilities
     return LegSnapshot(
         direction=leg.direction,
-        dialog=leg.dialog_snapshot(),
+        dialog=leg.dialog_snapshot(bodies=bodies),
         transport=leg.flow.transport,
         remote_host=leg.flow.remote.host,
         remote_port=leg.flow.remote.port,
@@ -81,7 +84,7 @@ class SavedLegs:
 
     def _save(self, leg: Leg) -> None:
         try:
-            new = leg_snapshot(leg)
+            new = leg_snapshot(leg, bodies=False)
         except LocalProtocolError as error:  # our 200 waits for a PRACK, or the end is on its way to us
             _log.debug("leg %s is not saved: %s", leg.leg_id, error)
             return
