@@ -160,7 +160,10 @@ EventName = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z_]+\.[a-z_]+)$")]
 
 
 class WebhookForm(Form, frozen=True):
-    """Your server, told what happens. ``events``: ``call.ended`` …, or ``*``. Without a ``secret`` one is made."""
+    """Your server, told what happens. ``events``: ``call.ended`` …, or ``*``. Without a ``secret`` one is made.
+
+    ``previous_secret`` signs beside it, until every receiver of yours has the new one.
+    """
 
     id: FormId
     url: WebhookUrl
@@ -168,6 +171,12 @@ class WebhookForm(Form, frozen=True):
     description: str = ""
     enabled: bool = True
     secret: Secret = ""
+    previous_secret: Secret = ""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Those that sign, the newest first."""
+        return tuple(secret for secret in (self.secret, self.previous_secret) if secret)
 
 
 CodecName = Literal["G722", "PCMU", "PCMA", "opus"]
@@ -318,9 +327,10 @@ def check_squad(key: str, squad: SquadForm, known: Known) -> None:
 def check_webhook(key: str, webhook: WebhookForm) -> None:
     """Raises ``ConfigError``."""
     check_url(_at(key, "url"), webhook.url)
-    if webhook.secret and not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,88}={0,2}", webhook.secret):
-        fix = "Write whsec_ and 24 to 64 octets in base64, or leave it out: one is made"
-        raise ConfigError(_at(key, "secret"), "is no Standard Webhooks secret", fix)
+    for name, secret in (("secret", webhook.secret), ("previous_secret", webhook.previous_secret)):
+        if secret and not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,88}={0,2}", secret):
+            fix = "Write whsec_ and 24 to 64 octets in base64, or leave it out"
+            raise ConfigError(_at(key, name), "is no Standard Webhooks secret", fix)
 
 
 def check_trunk(key: str, trunk: TrunkForm) -> None:
