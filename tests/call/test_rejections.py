@@ -50,3 +50,11 @@ def test_a_scan_from_everywhere_is_summed_up(caplog: pytest.LogCaptureFixture, m
     assert len(caplog.records) == 11
     assert rejections.counts["Require"] == 500
     assert len(rejections.latest) == module.LATEST
+
+
+def test_a_watcher_is_told_each_one_however_few_are_logged() -> None:
+    rejections, told = Rejections(Clock()), list[MessageRejected]()
+    rejections.watcher = told.append
+    for _ in range(3):
+        rejections.note(rejected())
+    assert told == [rejected()] * 3

@@ -25,6 +25,7 @@ from offhook.call.transfer_desk import TransferDesk
 from offhook.call.trunks import Trunks
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
 from offhook.model.records import TransferDestination, UnfinishedCall
+from offhook.observability.logs import about_call
 from offhook.sip.events import (
     InviteReceived,
     MessageRejected,
@@ -214,7 +215,8 @@ class CallManager:
         return call
 
     def _run(self, call: CallSession, set_up: SetUp) -> None:
-        task = asyncio.create_task(call.run(set_up), name=f"call {call.call_id}")
+        with about_call(call.call_id):
+            task = asyncio.create_task(call.run(set_up), name=f"call {call.call_id}")
         self._tasks[call.call_id] = task
         task.add_done_callback(lambda _: self._forget(call.call_id))
 

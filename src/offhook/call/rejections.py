@@ -30,10 +30,13 @@ class Rejections:
         self.counts: Counter[str] = Counter()
         """By rule."""
         self.latest: deque[MessageRejected] = deque(maxlen=LATEST)
+        self.watcher: Callable[[MessageRejected], None] = lambda rejected: None
+        """Is told each one."""
 
     def note(self, rejected: MessageRejected) -> None:
         self.counts[rejected.rule] += 1
         self.latest.append(rejected)
+        self.watcher(rejected)
         now = self._clock()
         key = self._key(rejected, now)
         self._since[key] += 1
