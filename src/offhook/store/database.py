@@ -202,7 +202,7 @@ def _postgres_engine(target: PostgresTarget, timeout_s: float) -> sa.Engine:
 
     @sa.event.listens_for(engine, "handle_error")
     def _judge(context: sa.engine.ExceptionContext) -> None:
-        if _sqlstate(context.original_exception) in _OUT_OF_SERVICE:
+        if sqlstate(context.original_exception) in _OUT_OF_SERVICE:
             context.is_disconnect = True
 
     return engine
@@ -249,13 +249,13 @@ def _write_ahead(path: Path) -> str:
 
 
 def _is_away(error: sa.exc.DBAPIError) -> bool:
-    code = _sqlstate(error.orig)
+    code = sqlstate(error.orig)
     if code:
         return code in _OUT_OF_SERVICE or code.startswith("08")  # connection exceptions
     return error.connection_invalidated or isinstance(error, sa.exc.InterfaceError)
 
 
-def _sqlstate(error: BaseException | None) -> str:
+def sqlstate(error: BaseException | None) -> str:
     """pg8000 gives the fields of PostgreSQL's error (protocol, §55.8) as a dictionary; "" where it is none."""
     fields = error.args[0] if error is not None and error.args else None
     return str(fields.get("C", "")) if isinstance(fields, dict) else ""
