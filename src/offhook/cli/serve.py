@@ -109,13 +109,10 @@ def _logged(text: str) -> None:
 async def _drain(server: Server, ending: asyncio.Event, say: Say) -> None:
     """Wait until the calls are over, it takes too long, or one more signal asks for the end."""
     draining = asyncio.create_task(server.drain())
-    await asyncio.sleep(0)  # it has begun, and what is said is so
-    live = server.live_calls
-    draining = asyncio.create_task(server.drain())
     stop = asyncio.create_task(ending.wait())
-    await asyncio.sleep(0)  # said when it is so
-    if live:
-        say(f"draining: no new calls are taken, {_calls(live)} may end; one more signal ends all now")
+    await asyncio.sleep(0)  # it has begun: what is said is so
+    if server.live_calls:
+        say(f"draining: no new calls are taken, {_calls(server.live_calls)} may end; one more signal ends all now")
     await asyncio.wait({draining, stop}, return_when=asyncio.FIRST_COMPLETED)
     for task in (draining, stop):
         task.cancel()
