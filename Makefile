@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Each of pytest's workers, and each command that a test types, would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test coverage interop bench soak lint format lock clean
 
@@ -23,10 +26,10 @@ run: setup ## Serve the demo on port 5060, call it once as a check, keep serving
 	$(BIN)/offhook serve --show-speech --self-check
 
 test: setup lint ## Lint, types, import rule, and every test that needs no other program
-	$(BIN)/pytest -q -n 3 -m "not interop and not soak" $(ARGS)
+	$(BIN)/pytest -q -n 4 --dist worksteal -m "not interop and not soak" $(ARGS)
 
 coverage: setup ## What the tests of "make test" reach
-	$(BIN)/pytest -q -n 3 -m "not interop and not soak" --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -q -n 4 --dist worksteal -m "not interop and not soak" --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
