@@ -43,9 +43,12 @@ class ReadinessFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
+    """``sentence`` may be shown to anybody. ``about``: names and reasons, for the operator."""
+
     name: str
     status: Status
     sentence: str
+    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,28 +66,29 @@ def readiness(facts: ReadinessFacts) -> Readiness:
 def _sip(facts: ReadinessFacts) -> Part:
     if not facts.sip:
         return Part(name="sip", status="failed", sentence="no SIP socket listens")
-    return Part(name="sip", status="ok", sentence=f"listens on {', '.join(facts.sip)}")
+    return Part(name="sip", status="ok", sentence=f"listens on {len(facts.sip)} sockets", about=facts.sip)
 
 
 def _trunks(facts: ReadinessFacts) -> Part:
-    missing = [trunk_id for trunk_id, phase in sorted(facts.registrations.items()) if phase != "online"]
+    number = len(facts.registrations)
+    missing = tuple(
+        f"{trunk_id}: {phase}" for trunk_id, phase in sorted(facts.registrations.items()) if phase != "online"
+    )
     if not missing:
-        number = len(facts.registrations)
-        sentence = f"{number} registered" if number else "none registers anywhere"
-        return Part(name="trunks", status="ok", sentence=sentence)
-    unreachable = len(missing) == len(facts.registrations) and not facts.other_ways
-    said = ", ".join(f"{trunk_id} ({facts.registrations[trunk_id]})" for trunk_id in missing)
-    return Part(name="trunks", status="failed" if unreachable else "degraded", sentence=f"not registered: {said}")
+        return Part(name="trunks", status="ok", sentence=f"{number} of {number} are registered")
+    status: Status = "failed" if len(missing) == number and not facts.other_ways else "degraded"
+    sentence = f"{number - len(missing)} of {number} are registered"
+    return Part(name="trunks", status=status, sentence=sentence, about=missing)
 
 
 def _store(facts: ReadinessFacts) -> Part:
+    about = (facts.store_problem,) if facts.store_problem else ()
     if facts.journal_full:
-        sentence = (
-            f"events cannot be written, and no more are taken: {facts.store_problem or 'the database is too slow'}"
-        )
-        return Part(name="store", status="failed", sentence=sentence)
+        sentence = "events cannot be written, and no more are taken"
+        return Part(name="store", status="failed", sentence=sentence, about=about)
     if facts.store_problem:
-        return Part(name="store", status="degraded", sentence=f"events go to the spool: {facts.store_problem}")
+        sentence = "the database is away: events go to the spool"
+        return Part(name="store", status="degraded", sentence=sentence, about=about)
     if facts.spooled:
         return Part(name="store", status="degraded", sentence=f"{facts.spooled} events of the spool are being written")
     return Part(name="store", status="ok", sentence="the database answers")
