@@ -225,7 +225,7 @@ def webhook_record(webhook: WebhookForm, account_id: str) -> WebhookEndpoint:
         account_id=account_id,
         url=webhook.url,
         events=webhook.events,
-        secrets=(webhook.secret,) if webhook.secret else (),
+        secrets=webhook.secrets,
     )
 
 

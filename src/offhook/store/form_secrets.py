@@ -65,7 +65,7 @@ def form_of(kind: Kind, values: Mapping[str, Any]) -> AnyForm:
 
 def split(kind: Kind, form: AnyForm) -> tuple[dict[str, Any], dict[str, str]]:
     """What may be shown, as JSON-able values, and the secrets by path."""
-    values: dict[str, Any] = msgspec.to_builtins(form)
+    values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(form))  # lists, as the database gives them back
     secrets: dict[str, str] = {}
     for name, is_map in secret_fields(kind).items():
         held = values.pop(name, "")
