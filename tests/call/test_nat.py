@@ -21,6 +21,7 @@ from offhook.model.records import Number
 from offhook.server import Surroundings, build_phone
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.stun import MAGIC_COOKIE
+from offhook.signaling.transports import free_port
 from offhook.sip.events import Address, Hop, Transport
 from offhook.sip.message import Request, Response
 from offhook.sip.parser import parse_message
@@ -53,7 +54,7 @@ async def behind_nat(fixed: str = PUBLIC) -> AsyncIterator[TestPhone]:
         surroundings=Surroundings(advertised=AdvertisedAddresses(fixed, [NEAR])),
     )
     try:
-        address = await built.endpoint.listen("UDP", HOST, 0)
+        address = await built.endpoint.listen("UDP", HOST, free_port(HOST, ["UDP", "TCP"]))
         await built.endpoint.listen("TCP", HOST, address.port)
         yield TestPhone(built, facts, ports, address)
     finally:

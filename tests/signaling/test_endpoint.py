@@ -347,22 +347,23 @@ async def test_a_malformed_request_is_answered_on_its_connection() -> None:
 
 
 async def test_a_flood_of_calls_leaves_time_for_media() -> None:
-    """A thousand INVITEs wait in the socket; a 5 ms clock beside it is late by a few ms at most."""
+    """A thousand INVITEs wait in the socket, and the loop has its turns between them: each reads what 2 ms allow.
+
+    No time is measured: whoever takes the processor from us makes a turn longer, and never fuller.
+    """
     async with phones(1) as (callee,):
         await callee.listen()
         with stranger_towards(callee.address) as stranger:
             for number in range(1000):
                 with contextlib.suppress(BlockingIOError):
                     stranger.send(request("INVITE", transport="UDP", call_id=f"f{number}"))
-            lateness: list[float] = []
-            due = time.monotonic()
+            turns = [0]
             while len(callee.events) < 100:  # what the kernel's smallest usual buffer holds
-                due = max(due, time.monotonic()) + 0.005
-                await asyncio.sleep(due - time.monotonic())
-                lateness.append(time.monotonic() - due)
+                await asyncio.sleep(0)
+                turns.append(len(callee.events))
         assert all(isinstance(event, InviteReceived) for event in callee.events)
         assert callee.endpoint.counts()["pauses"] > 0
-        assert sorted(lateness)[len(lateness) // 2] < 0.005
+        assert max(later - earlier for earlier, later in itertools.pairwise(turns)) < 50
 
 
 # ── bugs ─────────────────────────────────────────────────────────────────────────────────────────────────

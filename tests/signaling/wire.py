@@ -90,6 +90,9 @@ class Telnet:
         return Address(*self._writer.get_extra_info("sockname")[:2])
 
     async def send(self, data: bytes) -> None:
+        """Raises ``ConnectionError`` where the other side has closed."""
+        if self._writer.is_closing():
+            raise ConnectionResetError
         self._writer.write(data)
         await self._writer.drain()
 

@@ -67,7 +67,8 @@ def flood(server: Server, number: int) -> Counter[int]:
     return statuses
 
 
-def assert_survives_a_flood(folder: Path, number: int) -> None:
+def assert_survives_a_flood(folder: Path, number: int, *, alone: bool) -> None:
+    """``alone``: nothing else runs on this machine, so that the rhythm of the media can be judged."""
     with serving(folder, max_calls=MAX_CALLS) as server:
         peers = [Peer() for _ in range(MAX_CALLS)]
         media = TimedMedia(peers[0].media)
@@ -84,9 +85,10 @@ def assert_survives_a_flood(folder: Path, number: int) -> None:
         )
         assert statuses.keys() <= {100, 503}
         assert statuses[503] > number / 2
-        assert len(gaps_s) >= lasted_s / FRAME_S * 0.95 - 2
-        assert gaps_s[len(gaps_s) * 99 // 100] <= USUAL_GAP_S
-        assert gaps_s[-1] <= LONGEST_GAP_S
+        assert len(gaps_s) >= lasted_s / FRAME_S * (0.95 if alone else 0.5) - 2
+        if alone:
+            assert gaps_s[len(gaps_s) * 99 // 100] <= USUAL_GAP_S
+            assert gaps_s[-1] <= LONGEST_GAP_S
         later = Peer()
         while tried(server, later).status != 200:
             assert time.monotonic() < began + lasted_s + PATIENCE_S  # the calls are being put away
@@ -95,12 +97,12 @@ def assert_survives_a_flood(folder: Path, number: int) -> None:
 
 
 def test_a_flood_of_calls_is_refused_and_the_running_call_goes_on(tmp_path: Path) -> None:
-    assert_survives_a_flood(tmp_path, 1000)
+    assert_survives_a_flood(tmp_path, 1000, alone=False)
 
 
 @pytest.mark.soak
 def test_a_long_flood(tmp_path: Path) -> None:
-    assert_survives_a_flood(tmp_path, 30_000)
+    assert_survives_a_flood(tmp_path, 30_000, alone=True)
 
 
 def test_the_refusal_says_when_to_come_back(tmp_path: Path) -> None:

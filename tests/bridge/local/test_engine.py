@@ -51,9 +51,6 @@ DECIDING = [
     ("decline", Intent.DECLINE),
 ]
 
-MOST_LAG_MS = 20.0
-"""Of the event loop while an utterance is recognised; 5 on a machine of one's own."""
-
 
 @pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K, L16_8K, L16_16K])
 async def test_understands_the_shipped_question_in_every_format(engine: LocalEngine, audio_format: AudioFormat) -> None:
@@ -202,15 +199,15 @@ async def test_the_loop_never_waits_for_recognition(engine: LocalEngine) -> None
     audio = flite("rms", "my name is john and i live in berlin") * 3
     recognition = asyncio.create_task(engine.understand(audio, PCMU_8K))
     gaps = []
-    last = time.perf_counter()
+    began = last = time.perf_counter()
     while not recognition.done():
         await asyncio.sleep(0.001)
         now = time.perf_counter()
         gaps.append(now - last - 0.001)
         last = now
     assert len(gaps) > 50
-    # The scheduler of a shared machine may take one slice away; the engine itself never does.
-    assert sorted(gaps)[-3] * 1000 < MOST_LAG_MS
+    # The scheduler of a shared machine may take slices away; recognition in the loop would be one long gap.
+    assert max(gaps) < (last - began) / 4
 
 
 async def test_a_killed_recogniser_loses_one_utterance(engine: LocalEngine) -> None:
