@@ -15,8 +15,9 @@ import msgspec
 
 from offhook.call.controls import UsageOwner
 from offhook.call.equipment import Equipment
+from offhook.call.figures import price
 from offhook.call.inbox import InboxFact, Replaced, SipFact
-from offhook.call.leg import price, refuse_invite
+from offhook.call.leg import refuse_invite
 from offhook.call.saved_legs import LegSnapshot
 from offhook.model.call_events import CallEnded, CallEvent
 from offhook.model.errors import OffhookError

@@ -13,7 +13,7 @@ from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.states import LegState, leg_machine
 from offhook.media.session import MediaSession
 from offhook.model.audio import AudioFormat, Encoding, leg_format
-from offhook.model.call_events import Direction, MediaReported
+from offhook.model.call_events import Direction
 from offhook.model.errors import LocalProtocolError, SipParseError
 from offhook.model.trunks import DEFAULT_RULES, CallRules
 from offhook.sdp.crypto import SEED_BYTES, SrtpTerms
@@ -89,13 +89,13 @@ class Leg:
     ) -> None:
         """``local_user``: our user part towards this party. ``remote_uri``: its address of record.
 
-        ``trunk_id``: by which trunk it goes or came. ``answered_at``: Unix seconds, of a leg that is up already.
+        ``answered_at``, of a leg that is up already, and ``over_at``, once it is: Unix seconds.
         """
         self.leg_id = leg_id
         self.rules = rules
         self.trunk_id = trunk_id
         self.answered_at = answered_at
-        self._over_at: float | None = None
+        self.over_at: float | None = None
         self.local_user = local_user
         self.remote_uri = remote_uri
         self.media = media
@@ -429,7 +429,8 @@ class Leg:
         before = self.state
         if before in {"ending", "ended"}:
             return
-        self._closed()
+        self.over_at = time.time()
+        self.media.close()
         if before in {"up", "held"}:
             self._machine.command("hang_up")
             self._command(lambda core, now: core.bye(self.usage_id, now, headers=headers))
@@ -440,37 +441,9 @@ class Leg:
             self._machine.command("gone")
             self._command(lambda core, now: core.reject(self.usage_id, now, status=TEMPORARILY_UNAVAILABLE))
 
-    @property
-    def spend(self) -> float:
-        """What its trunk asks for the time it was up, by the second; a call that came to us costs nothing."""
-        if self.direction == "inbound" or self.answered_at is None:
-            return 0.0
-        until = time.time() if self._over_at is None else self._over_at
-        return price(self.rules, until - self.answered_at)
-
     def dialog_snapshot(self, *, bodies: bool) -> dict[str, Json]:
-        """Its dialog as plain data, without keys; without ``bodies``, without any session description.
-
-        Raises ``LocalProtocolError`` where it is not answered, or over.
-        """
+        """``UserAgent.snapshot`` of its dialog, and its raises; with ``bodies`` only those that hold no keys."""
         return self._endpoint.user_agent.snapshot(self.usage_id, bodies=bodies and not self.negotiation.secure)
-
-    def media_report(self) -> MediaReported | None:
-        """The leg's figures; None when no media ever flowed."""
-        stats = self.media.stats()
-        if stats is None:
-            return None
-        return MediaReported(
-            packets_sent=stats.packets_sent,
-            packets_received=stats.packets_received,
-            packets_lost=stats.packets_lost,
-            loss_percent=round(stats.loss_percent, 2),
-            remote_loss_percent=stats.remote_loss_percent,
-            jitter_ms=round(stats.jitter_ms, 2),
-            concealed_frames=stats.concealed_frames,
-            late_ticks=stats.late_ticks,
-            round_trip_ms=stats.round_trip_ms,
-        )
 
     def _command(self, act: Callable[[UserAgent, float], None]) -> bool:
         """Tell the core and send; False where it cannot be done. It may have dropped the usage already: then the fact
@@ -489,10 +462,7 @@ class Leg:
     def gone(self) -> None:
         """The core said that the usage is gone."""
         self._machine.observe("gone")
-        self._closed()
-
-    def _closed(self) -> None:
-        self._over_at = self._over_at or time.time()
+        self.over_at = self.over_at or time.time()
         self.media.close()
 
 
@@ -509,11 +479,6 @@ def refuse_invite(endpoint: SipEndpoint, usage_id: int, status: int, headers: It
     with suppress(LocalProtocolError):
         endpoint.user_agent.reject(usage_id, time.monotonic(), status=status, headers=headers)
     endpoint.flush()
-
-
-def price(rules: CallRules, duration_s: float) -> float:
-    """What a trunk asks for an outbound call of that length."""
-    return rules.price_per_min * max(0.0, duration_s) / 60
 
 
 def srtp_terms(flow: Flow, rules: CallRules) -> SrtpTerms:

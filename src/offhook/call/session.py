@@ -11,13 +11,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Mapping, MutableMapping
-from dataclasses import replace
 from itertools import count
 from typing import Protocol, assert_never
 
 from offhook.call.conduct import Conduct
 from offhook.call.controls import UsageOwner
 from offhook.call.equipment import Equipment
+from offhook.call.figures import media_report, with_figures
 from offhook.call.inbox import (
     MAX_WAITING,
     AgentChosen,
@@ -232,7 +232,6 @@ class CallSession:
         for leg in self.legs.values():
             leg.hang_up(_SHUTDOWN if cause == "shutdown" else ())
         self.arm("teardown", self.equipment.teardown_s)
-        self._close_if_alone()
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,11 +239,10 @@ class CallSession:
         self._set_up = set_up
         try:
             set_up.begin()
-            while self.phase != "ended":
+            while not self._is_over():
                 fact = await self._inbox.get()
                 self._take(fact, set_up)
                 self._saved_legs.follow(self.legs.values(), fact)
-                self._close_if_alone()
         except Exception:
             _log.exception("call %s broke and ends", self.call_id)
             self.end(by="system", cause="internal_error", reason="an error inside offhook; see the log")
@@ -321,10 +319,11 @@ class CallSession:
             case _:
                 assert_never(timer)
 
-    def _close_if_alone(self) -> None:
+    def _is_over(self) -> bool:
         """The call is over when its legs are."""
         if self.phase == "ending" and all(leg.state == "ended" for leg in self.legs.values()):
             self._machine.command("legs_gone")
+        return self.phase == "ended"
 
     async def _close(self) -> None:
         """Let go of everything, then state the last fact."""
@@ -340,23 +339,14 @@ class CallSession:
             if self.conduct is not None:
                 await self.conduct.close()
             for leg in self.legs.values():
-                self._close_leg(leg)
+                leg.media.close()
+                report = media_report(leg.media)
+                if report is not None:
+                    self.emit(report, leg.leg_id)
         except Exception:
             _log.exception("call %s was not closed cleanly", self.call_id)
         for usage_id in self._own_usages:
             self._usages.pop(usage_id, None)
         self._saved_legs.close()
-        self.emit(self._final())
-
-    def _final(self) -> CallEnded:
         ended = self._end or CallEnded(by="system", phase=self.phase, cause="internal_error")
-        if self._answered_at is None:
-            return ended
-        duration_ms = round((time.monotonic() - self._answered_at) * 1000)
-        return replace(ended, duration_ms=duration_ms, spend=sum(leg.spend for leg in self.legs.values()))
-
-    def _close_leg(self, leg: Leg) -> None:
-        leg.media.close()
-        report = leg.media_report()
-        if report is not None:
-            self.emit(report, leg.leg_id)
+        self.emit(with_figures(ended, self.legs.values(), self._answered_at))
