@@ -18,6 +18,7 @@
     │   ├── RecordConflictError       what else is there does not allow it
     │   ├── ReadOnlyRecordError       it is defined in config.json
     │   └── RevisionMismatchError     it was changed since the client read it
+    ├── ApiError                 the client: a request that is not done; lives in ``api.problems``
     ├── WavError                 the operator: a file that is no WAV we read; lives in ``audio.wav``
     └── BridgeError              an AI provider: could not be opened; carries the verdict
 """

@@ -1,0 +1,466 @@
+"""Calls, running and over: lists, records, events as history and as they happen, recordings, SIP messages.
+
+To place a call, and to command one, comes with the dialects: more endpoints in this table, which give ``ApiParts`` the
+commands of ``call.manager``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from offhook.api.endpoints import EVENT_STREAM, Answer, Asked, Endpoint, Form, Page, Query
+from offhook.api.native.fields import FREE_TEXT, PAGING, Time
+from offhook.api.problems import ApiError, not_found
+from offhook.api.streams import follow_account, follow_call
+from offhook.delivery.event_documents import EVENT_NAMES, event_document, recording_path, utc
+from offhook.model.call_events import (
+    CallEvent,
+    Direction,
+    EndCause,
+    EndedBy,
+    TransferMode,
+    TransferOutcome,
+    TurnSpoken,
+)
+from offhook.model.errors import SipParseError
+from offhook.model.records import CallRecord
+from offhook.sip.uri import SipUri
+from offhook.store import calls as kept
+from offhook.store.calls import CallFilter, CallStatus, status_of
+
+READ = "calls:read"
+
+EVENTS_LIMIT = 1_000
+"""Events of a page: what an hour of talk has."""
+
+
+class TranscriptTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """One utterance, as it was heard. Milliseconds are since the answer; ``latency_ms``: how long the caller waited."""
+
+    speaker: Literal["ai", "user", "operator"]
+    text: str
+    timestamp: Time
+    started_ms: int
+    ended_ms: int
+    interrupted: bool
+    latency_ms: int | None
+
+
+class TransferAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a transfer."""
+
+    mode: TransferMode
+    target: str
+    outcome: TransferOutcome
+    sip_code: int | None
+    reason: str
+
+
+class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A call. ``target``: who was dialled; ``duration``: whole seconds, once it is over; ``cause``: why it ended.
+
+    ``recording``: where it can be fetched.
+    """
+
+    id: str
+    status: CallStatus
+    direction: Direction
+    target: str
+    provider: str
+    duration: int | None
+    created_at: Time
+    answered_at: Time | None
+    ended_at: Time | None
+    agent_id: str
+    trunk_id: str
+    from_uri: str
+    to_uri: str
+    sip_call_id: str
+    remote_address: str
+    codec: str
+    srtp: str
+    duration_ms: int
+    ended_by: EndedBy | None
+    cause: EndCause | None
+    sip_code: int | None
+    reason: str
+    provider_fault: str | None
+    spend: float
+    digits: str
+    transfers: tuple[TransferAnswer, ...]
+    recording: str | None
+    node_id: str
+
+
+class CallAnswer(CallSummary, frozen=True, kw_only=True):
+    """A call, with what was said in it."""
+
+    transcript: tuple[TranscriptTurn, ...]
+
+
+EventName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(EVENT_NAMES.values())})]
+
+
+class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact of a call. ``seq`` rises by one from 1; ``data`` has the fields of its kind."""
+
+    event: EventName
+    call_id: str
+    leg_id: str
+    seq: int
+    timestamp: Time
+    data: dict[str, Any]
+
+
+class EventPage(msgspec.Struct, frozen=True, kw_only=True):
+    """``next_after``: give it as ``after`` to read on; null where this is all there is by now."""
+
+    events: tuple[EventAnswer, ...]
+    next_after: int | None
+
+
+_SPEAKERS: dict[str, Literal["ai", "user", "operator"]] = {"agent": "ai", "caller": "user", "operator": "operator"}
+
+
+def summary(record: CallRecord) -> dict[str, Any]:
+    """The fields of a ``CallSummary``."""
+    return {
+        "id": record.call_id,
+        "status": status_of(record),
+        "target": dialled(record.to_uri),
+        "duration": record.duration_ms // 1000 if record.ended_at is not None else None,
+        "created_at": utc(record.created_at),
+        "answered_at": _maybe_utc(record.answered_at),
+        "ended_at": _maybe_utc(record.ended_at),
+        "transfers": tuple(TransferAnswer(**msgspec.to_builtins(one)) for one in record.transfers),
+        "recording": recording_path(record.call_id) if record.recording else None,
+        **{name: getattr(record, name) for name in _AS_THEY_ARE},
+    }
+
+
+_AS_THEY_ARE = (
+    "direction", "provider", "agent_id", "trunk_id", "from_uri", "to_uri", "sip_call_id", "remote_address", "codec",
+    "srtp", "duration_ms", "ended_by", "cause", "sip_code", "reason", "provider_fault", "spend", "digits", "node_id",
+)  # fmt: skip
+
+
+def call_answer(record: CallRecord) -> CallAnswer:
+    began = utc(record.answered_at if record.answered_at is not None else record.created_at)
+    return CallAnswer(transcript=tuple(_turn(turn, began) for turn in record.transcript), **summary(record))
+
+
+def _turn(turn: TurnSpoken, began: datetime) -> TranscriptTurn:
+    return TranscriptTurn(
+        speaker=_SPEAKERS[turn.speaker],
+        text=turn.text,
+        timestamp=began + timedelta(milliseconds=turn.started_ms),
+        started_ms=turn.started_ms,
+        ended_ms=turn.ended_ms,
+        interrupted=turn.interrupted,
+        latency_ms=turn.latency_ms,
+    )
+
+
+def dialled(uri: str) -> str:
+    """The number or name in a URI; the URI itself where it has none."""
+    if uri.startswith("tel:"):
+        return uri[4:].partition(";")[0]
+    try:
+        return SipUri.parse(uri).user or uri
+    except SipParseError:
+        return uri
+
+
+def _maybe_utc(at: float | None) -> datetime | None:
+    return None if at is None else utc(at)
+
+
+# ── what is asked ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def list_calls(asked: Asked) -> Answer:
+    query = asked.query
+    wanted = CallFilter(
+        status=query["status"],
+        direction=query["direction"],
+        agent_id=query["agent_id"],
+        trunk_id=query["trunk_id"],
+        cause=query["cause"],
+        sip_code=query["sip_code"],
+        created_after=_seconds(query["created_after"]),
+        created_before=_seconds(query["created_before"]),
+        text=query["q"],
+    )
+    page = {"limit": query["limit"], "offset": query["offset"]}
+    records, total = await asked.parts.database.look(kept.list_calls, asked.account_id, wanted, **page)
+    return Answer(body={"calls": [CallSummary(**summary(record)) for record in records], "total": total, **page})
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
+
+
+async def get_call(asked: Asked) -> Answer:
+    return Answer(body=call_answer(await call_record(asked)))
+
+
+async def call_record(asked: Asked) -> CallRecord:
+    """The call of the path. Raises ``ApiError``: there is none, or it is another account's."""
+    call_id = asked.path["id"]
+    record = await asked.parts.database.look(kept.get_call, asked.account_id, call_id)
+    if record is None:
+        raise not_found("call", call_id)
+    return record
+
+
+async def get_events(asked: Asked) -> Answer | web.StreamResponse:
+    """As history, or, to who accepts server-sent events, as they happen."""
+    if asked.request.method == "GET" and EVENT_STREAM in asked.request.headers.get("Accept", ""):
+        return await _stream_call(asked)
+    await call_record(asked)
+    limit = asked.query["limit"]
+    events = await _read_events(asked, asked.query["after"], limit + 1)
+    more = len(events) > limit
+    page = events[:limit]
+    return Answer(body={"events": list(map(event_document, page)), "next_after": page[-1].seq if more else None})
+
+
+async def _read_events(asked: Asked, after: int, limit: int) -> Sequence[CallEvent]:
+    look = asked.parts.database.look
+    return await look(kept.call_events_of, asked.account_id, asked.path["id"], after_seq=after, limit=limit)
+
+
+async def _stream_call(asked: Asked) -> web.StreamResponse:
+    after = _last_event_id(asked.request) or asked.query["after"]
+    call_id = asked.path["id"]
+    with asked.parts.feed.follow(
+        asked.account_id, call_id=call_id, signals=asked.query["signals"], on_overflow=_cutting(asked.request)
+    ) as following:
+        record = await call_record(asked)
+        ended = record.ended_at is not None
+        if ended and not await _read_events(asked, after, 1):
+            return web.Response(status=204)  # a browser that had all of it would come again and again
+        return await follow_call(asked, following, lambda *page: _read_events(asked, *page), after=after, ended=ended)
+
+
+async def _stream_account(asked: Asked) -> web.StreamResponse:
+    with asked.parts.feed.follow(
+        asked.account_id, signals=asked.query["signals"], on_overflow=_cutting(asked.request)
+    ) as following:
+        return await follow_account(asked, following)
+
+
+def _cutting(request: web.Request) -> Any:
+    transport = request.transport
+    return (lambda: None) if transport is None else transport.abort
+
+
+def _last_event_id(request: web.Request) -> int:
+    given = request.headers.get("Last-Event-ID", "")
+    if given and not (given.isascii() and given.isdigit() and len(given) < 10):
+        raise ApiError("BAD_REQUEST", "Last-Event-ID is no number of an event", field="Last-Event-ID")
+    return int(given or 0)
+
+
+async def get_recording(asked: Asked) -> web.StreamResponse:
+    record = await call_record(asked)
+    file = await asyncio.to_thread(_file, asked.parts.data_dir, record.recording or "")
+    if file is None:
+        raise ApiError("NOT_FOUND", f"There is no recording of the call {record.call_id!r}")
+    path, size = file
+    _check_range(asked.request, size)
+    return web.FileResponse(path, headers={"Content-Type": "audio/wav", "Cache-Control": "private, no-store"})
+
+
+def _file(data_dir: Path, recording: str) -> tuple[Path, int] | None:
+    """A file of the recordings' folder, and its size; None where it is no longer there."""
+    path = data_dir / "recordings" / Path(recording).name
+    return (path, path.stat().st_size) if recording and path.is_file() else None
+
+
+def _check_range(request: web.Request, size: int) -> None:
+    """RFC 9110 §14.2: what lies behind the end, or is no range of bytes, is refused in our own words."""
+    if "If-Range" in request.headers:
+        return
+    try:
+        beyond = (request.http_range.start or 0) >= size > 0
+    except ValueError:
+        beyond = True
+    if beyond:
+        raise ApiError(
+            "RANGE_NOT_SATISFIABLE",
+            f"The recording has {size} octets",
+            field="Range",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+
+
+_EXAMPLE: dict[str, Any] = {
+    "id": "9f0c1de24b7a",
+    "status": "completed",
+    "direction": "inbound",
+    "target": "+493012345",
+    "provider": "local",
+    "duration": 42,
+    "created_at": "2026-11-21T11:52:00.120Z",
+    "answered_at": "2026-11-21T11:52:01.340Z",
+    "ended_at": "2026-11-21T11:52:43.800Z",
+    "agent_id": "demo",
+    "trunk_id": "office",
+    "from_uri": "sip:+4917012345@example.com",
+    "to_uri": "sip:+493012345@example.com",
+    "sip_call_id": "a84b4c76e66710",
+    "remote_address": "192.0.2.10:5060",
+    "codec": "PCMA",
+    "srtp": "",
+    "duration_ms": 42460,
+    "ended_by": "caller",
+    "cause": "hangup",
+    "sip_code": None,
+    "reason": "",
+    "provider_fault": None,
+    "spend": 0.0071,
+    "digits": "",
+    "transfers": [],
+    "recording": "/api/calls/9f0c1de24b7a/recording",
+    "node_id": "node-1",
+}
+
+_TURN = {
+    "speaker": "user",
+    "text": "What time is it?",
+    "timestamp": "2026-11-21T11:52:03.100Z",
+    "started_ms": 1760,
+    "ended_ms": 2900,
+    "interrupted": False,
+    "latency_ms": None,
+}
+
+_EVENT = {
+    "event": "call.answered",
+    "call_id": "9f0c1de24b7a",
+    "leg_id": "leg-1",
+    "seq": 4,
+    "timestamp": "2026-11-21T11:52:01.340Z",
+    "data": {"codec": "PCMA", "setup_ms": 1220, "srtp": ""},
+}
+
+_STREAMED = (
+    'id: 4\nevent: call.answered\ndata: {"event":"call.answered","call_id":"9f0c1de24b7a","leg_id":"leg-1","seq":4,'
+    '"timestamp":"2026-11-21T11:52:01.340Z","data":{"codec":"PCMA","setup_ms":1220,"srtp":""}}\n\n'
+)
+
+_SIGNALS = Query(
+    name="signals", type=bool, default=False, summary="true: live signals too (interim transcript, who speaks)"
+)
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/api/calls",
+        operation="listCalls",
+        tag="calls",
+        summary="Calls, newest first, without transcripts",
+        handler=list_calls,
+        scope=READ,
+        query=(
+            *PAGING,
+            Query(name="status", type=CallStatus, summary="How far it came"),
+            Query(name="direction", type=Direction, summary="inbound or outbound"),
+            Query(name="agent_id", type=str, default="", summary="The agent that answered"),
+            Query(name="trunk_id", type=str, default="", summary="The trunk it came or went by"),
+            Query(name="cause", type=EndCause, summary="Why it ended"),
+            Query(
+                name="sip_code",
+                type=Annotated[int, msgspec.Meta(ge=100, le=699)],
+                summary="The SIP status it ended with, 100 to 699",
+            ),
+            Query(name="created_after", type=Time, summary="ISO 8601 with a time zone: 2026-11-21T00:00:00Z"),
+            Query(name="created_before", type=Time, summary="ISO 8601 with a time zone: 2026-11-22T00:00:00Z"),
+            Query(
+                name="q",
+                type=FREE_TEXT,
+                default="",
+                summary="Text in the From or To URI, at most 200 characters",
+            ),
+        ),
+        answers=(
+            Form(
+                type=Page(key="calls", of=CallSummary),
+                example={"calls": [_EXAMPLE], "total": 1, "limit": 20, "offset": 0},
+            ),
+        ),
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/calls/{id}",
+        operation="getCall",
+        tag="calls",
+        summary="A call, running or over, with its transcript",
+        handler=get_call,
+        scope=READ,
+        answers=(Form(type=CallAnswer, example={**_EXAMPLE, "transcript": [_TURN]}),),
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/calls/{id}/events",
+        operation="getCallEvents",
+        tag="calls",
+        summary="What happened in a call; with Accept: text/event-stream also what happens, until its end",
+        handler=get_events,
+        scope=READ,
+        query=(
+            Query(
+                name="after",
+                type=Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)],
+                default=0,
+                summary="Only events with a higher seq",
+            ),
+            Query(
+                name="limit",
+                type=Annotated[int, msgspec.Meta(ge=1, le=EVENTS_LIMIT)],
+                default=100,
+                summary=f"At most so many, 1 to {EVENTS_LIMIT}; a stream has no limit",
+            ),
+            _SIGNALS,
+        ),
+        headers={"Last-Event-ID": "Of a stream: the seq of the last event that arrived; goes before `after`"},
+        answers=(
+            Form(type=EventPage, example={"events": [_EVENT], "next_after": None}),
+            Form(media=EVENT_STREAM, example=_STREAMED, summary="Each event as a server-sent event, its seq as id"),
+        ),
+        other_statuses={204: "Of a stream: the call is over, and every event arrived"},
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/events",
+        operation="streamEvents",
+        tag="calls",
+        summary="What happens from now on in all calls, as server-sent events; a call's history tells what was missed",
+        handler=_stream_account,
+        scope=READ,
+        query=(_SIGNALS,),
+        answers=(Form(media=EVENT_STREAM, example=_STREAMED, summary="Each event once it is stored"),),
+        stream=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/calls/{id}/recording",
+        operation="getRecording",
+        tag="calls",
+        summary="The recording, as a stereo WAV file; caller left, agent right",
+        handler=get_recording,
+        scope=READ,
+        headers={"Range": "A part of the file (RFC 9110 §14.2)"},
+        answers=(Form(media="audio/wav", summary="The file"),),
+        other_statuses={206: "The part that was asked for", 304: "It has not changed"},
+        errors=("RANGE_NOT_SATISFIABLE",),
+    ),
+)

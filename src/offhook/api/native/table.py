@@ -1,0 +1,19 @@
+"""Every endpoint of the native API."""
+
+from __future__ import annotations
+
+from offhook.api.endpoints import Endpoint
+from offhook.api.native import account, calls, keys, resources, service, traces, trunk_states, webhooks
+
+_OTHERS: tuple[Endpoint, ...] = (
+    *service.ENDPOINTS,
+    *resources.ENDPOINTS,
+    *trunk_states.ENDPOINTS,
+    *webhooks.ENDPOINTS,
+    *calls.ENDPOINTS,
+    *traces.ENDPOINTS,
+    *keys.ENDPOINTS,
+    *account.ENDPOINTS,
+)
+
+NATIVE: tuple[Endpoint, ...] = (*_OTHERS, service.document_endpoint(_OTHERS))

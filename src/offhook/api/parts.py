@@ -1,0 +1,74 @@
+"""What the API needs of the rest of offhook: one value, put together by ``server``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from offhook.api.auth import FAILURE_RATE, KEY_RATE
+from offhook.api.live import LiveFeed
+from offhook.api.rates import Rate
+from offhook.model.trunks import TrunkChanged
+from offhook.store.database import Database
+from offhook.store.directory import DirectoryState
+from offhook.store.vault import Vault
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadyPart:
+    """One part of /ready. ``detail``: what is wrong, or a figure; shown to anybody, so without names of trunks."""
+
+    name: str
+    ready: bool
+    detail: str = ""
+
+
+Readiness = Callable[[], tuple[ReadyPart, ...]]
+"""Every part, judged now. In memory: never waits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiLimits:
+    key_rate: Rate = KEY_RATE
+    failure_rate: Rate = FAILURE_RATE
+    heartbeat_s: float = 15.0
+    """Between two signs of life of a stream: proxies cut what is silent for 30 to 60 s."""
+    write_s: float = 30.0
+    """For a stream's reader to take what was sent."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiParts:
+    """``directory`` gives the copy in memory; ``directory_changed`` returns once that copy has what was written.
+
+    ``wake_sender``: a delivery may be due. ``trunk_states`` are those of this process. ``metrics``: Prometheus' text
+    format. ``on_answer`` is told method, path as in the table, status and seconds of each answer.
+    """
+
+    database: Database
+    vault: Vault
+    directory: Callable[[], DirectoryState]
+    directory_changed: Callable[[], Awaitable[None]]
+    feed: LiveFeed
+    data_dir: Path
+    readiness: Readiness
+    metrics: Callable[[], bytes]
+    trunk_states: Callable[[], Mapping[str, TrunkChanged]]
+    wake_sender: Callable[[], None] = lambda: None
+    config_file: str = "config.json"
+    hosts: frozenset[str] = frozenset()
+    allow_anonymous: bool = False
+    limits: ApiLimits = field(default_factory=ApiLimits)
+    now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+    on_answer: Callable[[str, str, int, float], None] = lambda method, path, status, took_s: None
+
+    async def catch_up(self) -> None:
+        """After a write. That the database went away since is no fault of the write: the copy follows in a while."""
+        try:
+            await self.directory_changed()
+        except Exception as error:
+            if not self.database.is_away(error):
+                raise
