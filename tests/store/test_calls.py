@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.store.databases import read, write
 from tests.store.stories import ANSWERED, ARRIVED, ENDED, JOINED, RECORDED, RINGING, TURN, WHOLE, happened, kept, story
 
@@ -89,6 +90,14 @@ def test_events_are_read_on_from_where_one_was(several: Database) -> None:
     events = read(several, calls.call_events_of, "default", "c4", after_seq=2, limit=3)
     assert [event.seq for event in events] == [3, 4, 5]
     assert events == tuple(story(*WHOLE, call_id="c4", at=400)[2:5])
+
+
+def test_an_event_of_another_version_hides_no_other(several: Database, caplog: pytest.LogCaptureFixture) -> None:
+    later = sa.text("UPDATE call_events SET type = 'CallBeamed' WHERE call_id = 'c4' AND seq = 2")
+    write(several, lambda connection: connection.execute(later))
+    events = read(several, calls.call_events_of, "default", "c4")
+    assert [event.seq for event in events] == [1, 3, 4, 5, 6, 7, 8, 9]
+    assert "CallBeamed" in caplog.text
 
 
 @pytest.mark.parametrize("account_id", ["other", "", "%"])

@@ -5,6 +5,7 @@ Every function works inside the caller's transaction, and raises what SQLAlchemy
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -30,6 +31,8 @@ FAULTS: frozenset[EndCause] = frozenset(
 
 MAX_FOUND = 6
 """Ids that a beginning may mean: more help nobody to choose."""
+
+_log = logging.getLogger("offhook.store")
 
 _decoder = msgspec.json.Decoder(CallRecord)
 _turn_decoder = msgspec.json.Decoder(TurnSpoken)
@@ -122,21 +125,26 @@ def transcripts(connection: sa.Connection, records: Sequence[CallRecord]) -> tup
 def call_events_of(
     connection: sa.Connection, account_id: str, call_id: str, *, after_seq: int = 0, limit: int = 1000
 ) -> tuple[CallEvent, ...]:
-    """In their order. Speech whose time is over (retention) is ""."""
-    fact = sa.func.coalesce(sa.cast(turns.c.turn, sa.Text), sa.cast(call_events.c.fact, sa.Text))
+    """In their order. Speech whose time is over (retention) is "". What this version does not know is left out."""
+    kept = sa.func.coalesce(sa.cast(turns.c.turn, sa.Text), sa.cast(call_events.c.fact, sa.Text))
     of_event = sa.and_(turns.c.call_id == call_events.c.call_id, turns.c.seq == call_events.c.seq)
     query = (
-        sa.select(call_events.c.seq, call_events.c.leg_id, call_events.c.at, call_events.c.type, fact)
+        sa.select(call_events.c.seq, call_events.c.leg_id, call_events.c.at, call_events.c.type, kept)
         .select_from(call_events.outerjoin(turns, of_event))
         .where(call_events.c.call_id == call_id, call_events.c.account_id == account_id)
         .where(call_events.c.seq > after_seq)
         .order_by(call_events.c.seq)
         .limit(limit)
     )
-    return tuple(
-        CallEvent(call_id=call_id, leg_id=leg_id, seq=seq, at=at, fact=fact_of(type_name, text))
-        for seq, leg_id, at, type_name, text in connection.execute(query)
-    )
+    events = list[CallEvent]()
+    for seq, leg_id, at, type_name, text in connection.execute(query):
+        try:
+            fact = fact_of(type_name, text)
+        except ValueError as error:
+            _log.warning("event %d of call %s cannot be read: %s", seq, call_id, error)
+            continue
+        events.append(CallEvent(call_id=call_id, leg_id=leg_id, seq=seq, at=at, fact=fact))
+    return tuple(events)
 
 
 def recording_path(connection: sa.Connection, account_id: str, call_id: str) -> str | None:
