@@ -56,6 +56,9 @@ ANY_NUMBER = "*"
 FOLLOW_S = 1.0
 """How old the copy can be where another process (the CLI, a second node) has written."""
 
+LOAD_TRIES = 3
+"""While others write. The last one stands, and is read anew when the follower looks again."""
+
 _log = logging.getLogger("offhook.store")
 
 
@@ -164,6 +167,14 @@ def load_directory(connection: sa.Connection, vault: Vault) -> DirectoryState:
 
     Raises ``ConfigError`` when a master key is missing.
     """
+    for _ in range(LOAD_TRIES):
+        state = _load(connection, vault)
+        if current_revision(connection) == state.revision:
+            break  # PostgreSQL shows each statement what was committed before it: a number, and its agent not yet
+    return state
+
+
+def _load(connection: sa.Connection, vault: Vault) -> DirectoryState:
     revision = current_revision(connection)  # first: what is written meanwhile is seen twice rather than never
     forms = _forms(connection, vault)
     limits = {row.account_id: row.limits for row in connection.execute(sa.select(accounts))}
