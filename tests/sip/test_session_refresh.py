@@ -13,6 +13,7 @@ from tests.sip.network import ANSWER, OFFER, Call, Network, Peer, Phone, dial, n
 from tests.sip.test_session_timer import answered
 
 from offhook.sip.events import (
+    DialogRefreshed,
     InviteReceived,
     ReinviteAnswered,
     ReinviteFailed,
@@ -108,6 +109,8 @@ def test_a_call_of_32_minutes_is_refreshed_by_one_side_and_goes_on(asks: Side, r
     assert line.ended() == []
     refresher = line.alice if refreshes == "caller" else line.bob
     assert refresher.of(UpdateAnswered) == []
+    told = [len(phone.of(DialogRefreshed)) for phone in (line.alice, line.bob)]
+    assert told == ([6, 6] if method == "UPDATE" else [0, 0]), "both sides' dialogs have moved on"
     assert [event.is_refresh for event in refresher.of(ReinviteAnswered)] == [True] * (6 if method == "INVITE" else 0)
     assert {sent.message.body for sent in line.net.sent("UPDATE")} <= {b""}
     if method == "INVITE":

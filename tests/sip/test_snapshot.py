@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sip.network import ANSWER, OFFER, Network, Phone, dial, nothing_left
+from tests.sip.test_authentication import Trunk
 
 from offhook.model.errors import LocalProtocolError
 from offhook.sip.events import (
@@ -134,6 +137,36 @@ def test_the_2xx_of_a_re_invite_the_old_process_sent_is_acknowledged() -> None:
     move(alice, usage, bob)
     net.advance(1)
     assert len(bob.of(AckReceived)) == 2
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting for the ACK", "acknowledged"])
+def test_without_bodies_no_session_description_is_saved(waits: bool) -> None:
+    net = Network()
+    alice, bob = net.phone("alice"), net.phone("bob")
+    answer_everything(bob)
+    net.drop(lambda sent: waits and sent.is_a("ACK"))
+    dial_answered(alice, bob)
+    usage = bob.one(InviteReceived).usage_id
+    saved = [decoded(bob.agent.snapshot(usage, bodies=bodies)) for bodies in (True, False)]
+    assert [ANSWER.decode() in text for text in saved] == [True, False]
+    assert [" 200 " in text and "Content-Length: 0" in text for text in saved] == [False, waits]
+
+
+def test_no_answer_to_a_challenge_is_saved() -> None:
+    trunk = Trunk()
+    trunk.connect()
+    ack = trunk.last("ACK")
+    assert "Authorization" in ack.headers
+    saved = decoded(trunk.phone.agent.snapshot(trunk.usage))
+    assert f"ACK {ack.uri}" in saved
+    assert "Authorization" not in saved
+
+
+def decoded(snapshot: object) -> str:
+    """All the texts of a snapshot, and the octets that are base64 in it."""
+    texts = re.findall('"([^"]*)"', json.dumps(snapshot))
+    octets = [base64.b64decode(text) for text in texts if len(text) % 4 == 0 and re.fullmatch("[A-Za-z0-9+/]+=*", text)]
+    return "\n".join([*texts, *(data.decode("latin-1") for data in octets)])
 
 
 def test_a_stray_2xx_to_an_invite_never_sent_is_not_acknowledged() -> None:

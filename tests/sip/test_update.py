@@ -14,6 +14,7 @@ from offhook.model.errors import LocalProtocolError
 from offhook.sip.digest import Credentials, DigestClient
 from offhook.sip.events import (
     AnswerReceived,
+    DialogRefreshed,
     InviteReceived,
     ProvisionalReceived,
     SipEvent,
@@ -102,7 +103,9 @@ def test_an_update_without_offer_is_answered_by_the_core_and_moves_the_target() 
     net.advance(0.05)
     assert moved.statuses("UPDATE") == [200]
     assert bob.of(UpdateReceived) == []
-    bob.agent.bye(bob.one(InviteReceived).usage_id, net.now)
+    usage = bob.one(InviteReceived).usage_id
+    assert bob.one(DialogRefreshed).usage_id == usage
+    bob.agent.bye(usage, net.now)
     net.advance(0.05)
     assert [len(one.requests("BYE")) for one in (peer, moved)] == [0, 1]
 
