@@ -8,10 +8,11 @@ import pytest
 
 from offhook.audio.tones import tone
 from offhook.audio.wav import write_wav
+from offhook.call.hold_audio import HoldAudio
 from offhook.config import Settings
 from offhook.model.audio import PCMU_8K, Encoding
 from offhook.model.errors import ConfigError
-from offhook.server import load_hold_audio
+from offhook.server import add_hold_audio
 from offhook.store.forms import AgentForm
 
 
@@ -32,7 +33,9 @@ def test_an_agent_s_hold_audio_is_read_at_start(tmp_path: Path) -> None:
     path = tmp_path / "hold.wav"
     path.write_bytes(write_wav(PCMU_8K, sound))
     leg = Leg()
-    load_hold_audio(with_hold_audio(path)).player(str(path), PCMU_8K, leg).feed(b"")
+    audio = HoldAudio()
+    add_hold_audio(audio, with_hold_audio(path))
+    audio.player(str(path), PCMU_8K, leg).feed(b"")
     assert leg.frames == [sound]
 
 
@@ -42,4 +45,4 @@ def test_hold_audio_that_cannot_be_played_is_named(tmp_path: Path, content: byte
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"agents\[1\]\.hold_audio.*hold\.wav"):
-        load_hold_audio(with_hold_audio(path))
+        add_hold_audio(HoldAudio(), with_hold_audio(path))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.cli.typed import typed
 from tests.interop.tools import free_sip_port
+from tests.kept_calls import kept_calls
 from tests.signaling.certificates import Authority
 
 from offhook import __version__
@@ -78,8 +79,7 @@ def test_a_call_is_served_logged_recorded_and_ended_politely(tmp_path: Path) -> 
     assert called.stderr == ""
     assert report["answered"] is True
     assert report["end"]["cause"] in {"hangup", "duration_limit"}
-    (record_file,) = (tmp_path / "calls").glob("*.json")
-    record = json.loads(record_file.read_text())
+    (record,) = kept_calls(tmp_path)
     assert (record["digits"], record["codec"], record["phase"]) == ("42#", "G722", "ended")
     assert [turn["text"] for turn in record["transcript"]] == ["hello"]
     assert Path(record["recording"]).stat().st_size > 8000
@@ -171,8 +171,8 @@ def test_a_call_s_messages_are_shown_as_a_ladder_and_a_pcap(tmp_path: Path) -> N
         called = offhook("call", uri, "--no-transcript", "--max-duration", "2")
         assert called.returncode == 0
         stop(server)
-    (record,) = (tmp_path / "calls").iterdir()
-    shown = typed("trace", record.stem[:8], "--data", str(tmp_path)).stdout
+    (record,) = kept_calls(tmp_path)
+    shown = typed("trace", record["call_id"][:8], "--data", str(tmp_path)).stdout
     wanted = ["INVITE audio", "180 Ringing", "200 OK (INVITE)", "ACK", "BYE", "200 OK (BYE)"]
     pattern = "|".join([r"\bACK", *(re.escape(text) for text in wanted if text != "ACK")])
     ladder = shown.split("── 1:")[0]

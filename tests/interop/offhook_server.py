@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from tests.interop.program import POLL_S, Program
 from tests.interop.tools import free_sip_port
+from tests.kept_calls import kept_calls
 
 Record = Mapping[str, Any]
 
@@ -36,7 +37,6 @@ class OffhookServer:
         self.port = port
         self.tls_port = 0
         self.recordings = where / "data" / "recordings"
-        self._calls = where / "data" / "calls"
 
     @classmethod
     async def start(
@@ -83,8 +83,7 @@ class OffhookServer:
 
     def records(self) -> list[Record]:
         """Every call's record, oldest first."""
-        records = [json.loads(path.read_text()) for path in self._calls.glob("*.json")]
-        return sorted(records, key=lambda record: record["created_at"])
+        return kept_calls(self.recordings.parent)
 
     async def ended_call(self, timeout_s: float = 10.0) -> Record:
         """Wait for the end of its only call."""

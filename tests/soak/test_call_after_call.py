@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.kept_calls import kept_calls
 from tests.probe.drafts import Dialog, new_request
 from tests.probe.programs import Server, scripted, serving
 from tests.probe.wire import PATIENCE_S, Message, Peer
@@ -150,7 +151,7 @@ def test_sixty_calls_leave_no_descriptor(tmp_path: Path) -> None:
         before = Size.of(server)
         make_calls(server, seed, number=60, given_up=15)
         lets_go(server, before.held)
-    assert len(tuple((tmp_path / "data" / "calls").glob("*.json"))) == 60
+    assert len(kept_calls(tmp_path / "data")) == 60
 
 
 @pytest.mark.soak

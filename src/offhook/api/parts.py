@@ -54,7 +54,7 @@ class ApiParts:
     feed: LiveFeed
     data_dir: Path
     readiness: Readiness
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
     trunk_states: Callable[[], Mapping[str, TrunkChanged]]
     wake_sender: Callable[[], None] = lambda: None
     config_file: str = "config.json"

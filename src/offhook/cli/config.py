@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from offhook.call.hold_audio import HoldAudio
 from offhook.config import Settings, agents_of, all_problems, config_schema, file_of, load_settings, misspelt
 from offhook.model.errors import ConfigError
 from offhook.server.network import stun_hop, tls_contexts
-from offhook.server.service import PROVIDERS, load_hold_audio
+from offhook.server.providers import PROVIDERS
+from offhook.server.service import add_hold_audio
 
 
 @click.group()
@@ -58,7 +60,7 @@ def _outside_problems(settings: Settings) -> Iterator[ConfigError]:
         if agent.provider not in PROVIDERS:
             fix = f"Use one of: {', '.join(PROVIDERS)}"
             yield ConfigError(f"agents[{index}].provider", f"there is no {agent.provider!r}", fix)
-    checks: list[Callable[[], object]] = [lambda: tls_contexts(settings), lambda: load_hold_audio(settings)]
+    checks: list[Callable[[], object]] = [lambda: tls_contexts(settings), lambda: add_hold_audio(HoldAudio(), settings)]
     if settings.sip.stun_server:
         checks.append(lambda: stun_hop(settings.sip.stun_server))
     for attempt in checks:

@@ -28,6 +28,7 @@ from offhook.config.settings import (
     TelemetrySettings,
     TlsFiles,
     agents_of,
+    forms_of,
     numbers_of,
     trunks_of,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "all_problems",
     "config_schema",
     "file_of",
+    "forms_of",
     "load_settings",
     "misspelt",
     "numbers_of",

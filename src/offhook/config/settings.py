@@ -8,6 +8,7 @@ import msgspec
 
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import Trunk
+from offhook.store.config_rows import ConfigForms
 from offhook.store.forms import (
     AgentForm,
     Catalogue,
@@ -168,22 +169,31 @@ class Settings(Section, frozen=True):
     drain_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 1800.0
 
 
+def forms_of(settings: Settings) -> ConfigForms:
+    """What config.json defines; the demo agent where it defines none, and every number where it lists none."""
+    agents = settings.agents or (AgentForm(id=DEMO_AGENT_ID, provider="local", name="Demo"),)
+    return ConfigForms(
+        agents=agents,
+        numbers=settings.numbers or (NumberForm(user="*", agent=agents[0].id),),
+        trunks=settings.trunks,
+        tools=settings.tools,
+        squads=settings.squads,
+        webhooks=settings.webhooks,
+    )
+
+
 def agents_of(settings: Settings) -> tuple[Agent, ...]:
     """The configured agents as records; the demo agent where none is configured."""
-    if not settings.agents:
-        return (Agent(agent_id=DEMO_AGENT_ID, provider="local", name="Demo"),)
+    forms = forms_of(settings)
     catalogue = Catalogue(
-        agents={agent.id: agent for agent in settings.agents}, tools={tool.id: tool for tool in settings.tools}
+        agents={agent.id: agent for agent in forms.agents}, tools={tool.id: tool for tool in forms.tools}
     )
-    return tuple(agent_record(agent, catalogue) for agent in settings.agents)
+    return tuple(agent_record(agent, catalogue) for agent in forms.agents)
 
 
 def numbers_of(settings: Settings) -> tuple[Number, ...]:
     """The configured numbers as records; without any, every number reaches the first agent."""
-    if not settings.numbers:
-        first = settings.agents[0].id if settings.agents else DEMO_AGENT_ID
-        return (Number(user="*", agent_id=first),)
-    return tuple(number_record(number) for number in settings.numbers)
+    return tuple(number_record(number) for number in forms_of(settings).numbers)
 
 
 def trunks_of(settings: Settings) -> tuple[Trunk, ...]:

@@ -39,7 +39,6 @@ PRODUCT = "offhook"
 """In User-Agent and Server. No version: it would tell scanners which faults to try."""
 
 REALM = "offhook"
-NODE_ID = "node-1"
 
 UNREGISTER_S = 2.0
 """For the registrars to confirm that we are gone."""
@@ -69,6 +68,7 @@ class Phone:
     manager: CallManager
     recordings: RecordingWriter
     trunks: Trunks
+    clock: MediaClock
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more calls, take registrations back at once, and return when the last call is over, or it is time."""
@@ -102,7 +102,7 @@ def build_phone(
     manager = CallManager(max_calls=max_calls)
     admission = Admission(
         around.trunks,
-        authenticator=Authenticator(NonceMint(secrets.token_bytes(32), NODE_ID), REALM),
+        authenticator=Authenticator(NonceMint(secrets.token_bytes(32), PRODUCT), REALM),
         serves=lambda uri, trunk_id: directory.answering(dialled_user(uri), trunk_id) is not None,
     )
     user_agent = UserAgent(product=PRODUCT, new_token=lambda: secrets.token_hex(10), admission=admission)
@@ -134,7 +134,7 @@ def build_phone(
         ),
         trunks,
     )
-    return Phone(endpoint=endpoint, manager=manager, recordings=recordings, trunks=trunks)
+    return Phone(endpoint=endpoint, manager=manager, recordings=recordings, trunks=trunks, clock=clock)
 
 
 def _recording_lost(path: Path, problem: str) -> None:

@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from offhook.audio.wav import WavError
 from offhook.bridge.local.engine import LocalEngine
-from offhook.bridge.local.provider import local_provider
-from offhook.bridge.registry import SCRIPTED, BridgeRegistry, Provider
+from offhook.call.account_limits import LimitsNow
 from offhook.call.dialling import PlaceCall
 from offhook.call.hold_audio import HoldAudio, read_hold_audio
 from offhook.call.session import CallSession
-from offhook.config import Settings, agents_of, numbers_of, trunks_of
+from offhook.config import Settings
+from offhook.config.reloading import RELOADED
 from offhook.delivery.bus import Bus
 from offhook.media.ports import PortPool
 from offhook.model.errors import ConfigError
+from offhook.model.records import Agent
 from offhook.model.trunks import Trunk, TrunkChanged
 from offhook.observability import LoopLag, raise_descriptor_limit, settle_memory
+from offhook.observability.metrics import Metrics
+from offhook.observability.spans import CallSpans, open_spans
+from offhook.server.front import Front
+from offhook.server.ground import Ground
 from offhook.server.network import discover, keep_discovering, listen_everywhere, stun_hop, tls_contexts
-from offhook.server.phone import NODE_ID, Phone, Surroundings, build_phone
+from offhook.server.phone import Phone, Surroundings, build_phone
+from offhook.server.providers import Providers
+from offhook.server.vitals import Vitals
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.tls import TlsContexts
 from offhook.sip.events import Address, Transport
-from offhook.store.call_files import CallStore
-from offhook.store.directory import InMemoryDirectory
+from offhook.store.directory import DirectoryState
 from offhook.store.traces import TraceStore
 from offhook.store.trunk_states import TrunkStates
 
 _log = logging.getLogger("offhook.server")
-
-PROVIDERS = ("local", "scripted")
-"""Names that ``agents[].provider`` may have."""
 
 DESCRIPTORS_PER_CALL = 4
 """RTP, RTCP, and headroom for a provider's connection and a file."""
@@ -45,45 +50,80 @@ DESCRIPTORS_RESERVED = 128
 
 
 class Server:
-    """``offhook serve``: a phone with a directory, a store and the providers the agents ask for."""
+    """``offhook serve``: a phone with a directory, a store, the providers the agents ask for, and the API."""
 
     def __init__(self, settings: Settings) -> None:
+        """Opens the data folder and the database. Raises ``ConfigError``."""
         self.settings = settings
         self.data_dir = Path(settings.data_dir).expanduser()
-        self.lag = LoopLag()
-        self.engine: LocalEngine | None = None
-        self._store = _open_store(self.data_dir)
-        self.bus = Bus(self._store)
-        self._phone: Phone | None = None
-        self._states = TrunkStates(self.data_dir)
+        self.metrics = Metrics()
+        self.lag = LoopLag(self.metrics.lagged)
+        self._spans = _open_spans(settings)
+        self._ground = Ground(
+            settings,
+            on_directory=self._directory_changed,
+            on_full=lambda full: self._need_phone().manager.hinder("store", full),
+            on_attempt=self.metrics.delivered,
+            price_of=self._price_of,
+        )
+        self.bus = Bus(self._ground.journal)
+        self.bus.watch(events=self.metrics.watch)
+        self.bus.watch(events=self._ground.usage.note, signals=self._ground.feed.signal)
+        if self._spans is not None:
+            self.bus.watch(events=self._spans.watch)
         self._traces = TraceStore(self.data_dir) if settings.sip.trace else None
         if self._traces is not None:
             self.bus.watch(events=self._traces.note)
-        self._stun: asyncio.Task[None] | None = None
+        self._states = TrunkStates(self.data_dir)
+        self._vitals = Vitals(self._ground, self.lag, self.metrics, self.data_dir)
+        self._providers = Providers()
+        self._hold_audio = HoldAudio()
+        self._phone: Phone | None = None
+        self._front: Front | None = None
         self._tls: TlsContexts | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> tuple[tuple[Transport, Address], ...]:
         """Listen; returns where. Raises ``ListenError``, ``ConfigError``, ``BridgeError``."""
         settings = self.settings
+        add_hold_audio(self._hold_audio, settings)
+        surroundings = self._surroundings()
+        await self._ground.start()
+        await self._providers.serve(_agents(self._ground.state))
         phone = build_phone(
-            bridges=await self._build_bridges(),
-            directory=InMemoryDirectory(agents_of(settings), numbers_of(settings)),
+            bridges=self._providers,
+            directory=self._ground.directory,
             events=self.bus,
             max_calls=_affordable_calls(settings),
             ports=PortPool(settings.rtp.port_min, settings.rtp.port_max),
             recordings_folder=self.data_dir / "recordings",
             media_timeout_s=settings.rtp.media_timeout_s,
-            surroundings=self._surroundings(),
+            surroundings=replace(surroundings, trunks=tuple(self._ground.state.trunks.values())),
         )
-        self._phone = phone
+        self._phone = self._vitals.phone = phone
+        phone.manager.rejections.watcher = self.metrics.rejected
         await listen_everywhere(phone.endpoint, settings.sip)
+        self._spawn(phone.manager.end_lost(await self._ground.lost_calls()))
+        if settings.http.enabled:
+            self._front = Front(settings, self._ground, self._vitals, self.metrics, lambda: self.trunk_states)
+            await self._front.start()
         if settings.sip.stun_server:
             await self._start_stun(phone)
         self._states.start()
         phone.trunks.start()
         self.lag.start()
+        self._vitals.start()
         settle_memory()
         return phone.endpoint.listening
+
+    @property
+    def engine(self) -> LocalEngine | None:
+        return self._providers.engine
+
+    @property
+    def http_addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where the HTTP server listens; empty where it does not."""
+        return () if self._front is None else self._front.addresses
 
     @property
     def live_calls(self) -> int:
@@ -96,19 +136,11 @@ class Server:
 
     def place(self, command: PlaceCall) -> CallSession:
         """Call somebody. Only after ``start``."""
-        if self._phone is None:
-            raise RuntimeError("start() comes before place()")
-        return self._phone.manager.place(command)
+        return self._need_phone().manager.place(command)
 
     def trunk(self, trunk_id: str) -> Trunk | None:
         """As it is now. Only after ``start``."""
         return None if self._phone is None else self._phone.trunks.trunk(trunk_id)
-
-    def update_trunks(self, trunks: Sequence[Trunk]) -> None:
-        """These are the trunks from now on (``Trunks.update``). Only after ``start``."""
-        if self._phone is None:
-            raise RuntimeError("start() comes before update_trunks()")
-        self._phone.trunks.update(trunks)
 
     async def drain(self) -> None:
         """Take no more calls, and wait ``drain_timeout_s`` for those that are up; may be cancelled.
@@ -119,10 +151,14 @@ class Server:
             await self._phone.drain(self.settings.drain_timeout_s)
 
     async def reload(self, settings: Settings) -> None:
-        """Take over what may change while it serves: trunks, and the TLS files. Raises ``ConfigError``: all stays."""
+        """Take over what config.json defines now, and the TLS files. Raises ``ConfigError``: all stays as it was."""
+        add_hold_audio(self._hold_audio, settings)
         self.reload_certificates()
-        self.update_trunks(trunks_of(settings))
-        self.settings = msgspec.structs.replace(self.settings, trunks=settings.trunks)
+        change = await self._ground.take_config(settings)
+        for sentence in change.dangling:
+            _log.warning("%s", sentence)
+        taken = {name: getattr(settings, name) for name in RELOADED}
+        self.settings = msgspec.structs.replace(self.settings, **taken)
 
     def reload_certificates(self) -> None:
         """Read the TLS files again, for connections from now on. Raises ``ConfigError``; the old ones then stay."""
@@ -132,30 +168,41 @@ class Server:
     async def close(self) -> None:
         """End calls politely, then everything else; safe after a failed ``start``."""
         self.lag.stop()
-        if self._stun is not None:
-            self._stun.cancel()
-            await asyncio.gather(self._stun, return_exceptions=True)
+        await self._vitals.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._phone is not None:
             await self._phone.close()
+        if self._front is not None:
+            await self._front.close()
         await self._states.stop()
-        if self.engine is not None:
-            await self.engine.close()
-        await asyncio.to_thread(self._store.close)
+        await self._providers.close()
+        await self._ground.stop()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
 
     def _surroundings(self) -> Surroundings:
         sip = self.settings.sip
         self._tls = tls_contexts(self.settings)
         return Surroundings(
-            trunks=trunks_of(self.settings),
             tls=self._tls,
             nameservers=sip.nameservers,
             advertised=AdvertisedAddresses(sip.advertised_address, sip.local_networks),
             on_trunk=self._trunk_changed,
             trace=None if self._traces is None else self._traces.record,
-            hold_audio=load_hold_audio(self.settings),
+            hold_audio=self._hold_audio,
+            limits=LimitsNow(self._ground.usage, time.time),
         )
+
+    def _directory_changed(self, state: DirectoryState) -> None:
+        if self._phone is not None:
+            self._phone.trunks.update(tuple(state.trunks.values()))
+            self._spawn(self._providers.serve(_agents(state)))
+        if self._front is not None:
+            self._front.follow_keys()
 
     def _trunk_changed(self, changed: TrunkChanged) -> None:
         if changed.phase == "stopped" and self.trunk(changed.trunk_id) is None:
@@ -164,29 +211,45 @@ class Server:
             self._states.put(changed)
         self.bus.tell(changed)
 
+    def _price_of(self, trunk_id: str) -> float:
+        trunk = self.trunk(trunk_id)
+        return 0.0 if trunk is None else trunk.rules.price_per_min
+
     async def _start_stun(self, phone: Phone) -> None:
         """Know our address before the first REGISTER; then look again and again."""
         server = stun_hop(self.settings.sip.stun_server)
         await discover(phone, server)
-        self._stun = asyncio.create_task(keep_discovering(phone, server))
+        self._spawn(keep_discovering(phone, server))
 
-    async def _build_bridges(self) -> BridgeRegistry:
-        providers: dict[str, Provider] = {"scripted": SCRIPTED}
-        if any(agent.provider == "local" for agent in agents_of(self.settings)):
-            self.engine = LocalEngine()
-            await self.engine.start()
-            providers["local"] = local_provider(self.engine)
-        registry = BridgeRegistry(providers)
-        for index, agent in enumerate(agents_of(self.settings)):
-            if agent.provider not in registry.names:
-                fix = f"Use one of: {', '.join(registry.names)}"
-                raise ConfigError(f"agents[{index}].provider", f"there is no {agent.provider!r}", fix)
-        return registry
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a task of the server failed", exc_info=error)
+
+    def _need_phone(self) -> Phone:
+        if self._phone is None:
+            raise RuntimeError("start() comes first")
+        return self._phone
 
 
-def load_hold_audio(settings: Settings) -> HoldAudio:
-    """Raises ``ConfigError`` naming the agent whose file cannot be played."""
-    audio = HoldAudio()
+def _agents(state: DirectoryState) -> Iterator[Agent]:
+    for account in state.accounts.values():
+        yield from account.agents.values()
+
+
+def _open_spans(settings: Settings) -> CallSpans | None:
+    """Raises ``ConfigError`` where the extra is missing."""
+    telemetry = settings.telemetry
+    return open_spans(telemetry.otlp_endpoint, telemetry.service_name) if telemetry.otlp_endpoint else None
+
+
+def add_hold_audio(audio: HoldAudio, settings: Settings) -> None:
+    """Read the files that agents name. Raises ``ConfigError`` naming the agent whose file cannot be played."""
     for index, agent in enumerate(settings.agents):
         if not agent.hold_audio:
             continue
@@ -195,17 +258,6 @@ def load_hold_audio(settings: Settings) -> HoldAudio:
         except WavError as error:
             fix = "Give the path of a WAV file of 8 or 16 bit, or leave it out for our melody"
             raise ConfigError(f"agents[{index}].hold_audio", f"{agent.hold_audio}: {error}", fix) from None
-    return audio
-
-
-def _open_store(folder: Path) -> CallStore:
-    """Raises ``ConfigError`` when the data folder cannot be used."""
-    try:
-        (folder / "recordings").mkdir(parents=True, exist_ok=True)
-        return CallStore(folder, node_id=NODE_ID)
-    except OSError as error:
-        fix = "Choose a folder you may write to, with data_dir or --data"
-        raise ConfigError("data_dir", f"{folder} cannot be used ({error.strerror})", fix) from None
 
 
 def _affordable_calls(settings: Settings) -> int:

@@ -53,7 +53,7 @@ async def ready(asked: Asked) -> Answer:
 async def metrics(asked: Asked) -> web.Response:
     """Prometheus' text format 0.0.4."""
     return web.Response(
-        body=asked.parts.metrics(), headers={"Content-Type": f"{METRICS}; version=0.0.4; charset=utf-8"}
+        body=await asked.parts.metrics(), headers={"Content-Type": f"{METRICS}; version=0.0.4; charset=utf-8"}
     )
 
 
