@@ -144,6 +144,31 @@ async def test_a_call_that_was_never_answered_only_gets_its_end() -> None:
     assert (ended.phase, ended.cause, ended.duration_ms, ended.spend) == ("ringing", "server_lost", 0, 0.0)
 
 
+async def test_a_leg_that_was_left_over_by_a_call_with_an_end_gives_it_no_other() -> None:
+    async with phone(GREETER) as peer, phone() as survivor:
+        async with phone(GREETER, teardown_s=0.05) as dying:
+            peer.call(dying)
+            await dying.facts.until(TurnSpoken)
+            await peer.facts.until(CallAnswered)
+            (lost,) = left_by(dying)
+            await dying.drop_dead()
+            await survivor.phone.manager.end_lost([replace(lost, phase="ended")])
+        assert (await peer.ended()).cause == "hangup"
+        assert (survivor.facts.names(), survivor.facts.saves) == ([], [("leg-1", None)])
+
+
+async def test_a_call_that_lives_here_is_not_lost() -> None:
+    async with phone(GREETER) as callee, phone() as caller:
+        call = caller.call(callee)
+        await callee.facts.until(TurnSpoken)
+        await caller.facts.until(CallAnswered)
+        await callee.phone.manager.end_lost(left_by(callee))
+        assert callee.only_call.phase == "up"
+        caller.hang_up(call)
+        await caller.over(call)
+        assert [ended.cause for ended in callee.facts.of(CallEnded)] in ([], ["hangup"])
+
+
 @pytest.mark.parametrize("broken", [b"", b"{", b"[]", b'{"direction": "inbound"}', b"\xff\xfe"])
 async def test_what_was_saved_badly_is_logged_and_the_call_ends(
     broken: bytes, caplog: pytest.LogCaptureFixture

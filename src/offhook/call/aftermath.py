@@ -56,6 +56,11 @@ async def _end(call: UnfinishedCall, equipment: Equipment, usages: MutableMappin
     await asyncio.gather(*(_LostLeg(leg, equipment, usages).hang_up() for leg in legs))
     for leg_id in call.legs:
         equipment.events.save_leg(call.call_id, leg_id, None)
+    if call.phase != "ended":  # else only a leg of it was left over
+        _state_end(call, legs, equipment)
+
+
+def _state_end(call: UnfinishedCall, legs: Iterable[LegSnapshot], equipment: Equipment) -> None:
     duration_s = 0.0 if call.answered_at is None else max(0.0, call.last_at - call.answered_at)
     ended = CallEnded(
         by="system",

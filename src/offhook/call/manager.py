@@ -129,7 +129,8 @@ class CallManager:
 
     async def end_lost(self, lost: Iterable[UnfinishedCall]) -> None:
         """End what a process before us left (``aftermath``), beside new calls; returns when each has its last fact."""
-        await end_lost_calls(lost, self._need_equipment(), self._by_usage)
+        not_ours = [call for call in lost if call.call_id not in self._calls]
+        await end_lost_calls(not_ours, self._need_equipment(), self._by_usage)
 
     def transfer(self, call_id: str, destination: TransferDestination) -> bool:
         """Transfer the caller; what becomes of it is told by ``TransferEnded``. False where there is no such call."""

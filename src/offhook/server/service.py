@@ -102,8 +102,9 @@ class Server:
         )
         self._phone = self._vitals.phone = phone
         phone.manager.rejections.watcher = self.metrics.rejected
+        lost = await self._ground.lost_calls()  # before a new call could be among them
         await listen_everywhere(phone.endpoint, settings.sip)
-        self._spawn(phone.manager.end_lost(await self._ground.lost_calls()))
+        self._spawn(phone.manager.end_lost(lost))
         if settings.http.enabled:
             self._front = Front(settings, self._ground, self._vitals, self.metrics, lambda: self.trunk_states)
             await self._front.start()
