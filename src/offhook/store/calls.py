@@ -212,7 +212,7 @@ def delete_call(connection: sa.Connection, account_id: str, call_id: str) -> Del
     mine = (calls.c.call_id == call_id, calls.c.account_id == account_id, calls.c.phase == "ended")
     if connection.scalar(sa.select(calls.c.call_id).where(*mine)) is None:
         return None
-    left = _files_of(connection, [call_id])
+    left = files_of(connection, [call_id])
     delete_rows(connection, [call_id])
     return left
 
@@ -252,7 +252,8 @@ def _legs(connection: sa.Connection, call_ids: Collection[str]) -> Mapping[str, 
     return legs
 
 
-def _files_of(connection: sa.Connection, call_ids: Collection[str]) -> DeletedCall:
+def files_of(connection: sa.Connection, call_ids: Collection[str]) -> DeletedCall:
+    """What these calls have on disk."""
     paths = connection.scalars(sa.select(recordings.c.path).where(recordings.c.call_id.in_(call_ids)))
     naming = sa.select(call_events.c.type, sa.cast(call_events.c.fact, sa.Text)).where(
         call_events.c.call_id.in_(call_ids), call_events.c.type.in_(("CallArrived", "WayTaken"))
