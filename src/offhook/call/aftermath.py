@@ -42,7 +42,9 @@ async def end_lost_calls(
     lost: Iterable[UnfinishedCall], equipment: Equipment, usages: MutableMapping[int, UsageOwner]
 ) -> None:
     """Returns when each has its ``CallEnded``. Never raises. ``usages``: whose SIP events go to whom."""
-    room = asyncio.Semaphore(AT_ONCE)
+    lost, room = tuple(lost), asyncio.Semaphore(AT_ONCE)
+    if lost:
+        _log.warning("calls that a process before us left, and that are ended now: %d", len(lost))
 
     async def end(call: UnfinishedCall) -> None:
         async with room:
@@ -73,7 +75,7 @@ def _state_end(call: UnfinishedCall, legs: Iterable[LegSnapshot], equipment: Equ
     equipment.events.append(
         CallEvent(call_id=call.call_id, leg_id="", seq=call.last_seq + 1, at=time.time(), fact=ended)
     )
-    _log.warning("call %s was lost with the process that had it, and is ended now", call.call_id)
+    _log.info("call %s was lost with the process that had it, and is ended now", call.call_id)
 
 
 def _read(call_id: str, leg_id: str, saved: bytes) -> LegSnapshot | None:
