@@ -7,13 +7,16 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from tests.cli.data_folders import database_in
 from tests.signaling.wire import request
+from tests.store.databases import write
+from tests.store.stories import kept
 
 from offhook.cli.trace import trace
 from offhook.model.call_events import CallArrived, CallEnded, CallEvent, CallFact, CallRefused, WayTaken
 from offhook.signaling.trace import TraceRecord
 from offhook.sip.events import Address, Flow
-from offhook.store.call_files import CallStore
+from offhook.store.calls import delete_call
 from offhook.store.traces import TraceStore
 
 FLOW = Flow(transport="UDP", local=Address("10.0.0.1", 5060), remote=Address("10.0.0.2", 5070))
@@ -29,16 +32,18 @@ def arrived(sip_call_id: str) -> CallArrived:
 
 def happened(folder: Path, call_id: str, *facts: CallFact) -> None:
     """A call of these facts, and one message under each Call-ID they name."""
-    calls, traces = CallStore(folder, node_id="n1"), TraceStore(folder)
-    for seq, fact in enumerate(facts, 1):
-        event = CallEvent(call_id=call_id, leg_id="", seq=seq, at=100.0 + seq, fact=fact)
-        calls.append(event)
+    traces = TraceStore(folder)
+    events = [
+        CallEvent(call_id=call_id, leg_id="", seq=seq, at=100.0 + seq, fact=fact) for seq, fact in enumerate(facts, 1)
+    ]
+    with database_in(folder) as database:
+        kept(database, events)
+    for event in events:
         traces.note(event)
-        if isinstance(fact, CallArrived | WayTaken) and fact.sip_call_id:
-            data = request("INVITE", call_id=fact.sip_call_id.encode("utf-8", "surrogateescape").decode("latin-1"))
-            record = TraceRecord(at=100.0 + seq, direction="sent", flow=FLOW, data=data.decode().encode("latin-1"))
-            traces.record(record)
-    calls.close()
+        if isinstance(event.fact, CallArrived | WayTaken) and event.fact.sip_call_id:
+            call_id = event.fact.sip_call_id.encode("utf-8", "surrogateescape").decode("latin-1")
+            data = request("INVITE", call_id=call_id).decode().encode("latin-1")
+            traces.record(TraceRecord(at=event.at, direction="sent", flow=FLOW, data=data))
     traces.close()
 
 
@@ -58,8 +63,8 @@ def test_a_refusal_is_explained_among_the_messages(tmp_path: Path, call_id: str)
     happened(tmp_path, "4f2a-whole", arrived("sip@caller"), REFUSED, ENDED)
     text = shown(tmp_path, call_id)
     assert " INVITE " in text.splitlines()[3]
-    assert "CallRefused: status 488, rule RFC 3264 offer/answer, evidence m=audio 4000 RTP/SAVP 0, fix offer" in text
-    assert "CallEnded: by system, phase arrived, cause refused, sip_code 488" in text
+    assert "call.refused: status 488, rule RFC 3264 offer/answer, evidence m=audio 4000 RTP/SAVP 0, fix offer" in text
+    assert "call.ended: by system, phase arrived, cause refused, sip_code 488" in text
 
 
 @pytest.mark.parametrize("call_id", ["9b1c", "second"])
@@ -68,12 +73,13 @@ def test_every_way_of_an_outbound_call_is_shown(tmp_path: Path, call_id: str) ->
     happened(tmp_path, "9b1c", arrived(""), first, second)
     text = shown(tmp_path, call_id)
     assert [text.count(f"Call-ID: {one}\n") for one in ("first", "second")] == [1, 1]
-    assert "WayTaken: server b, problem 503" in text
+    assert "call.way_taken: server b, problem 503" in text
 
 
 def test_the_messages_are_shown_without_a_record_too(tmp_path: Path) -> None:
     happened(tmp_path, "call", arrived("lost"))
-    (tmp_path / "calls" / "call.json").unlink()
+    with database_in(tmp_path) as database:
+        write(database, delete_call, "default", "call")
     assert "Call-ID: lost\n" in shown(tmp_path, "lost")
 
 
@@ -81,7 +87,7 @@ def test_the_messages_are_shown_without_a_record_too(tmp_path: Path) -> None:
 def test_a_call_id_of_any_letters_is_found(tmp_path: Path, sip_call_id: str) -> None:
     happened(tmp_path, "call", arrived(sip_call_id), ENDED)
     for call_id in (sip_call_id, "call"):
-        assert "CallEnded" in shown(tmp_path, call_id)
+        assert "call.ended" in shown(tmp_path, call_id)
 
 
 def test_an_id_of_several_calls_is_refused_with_theirs(tmp_path: Path) -> None:
@@ -91,9 +97,10 @@ def test_an_id_of_several_calls_is_refused_with_theirs(tmp_path: Path) -> None:
 
 
 def test_an_unknown_id_is_refused_with_the_fix(tmp_path: Path) -> None:
+    happened(tmp_path, "call", arrived("x"))
     said = refused(tmp_path, "4711")
     assert "no SIP messages are kept of a call '4711'" in said
-    assert str(tmp_path / "calls") in said
+    assert "offhook calls list" in said
     assert "sip.trace" not in said
     config = tmp_path / "config.json"
     config.write_text('{"sip": {"trace": false}}')

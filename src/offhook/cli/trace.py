@@ -2,95 +2,63 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
+import sqlalchemy as sa
 
-from offhook.config import load_settings
-from offhook.signaling.ladder import Note, ladder
+from offhook.cli.storage import Place, account_option, opened, place_options, print_json
+from offhook.delivery.call_trace import CallTrace, call_trace, message_document
+from offhook.signaling.ladder import ladder
 from offhook.signaling.pcap import pcap
-from offhook.store.text import printable
+from offhook.signaling.trace import TraceRecord
+from offhook.store.calls import find_calls
 from offhook.store.traces import read_trace
-
-_TOLD = ("WayTaken", "CallRefused", "CallAnswered", "ProviderFailed", "CallEnded")
-"""Facts of the call that explain its messages."""
-
-_NOT_SAID = {"seq", "at", "leg_id", "type", "sip_call_id"}
-"""Of a fact: they stand elsewhere in the ladder."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Call:
-    sip_call_ids: tuple[str, ...]
-    notes: tuple[Note, ...] = ()
 
 
 @click.command()
 @click.argument("call_id")
 @click.option("--pcap", "pcap_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a pcap file instead.")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="config.json to read.")
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Folder of the server's records.")
-def trace(*, call_id: str, pcap_file: Path | None, config: Path | None, data: Path | None) -> None:
+@account_option
+@place_options
+def trace(*, place: Place, call_id: str, account_id: str, pcap_file: Path | None) -> None:
     """Show every SIP message of a call, running or over, secrets crossed out.
 
     CALL_ID is offhook's id (its first characters will do, as the log shows them) or the SIP Call-ID.
     """
-    settings = load_settings(config, flags={"data_dir": str(data) if data is not None else None})
+    settings = place.settings()
     folder = Path(settings.data_dir).expanduser()
+    with opened(place) as database, database.read() as connection:
+        of_call = _find(connection, account_id, call_id)
     try:
-        call = _find(folder / "calls", call_id)
-        records = read_trace(folder, call.sip_call_ids)
+        records = read_trace(folder, of_call.sip_call_ids)
     except OSError as error:
         raise click.ClickException(f"{error.filename or folder} cannot be read ({error.strerror})") from None
     if not records:
-        hint = f"the ids of calls stand in the log and in {folder / 'calls'}; --data names the server's folder"
+        hint = "`offhook calls list` shows the ids of calls; --data names the server's folder"
         off = "" if settings.sip.trace else "; and sip.trace is false in config.json: set it to true"
         raise click.ClickException(f"no SIP messages are kept of a call {call_id!r}: {hint}{off}")
-    if pcap_file is None:
-        click.echo(ladder(records, call.notes), nl=False)
-        return
+    if pcap_file is not None:
+        _write(pcap_file, records)
+    elif place.as_json:
+        print_json([message_document(record) for record in records])
+    else:
+        click.echo(ladder(records, of_call.notes), nl=False)
+
+
+def _write(file: Path, records: list[TraceRecord]) -> None:
     try:
-        pcap_file.write_bytes(pcap(records))
+        file.write_bytes(pcap(records))
     except OSError as error:
-        raise click.BadParameter(f"{pcap_file} cannot be written ({error.strerror})", param_hint="--pcap") from None
-    click.echo(f"{len(records)} messages written to {pcap_file}")
+        raise click.BadParameter(f"{file} cannot be written ({error.strerror})", param_hint="--pcap") from None
+    click.echo(f"{len(records)} messages written to {file}")
 
 
-def _find(folder: Path, call_id: str) -> _Call:
-    """By the record of offhook's id, or one that knows the SIP Call-ID; else the messages alone. Raises ``OSError``."""
-    by_name = [file for file in folder.glob("*.json") if file.stem.startswith(call_id)]
-    if len(by_name) > 1:
-        known = ", ".join(sorted(file.stem for file in by_name)[:5])
-        raise click.ClickException(f"{len(by_name)} calls begin with {call_id!r}: {known} …; give more of the id")
-    document = _document(by_name[0]) if by_name else _record_with(folder, call_id)
-    if document is None:
-        return _Call(sip_call_ids=(call_id,))
-    events = document["events"]
-    ids = [document["sip_call_id"], *(event.get("sip_call_id", "") for event in events)]
-    notes = tuple((event["at"], _told(event)) for event in events if event["type"] in _TOLD)
-    return _Call(sip_call_ids=tuple(dict.fromkeys(one for one in ids if one)), notes=notes)
-
-
-def _record_with(folder: Path, sip_call_id: str) -> Mapping[str, Any] | None:
-    """The latest call with this SIP Call-ID."""
-    wanted = msgspec.json.encode(printable(sip_call_id))
-    for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
-        if wanted in file.read_bytes():
-            return _document(file)
-    return None
-
-
-def _document(file: Path) -> Mapping[str, Any]:
-    document: Mapping[str, Any] = json.loads(file.read_bytes())
-    return document
-
-
-def _told(event: Mapping[str, Any]) -> str:
-    """A fact in one line, with every field that says something."""
-    said = (f"{key} {value}" for key, value in event.items() if key not in _NOT_SAID and value not in ("", None))
-    return f"{event['type']}: {', '.join(said)}"
+def _find(connection: sa.Connection, account_id: str, told: str) -> CallTrace:
+    """By offhook's id or its beginning, or by a SIP Call-ID; else the messages under that alone."""
+    found = find_calls(connection, account_id, told)
+    if len(found) > 1:
+        known = ", ".join(sorted(found)[:5])
+        raise click.ClickException(f"{len(found)} calls begin with {told!r}: {known} …; give more of the id")
+    of_call = call_trace(connection, account_id, found[0]) if found else None
+    return of_call or CallTrace(sip_call_ids=(told,))
