@@ -83,6 +83,7 @@ class Served:
         self.vault = Vault.open(data_dir)
         self.directory = DirectoryFollower(database, self.vault, lambda state: None)
         self.clock = Clock()
+        self.woken = 0
         self.ready: list[ReadyPart] = [ReadyPart(name="sip", ready=True)]
         given: dict[str, Any] = {
             "database": database,
@@ -94,6 +95,7 @@ class Served:
             "readiness": lambda: tuple(self.ready),
             "metrics": scrape,
             "trunk_states": dict,
+            "wake_sender": self._wake,
             "limits": limits,
             "clock": self.clock,
         }
@@ -112,6 +114,9 @@ class Served:
     ) -> None:
         await self.client.close()
         await self.listener.close()
+
+    def _wake(self) -> None:
+        self.woken += 1
 
     async def key(self, *scopes: str, account_id: str = "default", expires_at: float | None = None) -> Headers:
         """A new key with these scopes, as the headers that send it."""
