@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
@@ -47,6 +48,9 @@ WAL_BYTES = 64_000_000
 
 MIGRATION_S = 600.0
 """A table may have to be rewritten, or another process migrates first."""
+
+# It writes a traceback for every connection that breaks off; whoever used that one is told, and says it in a line.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 _OUT_OF_SERVICE = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "25P03"})
 """SQLSTATEs (PostgreSQL, appendix A): shut down, crashed, starting up, idle too long, too many connections, and a
