@@ -43,6 +43,8 @@ class Postgres:
         self.folder = folder
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
+        url = self.url().replace("postgresql:", "postgresql+pg8000:")
+        self._admin = sa.create_engine(url, pool_size=1, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
 
     def url(self, database: str = "postgres", *, password: str = PASSWORD) -> str:
         return f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{database}"
@@ -73,12 +75,7 @@ class Postgres:
 
     def execute(self, statement: str) -> None:
         """Outside any transaction."""
-        engine = sa.create_engine(
-            self.url().replace("postgresql:", "postgresql+pg8000:"),
-            poolclass=sa.NullPool,
-            isolation_level="AUTOCOMMIT",
-        )
-        with engine.connect() as connection:
+        with self._admin.connect() as connection:
             connection.exec_driver_sql(statement)
 
     def start(self) -> None:
@@ -95,6 +92,10 @@ class Postgres:
     def stop(self) -> None:
         """As an administrator stops it: connections are broken off, all is on disk."""
         self._end(signal.SIGINT)
+
+    def abandon(self) -> None:
+        """It ends at once: nobody will read its files again."""
+        self._end(signal.SIGQUIT)
 
     def kill(self) -> None:
         """kill -9 of all its processes."""
@@ -119,6 +120,7 @@ class Postgres:
             os.kill(pid, number)
 
     def _end(self, number: signal.Signals) -> None:
+        self._admin.dispose()
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(START_S)
@@ -150,7 +152,7 @@ def running(*, durable: bool = False) -> Iterator[Postgres]:
         one.create()
         yield one
     finally:
-        one.stop()
+        one.abandon()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -143,8 +143,8 @@ def test_processes_that_start_together_migrate_once(empty_database_url: str, tmp
         "import sys; from pathlib import Path; from offhook.store.database import Database\n"
         "one = Database.open(sys.argv[1], data_dir=Path()); one.migrate(); one.close()"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", program, empty_database_url]) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    processes = [subprocess.Popen([sys.executable, "-c", program, empty_database_url]) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
     database = Database.open(empty_database_url, data_dir=tmp_path)
     assert revision(database) == 0
     database.close()

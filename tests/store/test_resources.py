@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -266,6 +267,43 @@ def test_a_number_and_a_trunk_belong_to_one_account(world: World) -> None:
         world.create("number", user="1", ask_url="https://x.test")
     world.create("trunk", id="mine", **TRUNK)
     assert world.create("number", user="1", trunk="mine", ask_url="https://x.test").id == "1@mine"
+
+
+# ── at the same time ──
+
+
+def test_who_comes_first_has_the_number(world: World) -> None:
+    def made(account: str) -> bool:
+        try:
+            world.create("number", user="1", ask_url="https://x.test", account=account)
+        except RecordConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(made, ("default", OTHER) * 4)) == 1
+
+
+def test_an_agent_is_not_deleted_while_a_number_comes_to_name_it(world: World) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        world.create("agent", id=name)
+        with ThreadPoolExecutor(2) as threads:
+            named = threads.submit(world.create, "number", user=name, agent=name)
+            gone = threads.submit(world.delete, "agent", name)
+        problems = [done.exception() for done in (named, gone)]
+        assert {type(problem) for problem in problems} in (
+            {type(None), RecordConflictError},
+            {ConfigError, type(None)},
+        )
+
+
+def test_no_change_is_lost_where_two_are_made_at_once(world: World) -> None:
+    world.create("agent", id="a")
+    with ThreadPoolExecutor(4) as threads:
+        options = [{"options": {str(number): "x"}} for number in range(12)]
+        list(threads.map(lambda patch: world.patch("agent", "a", patch), options))
+    agent = world.get("agent", "a")
+    assert (len(agent.form["options"]), agent.revision) == (12, 13)
 
 
 # ── config.json ──
