@@ -47,7 +47,7 @@ def answer_everything(phone: Phone) -> None:
     phone.react = react
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_with_a_fifth_of_all_messages_lost_every_call_is_set_up_and_ends_on_both_sides(seed: int) -> None:
     net, random = Network(seed=seed), Random(seed)
@@ -90,7 +90,7 @@ def ended(phone: Phone) -> set[int]:
     return {event.usage_id for event in phone.events if isinstance(event, UsageEnded | ByeReceived)}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_calls_cancelled_at_any_moment_leave_nothing_on_a_bad_network(seed: int) -> None:
     net, random = Network(seed=seed), Random(seed)
