@@ -15,6 +15,7 @@ from offhook.store import calls
 from offhook.store.batches import SavedLeg
 from offhook.store.calls import CALL_STATUSES, CallFilter, DeletedCall
 from offhook.store.database import Database
+from offhook.store.nodes import beat
 from offhook.store.schema import metadata
 
 EVERY = CallFilter()
@@ -153,6 +154,14 @@ def test_what_a_process_left_is_its_calls_without_an_end_and_its_saved_legs(data
     assert (new.call_id, new.phase, new.answered_at, dict(new.legs)) == ("new", "arrived", None, {})
     assert (without_bye.call_id, without_bye.phase) == ("no-bye", "ended")
     assert read(database, calls.unfinished_calls, "n2") == ()
+
+
+def test_an_unfinished_call_was_up_as_long_as_its_process_lived(database: Database) -> None:
+    happened(database, ARRIVED, RINGING, ANSWERED)
+    for beat_at in (2000.0, 2005.0):
+        write(database, beat, "n1", beat_at)
+    (up,) = read(database, calls.unfinished_calls, "n1")
+    assert (up.last_at, up.last_seq) == (2005.0, 3)
 
 
 def test_a_deleted_call_leaves_no_row_in_any_table(several: Database) -> None:

@@ -221,9 +221,10 @@ class CallRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnfinishedCall:
-    """A call that was not over when its process died. ``last_seq``, ``last_at``: of its last event that was kept.
+    """A call that was not over when its process died. ``last_seq``: of its last event that was kept.
 
-    ``legs``: what was saved of each answered leg that was not over (``EventSink.save_leg``), by its id.
+    ``last_at``: when its process was last known to live, by that event or by a later sign of life. ``legs``: what was
+    saved of each answered leg that was not over (``EventSink.save_leg``), by its id.
     """
 
     call_id: str

@@ -17,6 +17,7 @@ from offhook.observability.metrics import Metrics, ServerFigures
 from offhook.observability.readiness import ReadinessFacts, readiness
 from offhook.server.ground import Ground
 from offhook.server.phone import Phone
+from offhook.store.nodes import beat
 from offhook.store.outbox import OutboxCounts, counts
 
 LOOK_S = 5.0
@@ -99,6 +100,7 @@ class Vitals:
     async def _look(self) -> None:
         try:
             self._free_bytes = (await asyncio.to_thread(shutil.disk_usage, self._data_dir)).free
+            await self._ground.database.run(beat, self._ground.node_id, time.time())
             self._outbox = await self._ground.database.look(counts, time.time())
             self._store_problem = ""
         except Exception as error:  # whatever it is, it is what /ready has to tell

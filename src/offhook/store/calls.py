@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from offhook.model.call_events import CallArrived, CallEvent, Direction, EndCause, TurnSpoken, WayTaken
 from offhook.model.records import CallRecord, UnfinishedCall
 from offhook.store.facts import fact_of
-from offhook.store.schema import call_events, calls, outbox, recordings, saved_legs, turns
+from offhook.store.schema import call_events, calls, nodes, outbox, recordings, saved_legs, turns
 from offhook.store.text import printable
 
 CallStatus = Literal["initiating", "ringing", "in_progress", "completed", "failed"]
@@ -183,8 +183,8 @@ def unfinished_calls(connection: sa.Connection, node_id: str) -> tuple[Unfinishe
     with_legs = sa.select(saved_legs.c.call_id)
     columns = (calls.c.call_id, calls.c.account_id, calls.c.last_seq, calls.c.phase, calls.c.answered_at)
     query = (
-        sa.select(*columns, call_events.c.at.label("last_at"), calls.c.created_at)
-        .select_from(calls.outerjoin(call_events, _last_event()))
+        sa.select(*columns, call_events.c.at.label("last_at"), calls.c.created_at, nodes.c.beat_at)
+        .select_from(calls.outerjoin(call_events, _last_event()).outerjoin(nodes, nodes.c.node_id == calls.c.node_id))
         .where(calls.c.node_id == node_id, sa.or_(calls.c.ended_at.is_(None), calls.c.call_id.in_(with_legs)))
         .order_by(calls.c.created_at)
     )
@@ -195,7 +195,7 @@ def unfinished_calls(connection: sa.Connection, node_id: str) -> tuple[Unfinishe
             call_id=row.call_id,
             account_id=row.account_id,
             last_seq=row.last_seq,
-            last_at=row.created_at if row.last_at is None else row.last_at,
+            last_at=max(row.created_at, row.last_at or 0.0, row.beat_at or 0.0),
             phase=row.phase,
             answered_at=row.answered_at,
             legs=legs.get(row.call_id, {}),

@@ -181,6 +181,14 @@ idempotency = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False, index=True),
 )
 
+nodes = sa.Table(
+    # The processes that had calls: `beat_at` tells until when the calls of one that died were up.
+    "nodes",
+    metadata,
+    sa.Column("node_id", ID, primary_key=True),
+    sa.Column("beat_at", sa.Double, nullable=False),
+)
+
 revisions = sa.Table(
     # One row: rises with every change that a directory in memory must follow.
     "revisions",

@@ -88,6 +88,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_idempotency_created_at"), "idempotency", ["created_at"], unique=False)
     op.create_table(
+        "nodes",
+        sa.Column("node_id", sa.String(length=255), nullable=False),
+        sa.Column("beat_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("node_id", name=op.f("pk_nodes")),
+    )
+    op.create_table(
         "outbox",
         sa.Column("delivery_id", sa.String(length=255), nullable=False),
         sa.Column("account_id", sa.String(length=255), nullable=False),
