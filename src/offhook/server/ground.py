@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from offhook.api.live import LiveFeed
 from offhook.call.account_limits import AccountUsage, AccountUse
 from offhook.config import Settings, forms_of
@@ -25,6 +27,7 @@ from offhook.store.database import Database
 from offhook.store.directory import DirectoryFollower, DirectoryState, InMemoryDirectory
 from offhook.store.journal import Journal, JournalListeners
 from offhook.store.resources import Resources
+from offhook.store.retention import Retention, RetentionPolicy
 from offhook.store.vault import VARIABLE, Vault
 
 NODE_FILE = "node"
@@ -80,6 +83,9 @@ class Ground:
         self.journal = Journal(self.database, node_id=self.node_id, folder=data_dir, listeners=listeners)
         self.follower = DirectoryFollower(self.database, self.vault, self._directory_changed)
         self._on_directory = on_directory
+        policy = RetentionPolicy(**msgspec.structs.asdict(settings.retention))
+        self._retention = Retention(self.database, data_dir, policy)
+        self._deleting: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> DirectoryState:
@@ -94,6 +100,7 @@ class Ground:
         await self.follower.start()
         await self._resume_usage()
         self.sender.start()
+        self._deleting = asyncio.create_task(self._retention.keep_on(), name="retention")
 
     async def take_config(self, settings: Settings) -> ConfigChange:
         """What config.json defines is so from now on. Raises ``ConfigError``; then nothing changed."""
@@ -108,6 +115,10 @@ class Ground:
 
     async def stop(self) -> None:
         """Safe after a failed ``start``. The journal is written to its end."""
+        self._retention.stop()
+        if self._deleting is not None:
+            self._deleting.cancel()
+            await asyncio.gather(self._deleting, return_exceptions=True)
         await self.sender.stop()
         await self.follower.stop()
         await self.http.close()

@@ -62,7 +62,7 @@ class Server:
         self._ground = Ground(
             settings,
             on_directory=self._directory_changed,
-            on_full=lambda full: self._need_phone().manager.hinder("store", full),
+            on_full=self._store_full,
             on_attempt=self.metrics.delivered,
             price_of=self._price_of,
         )
@@ -102,6 +102,7 @@ class Server:
         )
         self._phone = self._vitals.phone = phone
         phone.manager.rejections.watcher = self.metrics.rejected
+        self._store_full(self._ground.journal.is_full)
         lost = await self._ground.lost_calls()  # before a new call could be among them
         await listen_everywhere(phone.endpoint, settings.sip)
         self._spawn(phone.manager.end_lost(lost))
@@ -211,6 +212,10 @@ class Server:
         else:
             self._states.put(changed)
         self.bus.tell(changed)
+
+    def _store_full(self, full: bool) -> None:
+        if self._phone is not None:
+            self._phone.manager.hinder("store", full)
 
     def _price_of(self, trunk_id: str) -> float:
         trunk = self.trunk(trunk_id)
