@@ -40,8 +40,10 @@ def tone_dbm0(hz: float, audio: bytes, rate_hz: int = 16_000) -> float:
     return level_of(level_at(hz, audio, rate_hz) / np.sqrt(2))
 
 
-def loudest_dbm0(hz: float, l16: bytes) -> float:
-    return max(tone_dbm0(hz, piece) for piece in frames_of(l16, 10 * 640))
+def loudest_dbm0(hz: float, l16: bytes, rate_hz: int = 16_000) -> float:
+    """In the best tenth of a second: where a machine under load made the audio wait, the rest has gaps."""
+    frame = 2 * rate_hz // 50
+    return max(tone_dbm0(hz, l16[at : at + 5 * frame], rate_hz) for at in range(0, len(l16) - 5 * frame + 1, frame))
 
 
 @asynccontextmanager
@@ -124,8 +126,7 @@ async def test_a_wideband_leg_and_a_telephone_talk(narrow: AudioFormat) -> None:
 
         await asyncio.gather(speak(phone, desk.address, of_tone(700, 800)), answer())
         at_telephone = b"".join(packet.payload for _, packet in telephone.packets)
-        levels = [tone_dbm0(700, decode(narrow.encoding, piece), 8000) for piece in frames_of(at_telephone, 10 * 160)]
-        assert max(levels) == pytest.approx(-12, abs=0.5)
+        assert loudest_dbm0(700, decode(narrow.encoding, at_telephone), 8000) == pytest.approx(-12, abs=0.5)
         assert loudest_dbm0(1200, G722Decoder().decode(phone.audio)) == pytest.approx(-12, abs=0.7)
 
 

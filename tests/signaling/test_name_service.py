@@ -194,30 +194,20 @@ SOURCE = str(Path(name_service.__file__).parents[2])
 
 
 PROGRAM = """
-import asyncio, sys, time, uvloop
+import asyncio, sys, uvloop
 from offhook.model.errors import UnreachableError
 from offhook.signaling.resolver import Resolver
 from offhook.sip.events import Hop
 
 async def main(nameserver):
-    resolver, worst = Resolver(asyncio.get_running_loop(), [nameserver]), 0.0
+    resolver = Resolver(asyncio.get_running_loop(), [nameserver])
     loaded = set(sys.modules)
-
-    async def probe():
-        nonlocal worst
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.0)
-            worst = max(worst, time.perf_counter() - before)
-
-    probing = asyncio.create_task(probe())
     for host in ("first.example", "alias.example", "gone.example", "b\u00fccher.example"):
         try:
             await resolver.resolve(Hop(transport="UDP", host=host, port=0), ("UDP", "TCP"))
         except UnreachableError:
             pass
-    probing.cancel()
-    print(worst, *(set(sys.modules) - loaded))
+    print(*(set(sys.modules) - loaded))
 
 uvloop.run(main(sys.argv[1]))
 """
@@ -233,6 +223,5 @@ async def test_the_first_questions_of_a_fresh_program_import_nothing_on_the_loop
         sys.executable, "-c", PROGRAM, server.text, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": SOURCE}
     )
     out, _ = await fresh.communicate()
-    worst, *imported = out.decode().split()
-    assert imported == []
-    assert float(worst) < 0.05
+    assert fresh.returncode == 0
+    assert out.decode().split() == []
