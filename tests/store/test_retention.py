@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -170,9 +171,29 @@ def test_answers_to_idempotency_keys_are_kept_for_a_day(database: Database, tmp_
     assert left == ["fresh"]
 
 
-def test_a_pass_ends_when_it_is_stopped(filled: Database, tmp_path: Path) -> None:
+async def test_passes_are_made_until_it_is_closed(
+    filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    passes = asyncio.Semaphore(0)
+    loop = asyncio.get_running_loop()
+
+    def fails(now: float) -> None:
+        loop.call_soon_threadsafe(passes.release)
+        raise OSError("the disk is gone")
+
+    one = Retention(filled, tmp_path, RetentionPolicy())
+    monkeypatch.setattr(one, "run", fails)
+    monkeypatch.setattr(retention, "EVERY_S", 0.01)
+    one.start()
+    for _ in range(3):
+        await asyncio.wait_for(passes.acquire(), 5)
+    await one.close()
+    assert "the disk is gone" in caplog.text
+
+
+async def test_closing_does_not_wait_for_the_end_of_a_pass(filled: Database, tmp_path: Path) -> None:
     one = Retention(filled, tmp_path, RetentionPolicy(calls_days=DAYS, events_days=DAYS))
-    one.stop()
+    await one.close()
     one.run(NOW)
     assert rows(filled, "calls") == EVERY
 

@@ -6,6 +6,7 @@ A call's parts each have days of their own, counted from its end; the record goe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -60,33 +61,33 @@ _Position = tuple[float, str]
 
 
 class Retention:
-    """``run`` blocks and belongs to one thread; ``stop`` lets it end at the next pause."""
+    """A pass when it is started, and one every hour. ``start``, ``change`` and ``close`` belong to the event loop."""
 
     def __init__(self, database: Database, data_dir: Path, policy: RetentionPolicy) -> None:
         self._database = database
         self._data_dir = data_dir
         self._policy = policy
         self._stopping = threading.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
         self._done: dict[str, _Position] = {}
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._keep_on())
+
+    async def close(self) -> None:
+        """Returns when the pass that runs has come to its next pause."""
+        self._stopping.set()
+        self._closing.set()
+        if self._task is not None:
+            await self._task
 
     def change(self, policy: RetentionPolicy) -> None:
         """From the next pass on."""
         self._policy = policy
 
-    async def keep_on(self) -> None:
-        """A pass now, and one every hour, until it is cancelled. A pass that fails is logged."""
-        while True:
-            try:
-                await asyncio.to_thread(self.run, time.time())
-            except Exception as error:
-                _log.error("what is too old was not deleted: %s", error)
-            await asyncio.sleep(EVERY_S)
-
-    def stop(self) -> None:
-        self._stopping.set()
-
     def run(self, now: float) -> None:
-        """One pass; ``now`` is Unix seconds. Raises what the database raises, and ``OSError``."""
+        """One pass; ``now`` is Unix seconds. Blocks. Raises what the database raises, and ``OSError``."""
         policy = self._policy
         jobs: tuple[tuple[float, Callable[[float], None]], ...] = (
             (policy.calls_days, self._delete_calls),
@@ -101,6 +102,15 @@ class Retention:
         for days, delete in jobs:
             if days and not self._stopping.is_set():
                 delete(now - days * DAY_S)
+
+    async def _keep_on(self) -> None:
+        while not self._closing.is_set():
+            try:
+                await asyncio.to_thread(self.run, time.time())
+            except Exception as error:
+                _log.error("what is too old was not deleted: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), EVERY_S)
 
     def _delete_calls(self, before: float) -> None:
         over = sa.select(calls.c.call_id).where(calls.c.phase == "ended", calls.c.ended_at < before)
