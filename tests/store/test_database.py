@@ -129,9 +129,15 @@ def test_a_committed_write_has_reached_the_disk(tmp_path: Path, open_database: O
 # ── migrations ──
 
 
-def test_the_migrations_make_the_schema(empty_database_url: str, open_database: OpenDatabase) -> None:
+def test_the_migrations_make_the_schema(
+    empty_database_url: str, open_database: OpenDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
     database = open_database(empty_database_url)
-    database.migrate()
+    with caplog.at_level("INFO"):
+        database.migrate()
+        database.migrate()
+    (told,) = caplog.records
+    assert told.getMessage().startswith(f"{database.name} brought from revision none to ")
     with database.read() as connection:
         # SQLite writes a default back in other words than alembic compares it with
         context = MigrationContext.configure(connection, opts={"compare_server_default": not database.is_sqlite})

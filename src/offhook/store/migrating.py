@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from alembic.script import ScriptDirectory
 from offhook.model.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "migrations"
+
+_log = logging.getLogger("offhook.store")
+logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each look; we tell of a change
 
 LOCK = 0x6F66_6668_6F6F_6B01
 """PostgreSQL's advisory locks are numbers that programs agree on: "offhook", 1."""
@@ -28,11 +32,15 @@ def upgrade(connection: sa.Connection, name: str, revision: str = "head") -> Non
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
     settings = settings_for(connection)
     known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
-    newer = set(MigrationContext.configure(connection).get_current_heads()) - known
+    before = MigrationContext.configure(connection).get_current_heads()
+    newer = set(before) - known
     if newer:
         problem = f"{name} was written by a newer offhook (revision {', '.join(sorted(newer))})"
         raise ConfigError("database.url", problem, "Start that version, or restore the copy made before the update")
     command.upgrade(settings, revision)
+    after = MigrationContext.configure(connection).get_current_heads()
+    if after != before:
+        _log.info("%s brought from revision %s to %s", name, *(", ".join(one) or "none" for one in (before, after)))
 
 
 def settings_for(connection: sa.Connection) -> Config:
