@@ -111,6 +111,8 @@ def test_recordings_go_with_their_files_and_so_do_files_that_nobody_knows(filled
     old = read(filled, calls.get_call, "default", "old1")
     assert old is not None
     assert old.recording is None
+    listed, _ = read(filled, calls.list_calls, "default", calls.CallFilter(), limit=50)
+    assert {one.call_id for one in listed if one.recording} == {"new"}
 
 
 def test_traces_go_by_their_age(filled: Database, tmp_path: Path) -> None:

@@ -108,13 +108,16 @@ def get_call(connection: sa.Connection, account_id: str, call_id: str) -> CallRe
 def list_calls(
     connection: sa.Connection, account_id: str, wanted: CallFilter, *, limit: int, offset: int = 0
 ) -> tuple[tuple[CallRecord, ...], int]:
-    """Newest first, without transcripts, and how many there are in all."""
+    """Newest first, without transcripts, and how many there are in all. ``recording``: None when it was deleted."""
     chosen = [calls.c.account_id == account_id, *_tests(wanted)]
     newest_first = (calls.c.created_at.desc(), calls.c.call_id.desc())
     query = sa.select(_record_text).where(*chosen).order_by(*newest_first).limit(limit).offset(offset)
-    records = tuple(_decoder.decode(text) for text in connection.scalars(query))
+    records = [_decoder.decode(text) for text in connection.scalars(query)]
+    ids = [record.call_id for record in records if record.recording is not None]
+    there = set(connection.scalars(sa.select(recordings.c.call_id).where(recordings.c.call_id.in_(ids)))) if ids else ()
+    records = [record if record.call_id in there else replace(record, recording=None) for record in records]
     total = connection.scalar(sa.select(sa.func.count()).select_from(calls).where(*chosen))
-    return records, total or 0
+    return tuple(records), total or 0
 
 
 def transcripts(connection: sa.Connection, records: Sequence[CallRecord]) -> tuple[CallRecord, ...]:
