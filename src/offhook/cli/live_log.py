@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -52,7 +53,9 @@ class LiveLog:
     def __init__(self, *, show_speech: bool, log_format: LogFormat = "text") -> None:
         self._show_speech = show_speech
         self._as_records = log_format == "json"
-        self._colour = sys.stdout.isatty()  # once: left to itself, click asks the system at every line
+        self._colour = sys.stdout.isatty() and not os.environ.get(
+            "NO_COLOR"
+        )  # once: left to itself, click asks the system at every line
 
     def __call__(self, event: CallEvent) -> None:
         text = self.describe(event.fact)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from offhook import __version__
+from offhook.cli.accounts import accounts
 from offhook.cli.call import call
+from offhook.cli.calls import calls
 from offhook.cli.config import config
 from offhook.cli.doctor.command import doctor
+from offhook.cli.keys import keys
 from offhook.cli.reload import reload
+from offhook.cli.secrets import secrets
 from offhook.cli.serve import serve
 from offhook.cli.trace import trace
 from offhook.cli.trunks import trunks
@@ -25,19 +30,15 @@ def offhook() -> None:
     """AI voice agents on the phone, over SIP, in one process."""
 
 
-offhook.add_command(serve)
-offhook.add_command(call)
-offhook.add_command(trunks)
-offhook.add_command(trace)
-offhook.add_command(doctor)
-offhook.add_command(config)
-offhook.add_command(reload)
+for command in (serve, call, calls, trunks, trace, doctor, config, reload, keys, accounts, secrets):
+    offhook.add_command(command)
 
 
 def main() -> None:
     """Run a command; what the operator can mend is one sentence on stderr, not a traceback."""
+    colour = False if os.environ.get("NO_COLOR") else None  # https://no-color.org; None: where a terminal is
     try:
-        offhook(prog_name="offhook")
+        offhook(prog_name="offhook", color=colour)
     except OffhookError as error:
-        click.secho(f"offhook: {error}", fg="red", err=True)
+        click.secho(f"offhook: {error}", fg="red", err=True, color=colour)
         sys.exit(EXIT_FAILED)
