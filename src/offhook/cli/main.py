@@ -13,6 +13,7 @@ from offhook.cli.call import call
 from offhook.cli.calls import calls
 from offhook.cli.config import config
 from offhook.cli.doctor.command import doctor
+from offhook.cli.health import health
 from offhook.cli.keys import keys
 from offhook.cli.reload import reload
 from offhook.cli.secrets import secrets
@@ -30,7 +31,7 @@ def offhook() -> None:
     """AI voice agents on the phone, over SIP, in one process."""
 
 
-for command in (serve, call, calls, trunks, trace, doctor, config, reload, keys, accounts, secrets):
+for command in (serve, call, calls, trunks, trace, doctor, config, reload, health, keys, accounts, secrets):
     offhook.add_command(command)
 
 

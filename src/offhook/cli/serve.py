@@ -82,7 +82,9 @@ async def _serve(
     failed = False
     try:
         listening = await server.start()
-        say(announcement(settings, listening))
+        http = http_url(server.http_addresses)
+        serving.tell(http=http)
+        say(announcement(settings, listening, http))
         notify_systemd("READY=1")
         if server.engine is not None and server.engine.missing is not None:
             say(click.style(server.engine.missing, fg="yellow"))
@@ -180,12 +182,21 @@ async def _self_check(server: Server, listening: tuple[tuple[Transport, Address]
     return passed
 
 
-def announcement(settings: Settings, listening: tuple[tuple[Transport, Address], ...]) -> str:
+def announcement(settings: Settings, listening: tuple[tuple[Transport, Address], ...], http: str = "") -> str:
     """Where it listens, how to call it, where data goes: one line."""
     places = ", ".join(f"{transport} {_bracketed(address.host)}:{address.port}" for transport, address in listening)
     users = [number.user for number in numbers_of(settings) if number.user != "*"]
     uri = dial_uri(users[0] if users else "demo", listening)
-    return f"offhook listens on {places} · call {uri} · data in {settings.data_dir}"
+    api = f" · API {http}" if http else ""
+    return f"offhook listens on {places} · call {uri}{api} · data in {settings.data_dir}"
+
+
+def http_url(addresses: tuple[tuple[str, int], ...]) -> str:
+    """Where the API is reached from this machine; "" where it is not served."""
+    if not addresses:
+        return ""
+    host, port = addresses[0]
+    return f"http://{_bracketed(WILDCARDS.get(host, host))}:{port}"
 
 
 def dial_uri(user: str, listening: tuple[tuple[Transport, Address], ...]) -> str:
