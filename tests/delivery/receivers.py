@@ -26,6 +26,9 @@ OPEN = TargetPolicy(allowed_targets=networks("allowed_targets", [RECEIVER]), all
 
 GRACE_S = 0.5
 
+LET_GO_S = 0.05
+"""For answers under way at the end of a test; 0 would be without end to aiohttp."""
+
 AUTHORITY = trustme.CA()
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -124,7 +127,7 @@ async def receiver(tls: ssl.SSLContext | None = None, host: str = RECEIVER) -> A
     made = Receiver(tls)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", made.receive)
-    runner = web.AppRunner(app, shutdown_timeout=0, access_log=None)
+    runner = web.AppRunner(app, shutdown_timeout=LET_GO_S, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, host, 0, ssl_context=tls).start()
     made.port = runner.addresses[0][1]
