@@ -16,6 +16,7 @@ from offhook.call.account_limits import AccountUsage, AccountUse
 from offhook.config import Settings, forms_of
 from offhook.delivery.audience import Audience
 from offhook.delivery.outbound_http import OutboundHttp
+from offhook.delivery.questions import HttpQuestions
 from offhook.delivery.targets_allowed import TargetPolicy, networks
 from offhook.delivery.webhooks import AttemptResult, WebhookSender
 from offhook.model.errors import ConfigError
@@ -71,6 +72,7 @@ class Ground:
         self.directory = LiveDirectory()
         self.usage = AccountUsage({}, price_of=price_of)
         self.http = OutboundHttp(self._policy(dev=False))
+        self.questions = HttpQuestions(self.http, lambda: self.state)
         self.sender = WebhookSender(
             self.database, self.http, self.audience, disable=self._disable_webhook, on_attempt=on_attempt
         )
@@ -85,7 +87,6 @@ class Ground:
         self._on_directory = on_directory
         policy = RetentionPolicy(**msgspec.structs.asdict(settings.retention))
         self._retention = Retention(self.database, data_dir, policy)
-        self._deleting: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> DirectoryState:
@@ -100,7 +101,7 @@ class Ground:
         await self.follower.start()
         await self._resume_usage()
         self.sender.start()
-        self._deleting = asyncio.create_task(self._retention.keep_on(), name="retention")
+        self._retention.start()
 
     async def take_config(self, settings: Settings) -> ConfigChange:
         """What config.json defines is so from now on. Raises ``ConfigError``; then nothing changed."""
@@ -115,10 +116,7 @@ class Ground:
 
     async def stop(self) -> None:
         """Safe after a failed ``start``. The journal is written to its end."""
-        self._retention.stop()
-        if self._deleting is not None:
-            self._deleting.cancel()
-            await asyncio.gather(self._deleting, return_exceptions=True)
+        await self._retention.close()
         await self.sender.stop()
         await self.follower.stop()
         await self.http.close()

@@ -196,6 +196,7 @@ class Server:
             on_trunk=self._trunk_changed,
             trace=None if self._traces is None else self._traces.record,
             hold_audio=self._hold_audio,
+            questions=self._ground.questions,
             limits=LimitsNow(self._ground.usage, time.time),
         )
 

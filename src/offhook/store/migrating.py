@@ -39,8 +39,8 @@ def upgrade(connection: sa.Connection, name: str, revision: str = "head") -> Non
         raise ConfigError("database.url", problem, "Start that version, or restore the copy made before the update")
     command.upgrade(settings, revision)
     after = MigrationContext.configure(connection).get_current_heads()
-    if after != before:
-        _log.info("%s brought from revision %s to %s", name, *(", ".join(one) or "none" for one in (before, after)))
+    if before and after != before:  # a new one is nothing to tell
+        _log.info("%s brought from revision %s to %s", name, *(", ".join(one) for one in (before, after)))
 
 
 def settings_for(connection: sa.Connection) -> Config:
