@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.cli.data_folders import database_in
 from tests.cli.typed import typed
 from tests.interop.tools import free_sip_port
 from tests.kept_calls import kept_calls
@@ -178,19 +179,19 @@ def test_a_call_s_messages_are_shown_as_a_ladder_and_a_pcap(tmp_path: Path) -> N
     ladder = shown.split("── 1:")[0]
     assert re.findall(pattern, ladder) == wanted
     assert len(re.findall(r"PRACK", ladder)) == 2  # it and its 200; they may cross the 200 of the INVITE
-    assert "CallEnded: by caller" in shown
-    sip_call_id = json.loads(record.read_text())["sip_call_id"]
+    assert "call.ended: by caller" in shown
+    sip_call_id = record["sip_call_id"]
     assert typed("trace", sip_call_id, "--data", str(tmp_path)).stdout.count("── ") >= 7
     target = tmp_path / "call.pcap"
-    written = typed("trace", record.stem, "--data", str(tmp_path), "--pcap", str(target))
+    written = typed("trace", record["call_id"], "--data", str(tmp_path), "--pcap", str(target))
     assert written.stdout == f"9 messages written to {target}\n"
     assert target.read_bytes()[:4] == b"\xd4\xc3\xb2\xa1"
 
 
-def test_an_unknown_call_says_where_ids_are_found(tmp_path: Path) -> None:
+def test_a_folder_without_calls_says_how_another_one_is_named(tmp_path: Path) -> None:
     unknown = typed("trace", "4711", "--data", str(tmp_path))
     assert unknown.returncode == 1
-    assert "no SIP messages are kept of a call '4711'" in unknown.stderr
+    assert "there is no database in" in unknown.stderr
     assert "--data" in unknown.stderr
 
 

@@ -136,8 +136,7 @@ def test_the_migrations_make_the_schema(
     with caplog.at_level("INFO"):
         database.migrate()
         database.migrate()
-    (told,) = caplog.records
-    assert told.getMessage().startswith(f"{database.name} brought from revision none to ")
+    assert caplog.records == []  # a new one is nothing to tell
     with database.read() as connection:
         # SQLite writes a default back in other words than alembic compares it with
         context = MigrationContext.configure(connection, opts={"compare_server_default": not database.is_sqlite})
