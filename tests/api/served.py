@@ -84,6 +84,7 @@ class Served:
         self.directory = DirectoryFollower(database, self.vault, lambda state: None)
         self.clock = Clock()
         self.woken = 0
+        self.everything: Headers = {}
         self.ready: list[ReadyPart] = [ReadyPart(name="sip", ready=True)]
         given: dict[str, Any] = {
             "database": database,

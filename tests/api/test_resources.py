@@ -235,3 +235,11 @@ async def test_a_merge_patch_has_a_media_type_of_its_own(served: Served) -> None
     )
 
     assert (said.json["greeting"], said.json["options"]) == (AgentForm(id="a").greeting, {"y": "2"})
+
+
+async def test_a_misspelt_field_of_a_patch_is_told_though_it_is_null(served: Served) -> None:
+    await served.ask("POST", "/api/agents", json={"id": "a1"})
+
+    said = await served.ask("PATCH", "/api/agents/a1", json={"greting": None})
+
+    assert (said.status, said.json["field"]) == (422, "greting")

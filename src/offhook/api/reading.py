@@ -90,7 +90,7 @@ def parse(data: bytes) -> Any:
 def _check_values(value: Any, depth: int) -> None:
     """NUL is refused: PostgreSQL stores text without it, and C programs end there."""
     if isinstance(value, str) and "\0" in value:
-        raise ApiError("BAD_REQUEST", "A text has the character U+0000", hint="Leave it out")
+        raise ApiError("INVALID", "A text has the character U+0000", hint="Leave it out")
     if isinstance(value, list | dict):
         if depth == 0:
             raise _too_deep()
@@ -102,7 +102,7 @@ def _check_values(value: Any, depth: int) -> None:
 
 
 def _too_deep() -> ApiError:
-    return ApiError("BAD_REQUEST", f"The body has more than {BODY_DEPTH} lists and objects in each other")
+    return ApiError("INVALID", f"The body has more than {BODY_DEPTH} lists and objects in each other")
 
 
 def _no_json(data: bytes, message: str) -> ApiError:
@@ -145,10 +145,11 @@ def _parameter(query: Query, texts: Sequence[str]) -> Any:
     text = texts[0]
     if "\0" in text:
         raise ApiError("BAD_REQUEST", f"{query.name}: has the character U+0000", field=query.name)
-    if _is_time(query.type):
+    is_time = _is_time(query.type)
+    if is_time:
         text = text.replace(" ", "+")  # of +00:00, which nobody writes as %2B
     try:
-        return msgspec.convert(text, query.type, strict=False)
+        return msgspec.convert(text, query.type, strict=is_time)  # else "0.5" would be a time
     except msgspec.ValidationError as error:
         raise ApiError("BAD_REQUEST", f"{query.name}: {error}", field=query.name, hint=query.summary) from None
 

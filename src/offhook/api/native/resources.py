@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import quote
 
 import msgspec
 
 from offhook.api.endpoints import Answer, Asked, Body, Endpoint, Form, Handler, Method, Page, Query
 from offhook.api.native.fields import FREE_TEXT, PAGING, Deleted, Time
-from offhook.api.problems import wrong_value
+from offhook.api.problems import ApiError, wrong_value
 from offhook.api.reading import convert, etag, revision_wanted
 from offhook.delivery.event_documents import utc
 from offhook.model.records import Source
@@ -64,9 +64,13 @@ class Family:
 
 def answer_type(kind: Kind, *, more: tuple[tuple[str, Any, Any], ...] = ()) -> Any:
     """What a record is answered as: its form without secrets, and ``_ADDED``. A union where the form is one."""
-    forms = FORMS[kind].__args__ if kind == "trunk" else (FORMS[kind],)
     suffix = "Trunk" if kind == "trunk" else ""
-    return reduce(or_, (_answer_struct(form, suffix, more) for form in forms))
+    return reduce(or_, (_answer_struct(form, suffix, more) for form in _forms(kind)))
+
+
+def _forms(kind: Kind) -> tuple[type[msgspec.Struct], ...]:
+    """A trunk's form is one of three."""
+    return get_args(FORMS[kind]) or (FORMS[kind],)
 
 
 def _answer_struct(form: type[msgspec.Struct], suffix: str, more: tuple[tuple[str, Any, Any], ...]) -> Any:
@@ -209,6 +213,7 @@ def _replace(family: Family) -> Endpoint:
 def _patch(family: Family) -> Endpoint:
     async def patch(asked: Asked) -> Answer:
         wanted = revision_wanted(asked.request)
+        _check_names(family.kind, asked.body)
         return _one(
             await changed(asked, stored(asked).patch, family.kind, asked.path["id"], asked.body, revisions=wanted)
         )
@@ -266,6 +271,15 @@ def _values(asked: Asked) -> Mapping[str, Any]:
     if "id" in values:
         convert({"id": values["id"]}, _WithId)
     return values
+
+
+def _check_names(kind: Kind, patch: Mapping[str, Any]) -> None:
+    """A misspelt field set to null would change nothing, and nobody would know. Raises ``ApiError``."""
+    known = {field.name for form in _forms(kind) for field in msgspec.structs.fields(form)}
+    tags = {form.__struct_config__.tag_field for form in _forms(kind)}
+    for name in patch:
+        if name not in known | tags:
+            raise ApiError("INVALID", f"{name}: there is no such field", field=name, hint="Remove it")
 
 
 class _WithId(msgspec.Struct):
