@@ -126,7 +126,7 @@ async def test_a_test_is_a_delivery_like_any_other(served: Served) -> None:
     (made,) = await pending(served)
     assert (said.status, said.json) == (202, {"delivery_id": made.delivery_id})
     body = msgspec.json.decode(made.body)
-    assert (made.event, body["event"], body["webhook_id"]) == ("webhook.test", "webhook.test", "crm")
+    assert (made.event, body["event"], body["id"]) == ("webhook.test", "webhook.test", made.delivery_id)
     assert served.woken == 1
 
 

@@ -43,7 +43,7 @@ class ApiLimits:
 class ApiParts:
     """``directory`` gives the copy in memory; ``directory_changed`` returns once that copy has what was written.
 
-    ``wake_sender``: a delivery may be due. ``trunk_states`` are those of this process. ``metrics``: Prometheus' text
+    ``wake_sender``: a delivery may be due. ``providers``: names that agents may have, empty for any. ``trunk_states`` are those of this process. ``metrics``: Prometheus' text
     format. ``on_answer`` is told method, path as in the table, status and seconds of each answer.
     """
 
@@ -58,6 +58,7 @@ class ApiParts:
     trunk_states: Callable[[], Mapping[str, TrunkChanged]]
     wake_sender: Callable[[], None] = lambda: None
     config_file: str = "config.json"
+    providers: tuple[str, ...] = ()
     hosts: frozenset[str] = frozenset()
     allow_anonymous: bool = False
     limits: ApiLimits = field(default_factory=ApiLimits)

@@ -19,6 +19,9 @@ from offhook.store.traces import read_trace
 
 TEXT = "text/plain"
 
+RETRY_DISK_S = 10
+"""What keeps a file from being read is seldom over sooner."""
+
 
 class SipMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One message on the wire. ``local`` and ``remote`` are ``host:port``; ``base64`` where it is no UTF-8."""
@@ -48,7 +51,9 @@ async def get_trace(asked: Asked) -> web.StreamResponse:
         body = await asyncio.to_thread(_shown, asked.parts.data_dir, found, as_text=as_text)
     except OSError as error:
         raise ApiError(
-            "UNAVAILABLE", f"The traces cannot be read ({error.strerror})", headers={"Retry-After": "10"}
+            "UNAVAILABLE",
+            f"The traces cannot be read ({error.strerror})",
+            headers={"Retry-After": str(RETRY_DISK_S)},
         ) from error
     return web.Response(body=body, content_type=TEXT if as_text else JSON, charset="utf-8" if as_text else None)
 
@@ -57,14 +62,12 @@ def _prefers_text(accept: str) -> bool:
     return TEXT in accept and JSON not in accept
 
 
-def _shown(data_dir: Path, of_call: CallTrace, *, as_text: bool) -> bytes:
+def _shown(data_dir: Path, found: CallTrace, *, as_text: bool) -> bytes:
     """Reads and writes up to some megabytes: for a thread. Raises ``OSError``."""
-    records = read_trace(data_dir, of_call.sip_call_ids)
+    records = read_trace(data_dir, found.sip_call_ids)
     if as_text:
-        return ladder(records, of_call.notes).encode()
-    return msgspec.json.encode(
-        TraceAnswer(messages=tuple(SipMessage(**message_document(record)) for record in records))
-    )
+        return ladder(records, found.notes).encode()
+    return msgspec.json.encode({"messages": [message_document(record) for record in records]})
 
 
 _EXAMPLE = {

@@ -125,14 +125,15 @@ def _check_delivery(connection: sa.Connection, asked: Asked, delivery_id: str) -
 async def test(asked: Asked) -> Answer:
     now = asked.parts.now()
     delivery_id = f"msg_{secrets.token_hex(16)}"
-    body = {"event": TEST_EVENT, "webhook_id": asked.path["id"], "timestamp": utc(now), "data": {}}
+    webhook_id = asked.path["id"]
+    body = {"id": delivery_id, "event": TEST_EVENT, "timestamp": utc(now), "data": {"webhook_id": webhook_id}}
 
     def work(connection: sa.Connection) -> None:
-        stored(asked).get(connection, asked.account_id, KIND, asked.path["id"])
+        stored(asked).get(connection, asked.account_id, KIND, webhook_id)
         made = NewDelivery(
             delivery_id=delivery_id,
             account_id=asked.account_id,
-            webhook_id=asked.path["id"],
+            webhook_id=webhook_id,
             event=TEST_EVENT,
             body=msgspec.json.encode(body),
             created_at=now,
