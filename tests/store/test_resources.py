@@ -368,7 +368,7 @@ def test_only_the_place_in_the_file_changed(world: World) -> None:
     [
         ("agent", {"id": "a"}, "default", r"agents\[0\]\.id: 'a' is also the agent 'a' of account 'default'"),
         ("trunk", {"id": "open", **TRUNK}, OTHER, r"trunks\[0\]\.id: 'open' is also the trunk"),
-        ("number", {"user": "*", "ask_url": "https://x.test"}, OTHER, r"numbers\[0\]\.user: '\*' is also"),
+        ("number", {"user": "*", "ask_url": "https://x.test"}, "default", r"numbers\[0\]\.user: '\*' is also"),
     ],
 )
 def test_an_id_of_both_is_told_naming_both(

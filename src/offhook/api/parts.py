@@ -43,8 +43,9 @@ class ApiLimits:
 class ApiParts:
     """``directory`` gives the copy in memory; ``directory_changed`` returns once that copy has what was written.
 
-    ``wake_sender``: a delivery may be due. ``providers``: names that agents may have, empty for any. ``trunk_states`` are those of this process. ``metrics``: Prometheus' text
-    format. ``on_answer`` is told method, path as in the table, status and seconds of each answer.
+    ``wake_sender``: a delivery may be due. ``trunk_states`` are those of this process. ``metrics``: Prometheus' text
+    format. ``providers``: names that agents may have, empty for any. ``on_answer`` is told method, path as in the
+    table, status and seconds of each answer.
     """
 
     database: Database

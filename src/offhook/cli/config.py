@@ -11,10 +11,10 @@ import click
 import msgspec
 
 from offhook.call.hold_audio import HoldAudio
-from offhook.config import Settings, agents_of, all_problems, config_schema, file_of, load_settings, misspelt
+from offhook.config import Settings, all_problems, config_schema, file_of, load_settings, misspelt
 from offhook.model.errors import ConfigError
 from offhook.server.network import stun_hop, tls_contexts
-from offhook.server.providers import PROVIDERS
+from offhook.server.providers import provider_problems
 from offhook.server.service import add_hold_audio
 
 
@@ -56,10 +56,7 @@ def problems_of(file: Path | None) -> list[ConfigError]:
 
 def _outside_problems(settings: Settings) -> Iterator[ConfigError]:
     """What shows only when the settings are used: files, providers, addresses."""
-    for index, agent in enumerate(agents_of(settings)):
-        if agent.provider not in PROVIDERS:
-            fix = f"Use one of: {', '.join(PROVIDERS)}"
-            yield ConfigError(f"agents[{index}].provider", f"there is no {agent.provider!r}", fix)
+    yield from provider_problems(settings)
     checks: list[Callable[[], object]] = [lambda: tls_contexts(settings), lambda: add_hold_audio(HoldAudio(), settings)]
     if settings.sip.stun_server:
         checks.append(lambda: stun_hop(settings.sip.stun_server))

@@ -6,6 +6,14 @@ of ``serve`` shows them only when ``log.speech`` asks for it.
 
 from offhook.observability.logs import configure_logging
 from offhook.observability.loop_lag import STALL_S, LoopLag
-from offhook.observability.process import notify_systemd, raise_descriptor_limit, settle_memory
+from offhook.observability.process import notify_systemd, raise_descriptor_limit, settle_memory, share_interpreter
 
-__all__ = ["STALL_S", "LoopLag", "configure_logging", "notify_systemd", "raise_descriptor_limit", "settle_memory"]
+__all__ = [
+    "STALL_S",
+    "LoopLag",
+    "configure_logging",
+    "notify_systemd",
+    "raise_descriptor_limit",
+    "settle_memory",
+    "share_interpreter",
+]

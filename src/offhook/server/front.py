@@ -14,6 +14,7 @@ from offhook.config import Settings
 from offhook.model.trunks import TrunkChanged
 from offhook.observability.metrics import Metrics
 from offhook.server.ground import Ground
+from offhook.server.providers import PROVIDERS
 from offhook.server.vitals import Vitals
 
 
@@ -41,6 +42,7 @@ class Front:
             metrics=vitals.scrape,
             trunk_states=trunk_states,
             wake_sender=ground.sender.wake,
+            providers=PROVIDERS,
             hosts=frozenset({http.host} if http.host else ()),
             allow_anonymous=security.allow_anonymous,
             on_answer=lambda method, path, status, took_s: metrics.answered(path, method, status, took_s),

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest
 from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
+from offhook.config import Settings
+from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
 
 PROVIDERS = ("local", "scripted")
 """Names that ``agents[].provider`` may have."""
+
+
+def provider_problems(settings: Settings) -> Iterator[ConfigError]:
+    """One for each agent of config.json whose provider nobody knows."""
+    for index, agent in enumerate(settings.agents):
+        if agent.provider not in PROVIDERS:
+            fix = f"Use one of: {', '.join(PROVIDERS)}"
+            yield ConfigError(f"agents[{index}].provider", f"there is no {agent.provider!r}", fix)
+
+
+def check_providers(settings: Settings) -> None:
+    """Raises the first of ``provider_problems``."""
+    for problem in provider_problems(settings):
+        raise problem
 
 
 class Providers:

@@ -24,14 +24,14 @@ from offhook.media.ports import PortPool
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
 from offhook.model.trunks import Trunk, TrunkChanged
-from offhook.observability import LoopLag, raise_descriptor_limit, settle_memory
+from offhook.observability import LoopLag, raise_descriptor_limit, settle_memory, share_interpreter
 from offhook.observability.metrics import Metrics
 from offhook.observability.spans import CallSpans, open_spans
 from offhook.server.front import Front
 from offhook.server.ground import Ground
 from offhook.server.network import discover, keep_discovering, listen_everywhere, stun_hop, tls_contexts
 from offhook.server.phone import Phone, Surroundings, build_phone
-from offhook.server.providers import Providers
+from offhook.server.providers import Providers, check_providers
 from offhook.server.vitals import Vitals
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.tls import TlsContexts
@@ -86,6 +86,7 @@ class Server:
     async def start(self) -> tuple[tuple[Transport, Address], ...]:
         """Listen; returns where. Raises ``ListenError``, ``ConfigError``, ``BridgeError``."""
         settings = self.settings
+        check_providers(settings)
         add_hold_audio(self._hold_audio, settings)
         surroundings = self._surroundings()
         await self._ground.start()
@@ -116,11 +117,17 @@ class Server:
         self.lag.start()
         self._vitals.start()
         settle_memory()
+        share_interpreter()
         return phone.endpoint.listening
 
     @property
     def engine(self) -> LocalEngine | None:
         return self._providers.engine
+
+    @property
+    def master_key_file(self) -> Path | None:
+        """Where the master key lies beside what it protects; None where it came from elsewhere."""
+        return self._ground.vault.file
 
     @property
     def http_addresses(self) -> tuple[tuple[str, int], ...]:
@@ -154,6 +161,7 @@ class Server:
 
     async def reload(self, settings: Settings) -> None:
         """Take over what config.json defines now, and the TLS files. Raises ``ConfigError``: all stays as it was."""
+        check_providers(settings)
         add_hold_audio(self._hold_audio, settings)
         self.reload_certificates()
         change = await self._ground.take_config(settings)

@@ -28,6 +28,7 @@ from offhook.store.form_secrets import Kind
 from offhook.store.forms import AnyForm, WebhookForm
 from offhook.store.references import check_form, known_to, references
 from offhook.store.revision import begin_change, raise_revision
+from offhook.store.rights import Rights
 from offhook.store.schema import resources
 from offhook.store.schema import secrets as secrets_table
 from offhook.store.vault import Sealed, SecretPlace, Vault
@@ -96,12 +97,14 @@ class ResourcePage:
 class Resources:
     """The records of all accounts. Each method's first argument is the connection: pass them to ``Database.run``.
 
-    ``config_file`` is only named in errors. Writes raise ``msgspec.ValidationError`` (a value its type forbids),
-    ``ConfigError`` (what no single field shows), and those of ``RecordError`` that are named at each.
+    ``config_file`` is only named in errors; ``rights``: what writers may say. Writes raise ``msgspec.ValidationError``
+    (a value its type forbids), ``ConfigError`` (what no single field shows), and those of ``RecordError`` that are
+    named at each.
     """
 
     vault: Vault
     config_file: str = "config.json"
+    rights: Rights = field(default_factory=Rights)
     now: Callable[[], float] = time.time
 
     def get(self, connection: sa.Connection, account_id: str, kind: Kind, record_id: str) -> Resource:
@@ -147,6 +150,7 @@ class Resources:
         form, made = with_secret(form_secrets.form_of(kind, values))
         self._check_free(connection, account_id, kind, form.id)
         check_form(form, known_to(connection, account_id))
+        self.rights.check(account_id, form)
         self.put_new(connection, account_id, kind, form, document=document)
         raise_revision(connection)
         return replace(self.get(connection, account_id, kind, form.id), made_secret=made)
@@ -303,6 +307,7 @@ class Resources:
                 fix="Create another one, and delete this",
             )
         check_form(form, known_to(connection, before.account_id))
+        self.rights.check(before.account_id, form)
         self.put_changed(connection, before.account_id, before.kind, form, document=document)
         raise_revision(connection)
         return replace(self.get(connection, before.account_id, before.kind, before.id), made_secret=made)
