@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import sqlalchemy as sa
 from tests.store.databases import read, write
 
 from offhook.store import outbox, schema
 from offhook.store.database import Database
-from offhook.store.outbox import LEASE_S, Delivery, DeliveryFilter, NewDelivery
+from offhook.store.outbox import LEASE_S, Delivery, DeliveryFilter, Endpoint, NewDelivery, Places
 
 EVERYTHING = DeliveryFilter()
 NOW = 1000.0
@@ -38,8 +40,8 @@ def added(database: Database, *deliveries: NewDelivery) -> None:
     write(database, outbox.add, deliveries)
 
 
-def taken(database: Database, now: float = NOW, limit: int = 10, **in_flight: int) -> list[Delivery]:
-    return list(write(database, outbox.take_due, now, limit=limit, in_flight=in_flight))
+def taken(database: Database, now: float = NOW, limit: int = 10, places: Places | None = None) -> list[Delivery]:
+    return list(write(database, outbox.take_due, now, limit=limit, places=places))
 
 
 def names(deliveries: list[Delivery]) -> list[str]:
@@ -102,7 +104,36 @@ def test_one_endpoint_s_backlog_leaves_room_for_another_s(database: Database) ->
     added(database, *(new(f"s{each}", call_id=f"c{each}", webhook_id="slow") for each in range(50)))
     added(database, new("q", webhook_id="quick", at=NOW + 1))
     assert len(taken(database, NOW, limit=4)) == 4
-    assert names(taken(database, NOW + 1, limit=4, slow=4)) == ["q"]
+    slow, quick = Endpoint("default", "slow"), Endpoint("default", "quick")
+    asked: list[set[Endpoint]] = []
+
+    def places(due: Sequence[Endpoint]) -> Mapping[Endpoint, int]:
+        asked.append(set(due))
+        return {quick: 9}
+
+    assert names(taken(database, NOW + 1, limit=4, places=places)) == ["q"]
+    assert asked == [{slow, quick}]
+
+
+def test_two_accounts_webhooks_of_the_same_id_have_nothing_to_do_with_each_other(database: Database) -> None:
+    added(database, new("mine", seq=2), new("other", seq=1, account_id="other"))
+    assert sorted(names(taken(database, limit=1))) == ["mine", "other"]
+
+
+def test_what_is_put_back_was_no_attempt(database: Database) -> None:
+    added(database, new("a"), new("b", seq=2))
+    [a] = taken(database)
+    write(database, outbox.put_back, a, NOW + 1)
+    assert taken(database) == []
+    [again] = taken(database, NOW + 1)
+    assert (again.delivery_id, again.attempt) == ("a", 1)
+
+
+def test_a_lease_is_as_long_as_its_sender_says(database: Database) -> None:
+    added(database, new("a"))
+    write(database, outbox.take_due, NOW, limit=1, lease_s=3.0)
+    assert taken(database, NOW + 2.9) == []
+    assert names(taken(database, NOW + 3.0)) == ["a"]
 
 
 def test_what_belongs_to_no_call_waits_for_nobody(database: Database) -> None:

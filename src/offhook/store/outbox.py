@@ -10,18 +10,19 @@ Every function works inside the caller's transaction and raises what SQLAlchemy 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import sqlalchemy as sa
 
 from offhook.store.rows import Rows
 from offhook.store.schema import outbox
+from offhook.store.text import printable
 
 DeliveryState = Literal["pending", "delivered", "dead", "disabled"]
 
-LEASE_S = 90.0
+LEASE_S = 45.0
 """A delivery taken is not taken again for this long: three times what a receiver is given. When its sender dies
 meanwhile, another one takes it then."""
 
@@ -30,6 +31,17 @@ MAX_PROBLEM_CHARS = 500
 
 MAX_REPLAYED = 10_000
 """Deliveries that one replay sends again: more is a mistake, or better done range by range."""
+
+
+class Endpoint(NamedTuple):
+    """Accounts choose the ids of their webhooks, so two may have the same."""
+
+    account_id: str
+    webhook_id: str
+
+
+Places = Callable[[Sequence[Endpoint]], Mapping[Endpoint, int]]
+"""(endpoints that have something due) -> how many deliveries each may be sent now; none where it is missing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +76,10 @@ class Delivery:
     delivered_at: float | None = None
     last_status: int | None = None
     last_problem: str = ""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.account_id, self.webhook_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,26 +124,31 @@ def add(connection: sa.Connection, deliveries: Iterable[NewDelivery]) -> None:
 
 
 def take_due(
-    connection: sa.Connection, now: float, *, limit: int, in_flight: Mapping[str, int] | None = None
+    connection: sa.Connection, now: float, *, limit: int, places: Places | None = None, lease_s: float = LEASE_S
 ) -> tuple[Delivery, ...]:
-    """What may be sent now, at most ``limit`` for each endpoint, those ``in_flight`` (by webhook_id) included.
+    """What may be sent now: at most ``limit`` for each endpoint, and no more than ``places`` gives it.
 
-    Each is yours for ``LEASE_S``, and its attempt counted: end it with ``mark_delivered`` or ``mark_failed``.
+    Each is yours for ``lease_s``, and its attempt counted: end it with ``mark_delivered``, ``mark_failed`` or
+    ``put_back``.
     """
-    busy = in_flight or {}
-    due = sa.select(outbox.c.webhook_id).where(outbox.c.state == "pending", outbox.c.due_at <= now).distinct()
+    columns = (outbox.c.account_id, outbox.c.webhook_id)
+    query = sa.select(*columns).where(outbox.c.state == "pending", outbox.c.due_at <= now).distinct()
+    due = [Endpoint(*row) for row in connection.execute(query)]
+    given = dict.fromkeys(due, limit) if places is None else places(due)
     taken: list[Delivery] = []
-    for webhook_id in connection.scalars(due).all():
-        free = limit - busy.get(webhook_id, 0)
+    for endpoint in due:
+        free = min(limit, given.get(endpoint, 0))
         if free > 0:
-            taken += _take(connection, webhook_id, now, free)
+            taken += _take(connection, endpoint, (now, now + lease_s), free)
     return tuple(taken)
 
 
-def _take(connection: sa.Connection, webhook_id: str, now: float, limit: int) -> list[Delivery]:
+def _take(connection: sa.Connection, endpoint: Endpoint, lease: tuple[float, float], limit: int) -> list[Delivery]:
+    now, until = lease
     earlier = outbox.alias("earlier")
     of_the_same_call = sa.and_(
         earlier.c.webhook_id == outbox.c.webhook_id,
+        earlier.c.account_id == outbox.c.account_id,
         earlier.c.call_id == outbox.c.call_id,
         earlier.c.state == "pending",
         sa.or_(
@@ -138,7 +159,8 @@ def _take(connection: sa.Connection, webhook_id: str, now: float, limit: int) ->
     first_of_its_call = sa.or_(outbox.c.call_id == "", ~sa.exists(sa.select(1).where(of_the_same_call)))
     query = (
         sa.select(outbox)
-        .where(outbox.c.state == "pending", outbox.c.webhook_id == webhook_id, outbox.c.due_at <= now)
+        .where(outbox.c.state == "pending", outbox.c.due_at <= now)
+        .where(outbox.c.webhook_id == endpoint.webhook_id, outbox.c.account_id == endpoint.account_id)
         .where(first_of_its_call)
         .order_by(outbox.c.due_at, outbox.c.seq)
         .limit(limit)
@@ -147,9 +169,9 @@ def _take(connection: sa.Connection, webhook_id: str, now: float, limit: int) ->
     rows = connection.execute(query).mappings().all()
     ids = [row["delivery_id"] for row in rows]
     if ids:
-        lease = {"attempt": outbox.c.attempt + 1, "due_at": now + LEASE_S}
-        connection.execute(sa.update(outbox).where(outbox.c.delivery_id.in_(ids)).values(lease))
-    return [_delivery({**row, "attempt": row["attempt"] + 1, "due_at": now + LEASE_S}) for row in rows]
+        begun = {"attempt": outbox.c.attempt + 1, "due_at": until}
+        connection.execute(sa.update(outbox).where(outbox.c.delivery_id.in_(ids)).values(begun))
+    return [_delivery({**row, "attempt": row["attempt"] + 1, "due_at": until}) for row in rows]
 
 
 def mark_delivered(connection: sa.Connection, delivery: Delivery, now: float, *, status: int | None = None) -> None:
@@ -168,7 +190,7 @@ def mark_failed(
     next_due: float | None,
 ) -> None:
     """It did not arrive: tried again at ``next_due``, or dead where that is None, and the call's next one is due."""
-    said = {"last_status": status, "last_problem": problem[:MAX_PROBLEM_CHARS]}
+    said = {"last_status": status, "last_problem": printable(problem)[:MAX_PROBLEM_CHARS]}
     if next_due is None:
         _end(connection, delivery, now, {"state": "dead", **said})
         return
@@ -177,6 +199,11 @@ def mark_failed(
     later = _of_its_call(delivery)
     if later is not None:
         connection.execute(later.where(outbox.c.due_at < next_due).values(due_at=next_due))
+
+
+def put_back(connection: sa.Connection, delivery: Delivery, due_at: float) -> None:
+    """It was taken and not sent: the attempt does not count."""
+    connection.execute(_still(delivery).values(attempt=delivery.attempt - 1, due_at=due_at))
 
 
 def _end(connection: sa.Connection, delivery: Delivery, now: float, values: Mapping[str, Any]) -> None:
@@ -196,6 +223,7 @@ def _of_its_call(delivery: Delivery) -> sa.Update | None:
         return None
     return sa.update(outbox).where(
         outbox.c.webhook_id == delivery.webhook_id,
+        outbox.c.account_id == delivery.account_id,
         outbox.c.call_id == delivery.call_id,
         outbox.c.state == "pending",
         outbox.c.delivery_id != delivery.delivery_id,
