@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 import click
+import pytest
+from tests.observability.calls import DIALLED, SECRETS, spoken_call
 
-from offhook.cli.live_log import LINES, LiveLog
+from offhook.cli.live_log import LINES, LiveLog, TrunkLog
 from offhook.model.call_events import (
     CallEnded,
     CallFact,
@@ -15,6 +17,8 @@ from offhook.model.call_events import (
     ToolCalled,
     TurnSpoken,
 )
+from offhook.model.trunks import TrunkChanged
+from offhook.observability.logs import LogFormat
 
 TURN = TurnSpoken(speaker="caller", text="my pin is 1234", started_ms=1000, ended_ms=2500)
 
@@ -55,3 +59,30 @@ def test_an_end_says_who_when_and_why() -> None:
 
 def test_tools_are_for_the_record_not_for_the_log() -> None:
     assert LiveLog(show_speech=True).describe(ToolCalled(tool="end_call", arguments="{}")) is None
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_nothing_private_is_in_what_a_whole_call_leaves_in_the_log(
+    log_format: LogFormat, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    log = LiveLog(show_speech=False, log_format=log_format)
+    for told in spoken_call():
+        log(told)
+    written = capsys.readouterr().out + caplog.text
+    assert "answered after 120 ms" in written
+    said = [secret for secret in SECRETS if secret != DIALLED]
+    assert [secret for secret in said if secret in written] == []
+
+
+def test_as_records_facts_have_their_names_and_their_call(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    log = LiveLog(show_speech=False, log_format="json")
+    for told in spoken_call("0f3c8a52"):
+        log(told)
+    events = [record.__dict__["event"] for record in caplog.records]
+    assert {record.__dict__["call_id"] for record in caplog.records} == {"0f3c8a52"}
+    assert (events[0], events[-1]) == ("call.arrived", "call.ended")
+    TrunkLog("json")(TrunkChanged(trunk_id="pbx", phase="failed", at=1.0, sip_code=403, reason="Forbidden", fix="ask"))
+    assert caplog.records[-1].__dict__["trunk_id"] == "pbx"
+    assert caplog.messages[-1] == "failed: 403 Forbidden → ask"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, numbers_of, trunks_of
@@ -265,3 +267,8 @@ def test_settings_do_not_show_the_database_s_password(tmp_path: Path) -> None:
     settings = load(tmp_path, '{"database": {"url": "postgresql://u:hush@h/d"}}')
     assert "hush" not in repr(settings)
     assert "hush" not in str(error_of(tmp_path, '{"database": {"url": "postgresql://u:hush@h/d", "size": 1}}'))
+
+
+def test_the_manual_has_the_days_that_things_are_kept() -> None:
+    listed = re.findall(r"^\| `(\w+_days)` \| (\d+)", (DOCS / "OPERATIONS.md").read_text(), re.M)
+    assert {key: int(days) for key, days in listed} == msgspec.structs.asdict(Settings().retention)

@@ -26,7 +26,8 @@ from offhook.model.call_events import (
 )
 
 STARTED = 1_700_000_000.0
-SECRETS = ("aubergine", "celeriac", "artichoke", "radicchio", "4711#", "49301234567")
+DIALLED = "49301234567"
+SECRETS = ("aubergine", "celeriac", "artichoke", "radicchio", "4711#", DIALLED)
 """What is said, pressed, sent and dialled in ``spoken_call``."""
 
 
