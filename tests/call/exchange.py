@@ -122,6 +122,14 @@ async def hears_only(call: CallSession, names: set[str]) -> None:
     raise AssertionError(f"heard {heard or 'nobody'}, not {names or 'nobody'}")
 
 
+async def hears_no_more(call: CallSession, name: str) -> None:
+    """Wait until that tone no longer comes; what was said before is on its way through two legs for a while."""
+    for _ in range(MOST_WINDOWS):
+        if name not in await hears(call):
+            return
+    raise AssertionError(f"still heard {name}")
+
+
 async def hears(call: CallSession) -> set[str]:
     """Whose tones the party of this call's leg sends us now."""
     assert call.leg is not None

@@ -117,8 +117,8 @@ class Desk:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-async def until(condition: Callable[[], object], *, within_s: float = 3.0) -> None:
-    """Wait for something to become true; fails the test when it does not."""
+async def until(condition: Callable[[], object], *, within_s: float = 20.0) -> None:
+    """Wait for something to become true; ``within_s`` guards against hanging only."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
