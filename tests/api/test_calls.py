@@ -9,7 +9,7 @@ import pytest
 from tests.api.served import Served, of_account
 from tests.store.stories import ANSWERED, ARRIVED, ENDED, JOINED, RECORDED, RINGING, TURN, WHOLE, happened, story
 
-from offhook.api.native.calls import dialled
+from offhook.delivery.call_document import dialled
 from offhook.model.call_events import CallAnswered, TransferEnded
 from offhook.signaling.trace import TraceRecord
 from offhook.sip.events import Address, Flow

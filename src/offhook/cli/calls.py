@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from offhook.api.native.calls import CallSummary, call_answer, summary
 from offhook.cli.call_story import call_line, delivery_document, story
 from offhook.cli.live_log import LiveLog
 from offhook.cli.storage import Place, account_option, opened, place_options, print_json, seconds_of
+from offhook.delivery.call_document import call_document, call_summary
 from offhook.delivery.event_documents import event_document
 from offhook.store.calls import (
     CALL_STATUSES,
@@ -59,7 +59,7 @@ def list_(*, place: Place, account_id: str, since: str | None, limit: int, offse
         chosen = CallFilter(created_after=after, **wanted)
         found, total = list_calls(connection, account_id, chosen, limit=limit, offset=offset)
     if place.as_json:
-        listed = [CallSummary(**summary(record)) for record in found]
+        listed = list(map(call_summary, found))
         print_json({"calls": listed, "total": total, "limit": limit, "offset": offset})
         return
     for record in found:
@@ -87,7 +87,7 @@ def show(*, place: Place, call_id: str, account_id: str) -> None:
         deliveries, _ = list_deliveries(connection, account_id, chosen, limit=MAX_DELIVERIES)
     if place.as_json:
         told = {
-            "call": call_answer(record),
+            "call": call_document(record),
             "events": [event_document(event) for event in events],
             "deliveries": [delivery_document(one) for one in deliveries],
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,8 @@ from offhook.api.endpoints import EVENT_STREAM, Answer, Asked, Endpoint, Form, P
 from offhook.api.native.fields import FREE_TEXT, PAGING, Time
 from offhook.api.problems import ApiError, not_found
 from offhook.api.streams import follow_account, follow_call
-from offhook.delivery.event_documents import EVENT_NAMES, event_document, recording_path, utc
+from offhook.delivery.call_document import call_document, call_summary
+from offhook.delivery.event_documents import EVENT_NAMES, event_document
 from offhook.model.call_events import (
     CallEvent,
     Direction,
@@ -27,13 +28,10 @@ from offhook.model.call_events import (
     EndedBy,
     TransferMode,
     TransferOutcome,
-    TurnSpoken,
 )
-from offhook.model.errors import SipParseError
 from offhook.model.records import CallRecord
-from offhook.sip.uri import SipUri
 from offhook.store import calls as kept
-from offhook.store.calls import CallFilter, CallStatus, status_of
+from offhook.store.calls import CallFilter, CallStatus
 
 READ = "calls:read"
 
@@ -126,62 +124,6 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     next_after: int | None
 
 
-_SPEAKERS: dict[str, Literal["ai", "user", "operator"]] = {"agent": "ai", "caller": "user", "operator": "operator"}
-
-
-def summary(record: CallRecord) -> dict[str, Any]:
-    """The fields of a ``CallSummary``."""
-    return {
-        "id": record.call_id,
-        "status": status_of(record),
-        "target": dialled(record.to_uri),
-        "duration": record.duration_ms // 1000 if record.ended_at is not None else None,
-        "created_at": utc(record.created_at),
-        "answered_at": _maybe_utc(record.answered_at),
-        "ended_at": _maybe_utc(record.ended_at),
-        "transfers": tuple(TransferAnswer(**msgspec.to_builtins(one)) for one in record.transfers),
-        "recording": recording_path(record.call_id) if record.recording else None,
-        **{name: getattr(record, name) for name in _AS_THEY_ARE},
-    }
-
-
-_AS_THEY_ARE = (
-    "direction", "provider", "agent_id", "trunk_id", "from_uri", "to_uri", "sip_call_id", "remote_address", "codec",
-    "srtp", "duration_ms", "ended_by", "cause", "sip_code", "reason", "provider_fault", "spend", "digits", "node_id",
-)  # fmt: skip
-
-
-def call_answer(record: CallRecord) -> CallAnswer:
-    began = utc(record.answered_at if record.answered_at is not None else record.created_at)
-    return CallAnswer(transcript=tuple(_turn(turn, began) for turn in record.transcript), **summary(record))
-
-
-def _turn(turn: TurnSpoken, began: datetime) -> TranscriptTurn:
-    return TranscriptTurn(
-        speaker=_SPEAKERS[turn.speaker],
-        text=turn.text,
-        timestamp=began + timedelta(milliseconds=turn.started_ms),
-        started_ms=turn.started_ms,
-        ended_ms=turn.ended_ms,
-        interrupted=turn.interrupted,
-        latency_ms=turn.latency_ms,
-    )
-
-
-def dialled(uri: str) -> str:
-    """The number or name in a URI; the URI itself where it has none."""
-    if uri.startswith("tel:"):
-        return uri[4:].partition(";")[0]
-    try:
-        return SipUri.parse(uri).user or uri
-    except SipParseError:
-        return uri
-
-
-def _maybe_utc(at: float | None) -> datetime | None:
-    return None if at is None else utc(at)
-
-
 # ── what is asked ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -200,7 +142,7 @@ async def list_calls(asked: Asked) -> Answer:
     )
     page = {"limit": query["limit"], "offset": query["offset"]}
     records, total = await asked.parts.database.look(kept.list_calls, asked.account_id, wanted, **page)
-    return Answer(body={"calls": [CallSummary(**summary(record)) for record in records], "total": total, **page})
+    return Answer(body={"calls": [CallSummary(**call_summary(record)) for record in records], "total": total, **page})
 
 
 def _seconds(at: datetime | None) -> float | None:
@@ -208,7 +150,7 @@ def _seconds(at: datetime | None) -> float | None:
 
 
 async def get_call(asked: Asked) -> Answer:
-    return Answer(body=call_answer(await call_record(asked)))
+    return Answer(body=CallAnswer(**call_document(await call_record(asked))))
 
 
 async def call_record(asked: Asked) -> CallRecord:
