@@ -32,6 +32,7 @@ class Listening:
     def __init__(self) -> None:
         self.committed: list[CallEvent] = []
         self.batches: list[int] = []
+        self.kept: list[tuple[int, float]] = []
         self.full: list[bool] = []
         self.deliveries = 0
         self.changed = asyncio.Event()
@@ -39,6 +40,7 @@ class Listening:
     def listeners(self) -> JournalListeners:
         return JournalListeners(
             deliveries=self._deliveries,
+            on_batch=lambda entries, seconds: self.kept.append((entries, seconds)),
             on_committed=self._committed,
             on_full=lambda full: self._note(self.full.append, full),
             on_deliveries=self._count,
@@ -198,6 +200,8 @@ async def test_events_without_hurry_share_a_transaction(journal: Journal, listen
     append(journal, [event(DIGIT, seq) for seq in range(2, 42)])
     await listening.until(lambda: sum(listening.batches) == 40)
     assert len(listening.batches) <= 2
+    assert sum(entries for entries, _ in listening.kept) == len(listening.committed)
+    assert all(0 < seconds < 10 for _, seconds in listening.kept)
 
 
 async def test_while_one_commit_runs_the_next_gathers(journal: Journal, gate: Gate, listening: Listening) -> None:
@@ -425,7 +429,7 @@ async def test_a_listener_that_fails_stops_nothing(
     def fails(*told: object) -> None:
         raise RuntimeError("a bug of a watcher")
 
-    listeners = JournalListeners(on_committed=fails, on_deliveries=fails, on_full=fails)
+    listeners = JournalListeners(on_batch=fails, on_committed=fails, on_deliveries=fails, on_full=fails)
     journal = Journal(database, node_id="n1", folder=tmp_path / "spool", listeners=listeners)
     await journal.start()
     await journal.kept(append(journal, story(ARRIVED)))

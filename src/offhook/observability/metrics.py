@@ -231,7 +231,7 @@ class Metrics:
     def _make_server_metrics(self) -> None:
         count, spread = self._counter, self._histogram
         self._batch = spread("journal_batch_seconds", "Transactions of the journal.", BATCH_S)
-        self._batch_events = count("journal_events", "Events committed.")
+        self._batch_events = count("journal_events", "Events and states of legs committed.")
         self._deliveries = count("webhook_attempts", "Attempts to deliver a webhook.", "result")
         self._delivery = spread("webhook_attempt_seconds", "Attempts to deliver a webhook.", DELIVERY_S)
         self._requests = count("http_requests", "HTTP requests answered.", "route", "method", "status")

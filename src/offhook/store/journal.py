@@ -69,13 +69,14 @@ def _nothing(*told: object) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JournalListeners:
-    """Whom the journal calls, on the event loop (``deliveries``: in its own thread).
+    """Whom the journal calls, on the event loop (``deliveries`` and ``on_batch``: in its own thread).
 
-    ``on_committed``: events that are on disk, in their order. ``on_full``: whether new calls must not be taken.
-    ``on_deliveries``: there is something to send.
+    ``on_batch``: how many entries were kept at once, and in how many seconds. ``on_committed``: events on disk,
+    in their order. ``on_full``: whether new calls must not be taken. ``on_deliveries``: there is something to send.
     """
 
     deliveries: Deliveries = _nobody
+    on_batch: Callable[[int, float], None] = _nothing
     on_committed: Callable[[Sequence[CallEvent]], None] = _nothing
     on_full: Callable[[bool], None] = _nothing
     on_deliveries: Callable[[], None] = _nothing
@@ -222,6 +223,7 @@ class Journal:
     def _keep(self, entries: Sequence[Entry]) -> None:
         """Until they are kept, or it is over."""
         give_up_at: float | None = None
+        began = time.monotonic()
         while (kept := self._writer.keep(entries)) is None:
             self._on_loop(self._judge_fullness)
             if self._queue.closed:
@@ -230,6 +232,7 @@ class Journal:
                     self._give_up(entries)
                     return
             time.sleep(RETRY_S)
+        _tell(self._listeners.on_batch, len(entries), time.monotonic() - began)
         self._on_loop(self._on_written, entries, kept, self._deliveries_written())
 
     def _give_up(self, entries: Sequence[Entry]) -> None:
