@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.cli.data_folders import database_in
 from tests.cli.typed import typed
 from tests.interop.tools import free_sip_port
 from tests.kept_calls import kept_calls
