@@ -19,7 +19,7 @@ from offhook.api.native.resources import FAMILIES
 from offhook.api.native.table import NATIVE
 from offhook.api.openapi import openapi
 
-QUICK = 4
+QUICK = 3
 MANY = 100
 
 STREAMS = "|".join(endpoint.path for endpoint in NATIVE if endpoint.stream)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -63,11 +63,21 @@ async def create_key(asked: Asked) -> Answer:
         now=asked.parts.now(),
         name=form.name,
         scopes=scopes,
-        expires_at=None if form.expires_at is None else form.expires_at.timestamp(),
+        expires_at=None if form.expires_at is None else _expiry(form.expires_at),
     )
     await asked.parts.catch_up()
     shown = msgspec.structs.asdict(_key(StoredKey(key=made.key)))
     return Answer(body=NewKey(**shown, key=made.secret), headers={"Location": f"/api/keys/{made.key.key_id}"})
+
+
+def _expiry(at: datetime) -> float:
+    """Unix seconds. Raises ``ApiError``: with an offset the last day of 9999 can lie in a year that has no date."""
+    try:
+        return at.astimezone(UTC).timestamp()
+    except OverflowError:
+        raise ApiError(
+            "INVALID", "expires_at: is too late", field="expires_at", hint="Leave it out for never"
+        ) from None
 
 
 def _check_granted(client: Client, scopes: tuple[str, ...]) -> None:
