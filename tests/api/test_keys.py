@@ -67,6 +67,7 @@ async def test_without_scopes_a_key_gets_those_of_its_maker(served: Served) -> N
         ({"expires_at": "2999-01-01T00:00:00"}, "expires_at"),
         ({"expires_at": "soon"}, "expires_at"),
         ({"expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59.9999Z"}, "expires_at"),
     ],
 )
 async def test_what_no_key_can_be_is_refused(served: Served, body: object, field: str) -> None:

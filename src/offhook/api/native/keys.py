@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -71,10 +71,10 @@ async def create_key(asked: Asked) -> Answer:
 
 
 def _expiry(at: datetime) -> float:
-    """Unix seconds. Raises ``ApiError``: with an offset the last day of 9999 can lie in a year that has no date."""
+    """Unix seconds. Raises ``ApiError`` for what cannot be shown again: the last hours of 9999 are in 10000 elsewhere."""
     try:
-        return at.astimezone(UTC).timestamp()
-    except OverflowError:
+        return utc(at.timestamp()).timestamp()
+    except (OverflowError, ValueError):
         raise ApiError(
             "INVALID", "expires_at: is too late", field="expires_at", hint="Leave it out for never"
         ) from None
