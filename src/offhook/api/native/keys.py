@@ -71,7 +71,7 @@ async def create_key(asked: Asked) -> Answer:
 
 
 def _expiry(at: datetime) -> float:
-    """Unix seconds. Raises ``ApiError`` for what cannot be shown again: the last hours of 9999 are in 10000 elsewhere."""
+    """Unix seconds. Raises ``ApiError``: the last hours of 9999 are in 10000 elsewhere, which cannot be shown."""
     try:
         return utc(at.timestamp()).timestamp()
     except (OverflowError, ValueError):
