@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
 import msgspec
 
-from offhook.delivery.event_documents import EVENT_NAMES, event_document
-from offhook.model.call_events import CallEvent
+from offhook.delivery.call_document import call_document
+from offhook.delivery.event_documents import EVENT_NAMES, event_document, utc
+from offhook.model.call_events import CallEnded, CallEvent
 from offhook.model.records import CallRecord, WebhookEndpoint
-from offhook.store.outbox import NewDelivery, delivery_id
+from offhook.store.outbox import Endpoint, NewDelivery, delivery_id
+from offhook.store.text import printable_document
 
 EVERY_EVENT = "*"
 
+TEST_EVENT = "webhook.test"
+
 MAX_BODY_BYTES = 20_000
 """Receivers refuse larger ones (Standard Webhooks, "Payload size"); what is left out can be read by the API."""
+
+MAX_CALL_BYTES = 200_000
+"""Of ``call.ended``, which carries the call: an hour of talk. Most are below 20 KB."""
 
 FIELD_CHARS = 1_000
 LIST_ITEMS = 4
@@ -46,21 +56,57 @@ class Audience:
                     account_id=record.account_id,
                     webhook_id=endpoint.webhook_id,
                     event=name,
-                    body=body_of(event, told),
+                    body=body_of(event, record, told),
                     created_at=event.at,
                     call_id=event.call_id,
                     seq=event.seq,
                 )
 
 
-def body_of(event: CallEvent, message_id: str) -> bytes:
-    """JSON: the event's document and ``id``. Too large a text in it is cut, and ``truncated`` says so."""
+def body_of(event: CallEvent, record: CallRecord, message_id: str) -> bytes:
+    """JSON: the event's document and ``id``; with ``call.ended`` the whole call as ``data.call``.
+
+    Too large a text in it is cut, the transcript after so many turns as there is room for; ``truncated`` says so.
+    """
     document = {"id": message_id, **event_document(event)}
+    limit = MAX_BODY_BYTES
+    if isinstance(event.fact, CallEnded):
+        document["data"]["call"] = printable_document(call_document(record))
+        limit = MAX_CALL_BYTES
     body = msgspec.json.encode(document)
-    if len(body) <= MAX_BODY_BYTES:
-        return body
-    document["data"] = {name: _cut(value) for name, value in document["data"].items()}
-    return msgspec.json.encode({**document, "truncated": True})
+    return body if len(body) <= limit else _shortened(document, limit)
+
+
+def trial_delivery(endpoint: Endpoint, delivery_id: str, at: float) -> NewDelivery:
+    """Tells a webhook that it is one."""
+    document = {"id": delivery_id, "event": TEST_EVENT, "webhook_id": endpoint.webhook_id, "timestamp": utc(at)}
+    return NewDelivery(
+        delivery_id=delivery_id,
+        account_id=endpoint.account_id,
+        webhook_id=endpoint.webhook_id,
+        event=TEST_EVENT,
+        body=msgspec.json.encode({**document, "data": {}}),
+        created_at=at,
+    )
+
+
+def _shortened(document: dict[str, Any], limit: int) -> bytes:
+    data: dict[str, Any] = document["data"]
+    call = data.pop("call", None)
+    short = {**document, "data": {name: _cut(value) for name, value in data.items()}, "truncated": True}
+    if call is None:
+        return msgspec.json.encode(short)
+    turns = call.pop("transcript")
+    short["data"]["call"] = {name: _cut(value) for name, value in call.items()} | {"transcript": []}
+    room = limit - len(msgspec.json.encode(short))
+    short["data"]["call"]["transcript"] = _first(turns, room)
+    return msgspec.json.encode(short)
+
+
+def _first(turns: Sequence[object], room: int) -> Sequence[object]:
+    """Those that fit into so many octets of JSON."""
+    used = list(accumulate(len(msgspec.json.encode(turn)) + 1 for turn in turns))
+    return turns[: bisect_right(used, room)]
 
 
 def _cut(value: object) -> object:
@@ -70,5 +116,7 @@ def _cut(value: object) -> object:
             return value[:FIELD_CHARS] + "…"
         case list() | tuple():
             return [_cut(each) for each in value[:LIST_ITEMS]]
+        case dict():
+            return {name: _cut(each) for name, each in value.items()}
         case _:
             return value

@@ -1,40 +1,53 @@
-"""Sends what is in the outbox: in order for each call, again and again, and no slow receiver delays another one."""
+"""Sends what is in the outbox: in order for each call, again and again, and no slow receiver delays another one.
+
+One loop with one transaction a round: what came of earlier attempts is written, and what is due is taken. Each delivery
+taken is a task. What a process that died had taken is due again when its lease runs out.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, assert_never
+
+import sqlalchemy as sa
 
 from offhook.delivery.audience import Audience
 from offhook.delivery.outbound_http import OutboundHttp, OutboundRequest, OutboundResponse
 from offhook.delivery.signing import Sign, sign
+from offhook.delivery.webhook_outcomes import (
+    NOT_SENT_S,
+    PER_ENDPOINT,
+    SCHEDULE_S,
+    Arrived,
+    Failed,
+    Gone,
+    NobodyThere,
+    NotSent,
+    Outcome,
+    outcome_of,
+    places,
+    wait_after,
+)
 from offhook.model.errors import ConfigError, OutboundError
 from offhook.model.records import WebhookEndpoint
 from offhook.store import outbox
 from offhook.store.database import Database
-from offhook.store.outbox import Delivery
-
-SCHEDULE_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
-"""Waits between attempts: with the first, at once, ten in 75.6 hours (Standard Webhooks, "Deliverability")."""
-
-JITTER = 0.2
-"""A wait is up to so much longer: receivers that were down are not asked by all calls in one moment."""
+from offhook.store.outbox import Delivery, Endpoint
+from offhook.store.webhook_records import disable_webhook, webhook_enabled
 
 DEADLINE_S = 15.0
 """For a receiver to answer (Standard Webhooks: 15 to 30 s)."""
 
-PER_ENDPOINT = 8
-"""Deliveries to one endpoint under way: of different calls."""
-
-RETRY_AFTER_MOST_S = 86400.0
-"""What a receiver may ask for; more would be more than the longest wait of the schedule."""
+LEASE_DEADLINES = 3
+"""A delivery is ours for so many deadlines; then its process must have died."""
 
 POLL_S = 1.0
 """Between two looks for what is due; what is new is told by ``wake``."""
@@ -45,42 +58,35 @@ ANSWER_BYTES = 64_000
 STOP_S = 5.0
 """For what is on its way when the server stops; the rest is sent by the next one."""
 
-Verdict = Literal["delivered", "again", "gone"]
 AttemptResult = Literal["delivered", "retried", "dead", "disabled"]
 
 _log = logging.getLogger("offhook.webhooks")
 
 
-def verdict_of(status: int) -> Verdict:
-    """2xx alone is success: a redirect is none. 410: the receiver wants no more (Standard Webhooks)."""
-    if 200 <= status < 300:
-        return "delivered"
-    return "gone" if status == 410 else "again"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tempo:
+    """How often, and for how long, receivers are tried. ``schedule_s``: the waits between attempts."""
+
+    schedule_s: Sequence[float] = SCHEDULE_S
+    deadline_s: float = DEADLINE_S
 
 
-def wait_after(attempt: int, *, asked_s: float = 0.0, jitter: float = 0.0) -> float | None:
-    """Seconds until the next attempt after this one (from 1); None: it was the last. ``asked_s``: by Retry-After;
-    ``jitter``: from 0 to 1."""
-    if attempt > len(SCHEDULE_S):
-        return None
-    return max(SCHEDULE_S[attempt - 1] * (1 + JITTER * jitter), min(asked_s, RETRY_AFTER_MOST_S))
+DEFAULT_TEMPO = Tempo()
 
 
-def retry_after_s(text: str, now: float) -> float:
-    """Retry-After as seconds or as a date (RFC 9110 §10.2.3); 0.0 where it is neither."""
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError):
-        return 0.0
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Settled:
+    """What came of a delivery, not yet written. ``wait_s``: until the next attempt; None for none."""
+
+    delivery: Delivery
+    outcome: Outcome
+    at: float
+    wait_s: float | None = None
 
 
 class WebhookSender:
-    """``disable(account_id, webhook_id, reason)`` is asked for when a receiver answers 410.
-
-    ``on_attempt`` is told the result and the seconds of each attempt.
-    """
+    """``on_attempt`` is told the result and the seconds of each attempt, ``on_disabled`` that a receiver answered 410
+    and its webhook's record was changed."""
 
     def __init__(
         self,
@@ -88,103 +94,133 @@ class WebhookSender:
         http: OutboundHttp,
         audience: Audience,
         *,
-        disable: Callable[[str, str, str], None],
         on_attempt: Callable[[AttemptResult, float], None] = lambda result, took_s: None,
+        on_disabled: Callable[[], None] = lambda: None,
+        tempo: Tempo = DEFAULT_TEMPO,
         now: Callable[[], float] = time.time,
         sign: Sign = sign,
     ) -> None:
         self._database = database
         self._http = http
         self._audience = audience
-        self._disable = disable
         self._on_attempt = on_attempt
+        self._on_disabled = on_disabled
+        self._tempo = tempo
         self._now = now
         self._sign = sign
         self._due = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._per_endpoint: Counter[str] = Counter()
-        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._settled: list[_Settled] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: Counter[Endpoint] = Counter()
+        self._loop: asyncio.Task[None] | None = None
         self._complained = False
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._send_on(), name="webhook sender")
+        self._loop = asyncio.create_task(self._send_on(), name="webhook sender")
 
     def wake(self) -> None:
         """Something may be due."""
         self._due.set()
 
     async def stop(self) -> None:
-        """Begin no more; what is on its way has ``STOP_S``. What it did not tell by then is sent again, later."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=STOP_S)
-        for task in tuple(self._under_way):
+        """Begin no more; what is on its way has ``STOP_S``. The rest is put back, for the next process."""
+        self._stopping = True
+        self.wake()
+        if self._loop is not None:
+            await asyncio.gather(self._loop, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_S)
+        for task in tuple(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._round(taking=False)
+
+    # ── the loop ──
 
     async def _send_on(self) -> None:
-        while True:
+        while not self._stopping:
             self._due.clear()
-            taken = await self._take()
+            taken = await self._round(taking=True)
             for delivery in taken:
                 self._begin(delivery)
             if not taken:
                 await self._wait()
 
     async def _wait(self) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
                 await self._due.wait()
-        except TimeoutError:
-            pass
 
-    async def _take(self) -> tuple[Delivery, ...]:
-        take = partial(outbox.take_due, limit=PER_ENDPOINT, in_flight=dict(self._per_endpoint))
+    async def _round(self, *, taking: bool) -> tuple[Delivery, ...]:
+        """Write what came of attempts, and take what is due, in one transaction: that of a call which comes next is due
+        as soon as the one before it is written."""
+        settled, self._settled = self._settled, []
         try:
-            taken = await self._database.run(take, self._now())
-        except Exception as error:  # the database is away, or the disk is full: nothing is lost, it is asked again
-            self._complain(error)
+            if not settled and not (taking and await self._anything_due()):
+                return ()
+            work = partial(_settle_and_take, settled, dict(self._under_way) if taking else None)
+            taken = await self._database.run(work, self._now(), self._lease_s)
+        except Exception as error:  # the database is away, or the disk is full: it is written later
+            self._keep(settled, error)
             return ()
         self._complained = False
+        if any(isinstance(one.outcome, Gone) for one in settled):
+            self._on_disabled()
         return taken
 
-    def _complain(self, error: Exception) -> None:
+    async def _anything_due(self) -> bool:
+        earliest = await self._database.look(outbox.next_due)
+        return earliest is not None and earliest <= self._now()
+
+    @property
+    def _lease_s(self) -> float:
+        return LEASE_DEADLINES * self._tempo.deadline_s
+
+    def _keep(self, settled: Sequence[_Settled], error: Exception) -> None:
+        """What cannot be written although the database is there, is written no longer than it is ours."""
+        since = float("-inf") if self._database.is_away(error) else self._now() - self._lease_s
+        self._settled = [one for one in settled if one.at > since] + self._settled
         if not self._complained:
             self._complained = True
             _log.error("webhooks wait: the outbox cannot be read or written (%s)", type(error).__name__)
 
-    def _begin(self, delivery: Delivery) -> None:
-        self._per_endpoint[delivery.webhook_id] += 1
-        task = asyncio.create_task(self._deliver(delivery))
-        self._under_way.add(task)
-        task.add_done_callback(partial(self._over, delivery.webhook_id))
+    # ── one delivery ──
 
-    def _over(self, webhook_id: str, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._per_endpoint[webhook_id] -= 1
-        if not self._per_endpoint[webhook_id]:
-            del self._per_endpoint[webhook_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._complain(error if isinstance(error, Exception) else RuntimeError())
+    def _begin(self, delivery: Delivery) -> None:
+        self._under_way[delivery.endpoint] += 1
+        task = asyncio.create_task(self._deliver(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._over, delivery.endpoint))
+
+    def _over(self, endpoint: Endpoint, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._under_way[endpoint] -= 1
+        if not self._under_way[endpoint]:
+            del self._under_way[endpoint]
         self.wake()
 
     async def _deliver(self, delivery: Delivery) -> None:
-        endpoint = self._audience.endpoint(delivery.account_id, delivery.webhook_id)
-        if endpoint is None:
-            await self._database.run(outbox.disable_endpoint, delivery.account_id, delivery.webhook_id)
-            return
         began = time.monotonic()
         try:
-            response = await self._post(endpoint, delivery)
-        except OutboundError as error:
-            result = await self._broken(delivery, error)
-        except ConfigError as error:  # a secret that is none: mended, the next attempt succeeds
-            result = await self._failed(delivery, str(error))
-        else:
-            result = await self._answered(delivery, response)
-        self._on_attempt(result, time.monotonic() - began)
+            outcome = await self._attempt(delivery)
+        except asyncio.CancelledError:
+            self._settle(delivery, NotSent(wait_s=0.0))
+            raise
+        except Exception:  # the boundary: others are told
+            _log.exception("a webhook could not be sent")
+            outcome = Failed(problem="an error inside offhook; see its log")
+        self._tell(self._settle(delivery, outcome), time.monotonic() - began)
+
+    async def _attempt(self, delivery: Delivery) -> Outcome:
+        endpoint = self._audience.endpoint(delivery.account_id, delivery.webhook_id)
+        if endpoint is None:
+            return NobodyThere()
+        try:
+            answer: OutboundResponse | OutboundError | ConfigError = await self._post(endpoint, delivery)
+        except (OutboundError, ConfigError) as error:
+            answer = error
+        return outcome_of(answer, self._now())
 
     async def _post(self, endpoint: WebhookEndpoint, delivery: Delivery) -> OutboundResponse:
         """Raises ``OutboundError``, and ``ConfigError`` for a secret that is none."""
@@ -195,51 +231,80 @@ class WebhookSender:
             OutboundRequest(
                 method="POST",
                 url=endpoint.url,
-                headers={"Content-Type": "application/json", "User-Agent": "offhook", **signed},
+                headers={"Content-Type": "application/json", **signed},
                 body=delivery.body,
-                deadline_s=DEADLINE_S,
+                deadline_s=self._tempo.deadline_s,
                 max_response_bytes=ANSWER_BYTES,
             )
         )
 
-    async def _broken(self, delivery: Delivery, error: OutboundError) -> AttemptResult:
-        """A receiver that said 2xx has it, whatever became of the rest of its answer."""
-        if error.status is not None and verdict_of(error.status) == "delivered":
-            await self._database.run(partial(outbox.mark_delivered, status=error.status), delivery, self._now())
-            return "delivered"
-        return await self._failed(delivery, error.problem, error.status)
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> _Settled:
+        wait_s = None
+        if isinstance(outcome, Failed):
+            schedule_s, jitter = self._tempo.schedule_s, random.random()
+            wait_s = wait_after(delivery.attempt, schedule_s=schedule_s, asked_s=outcome.asked_s, jitter=jitter)
+        settled = _Settled(delivery=delivery, outcome=outcome, at=self._now(), wait_s=wait_s)
+        self._settled.append(settled)
+        return settled
 
-    async def _answered(self, delivery: Delivery, response: OutboundResponse) -> AttemptResult:
-        verdict = verdict_of(response.status)
-        match verdict:
-            case "delivered":
-                mark = partial(outbox.mark_delivered, status=response.status)
-                await self._database.run(mark, delivery, self._now())
-                return "delivered"
-            case "gone":
-                await self._gone(delivery)
-                return "disabled"
-            case "again":
-                asked_s = retry_after_s(response.headers.get("retry-after", ""), self._now())
-                return await self._failed(delivery, f"answered {response.status}", response.status, asked_s)
+    def _tell(self, settled: _Settled, took_s: float) -> None:
+        delivery, outcome = settled.delivery, settled.outcome
+        match outcome:
+            case Arrived():
+                self._on_attempt("delivered", took_s)
+            case Gone():
+                self._on_attempt("disabled", took_s)
+                _log.warning("webhook %s is disabled: its receiver answered 410 Gone", delivery.webhook_id)
+            case Failed(problem=problem) if settled.wait_s is None:
+                self._on_attempt("dead", took_s)
+                _log.error("webhook %s: %s is given up: %s", delivery.webhook_id, delivery.delivery_id, problem)
+            case Failed(problem=problem):
+                self._on_attempt("retried", took_s)
+                _log.info("webhook %s: %s; tried again in %.0f s", delivery.webhook_id, problem, settled.wait_s)
+            case NotSent() | NobodyThere():
+                pass
             case _:
-                assert_never(verdict)
+                assert_never(outcome)
 
-    async def _gone(self, delivery: Delivery) -> None:
-        await self._database.run(outbox.disable_endpoint, delivery.account_id, delivery.webhook_id)
-        self._disable(delivery.account_id, delivery.webhook_id, "its receiver answered 410 Gone")
-        _log.warning("webhook %s is disabled: its receiver answered 410 Gone", delivery.webhook_id)
 
-    async def _failed(
-        self, delivery: Delivery, problem: str, status: int | None = None, asked_s: float = 0.0
-    ) -> AttemptResult:
-        now = self._now()
-        wait_s = wait_after(delivery.attempt, asked_s=asked_s, jitter=random.random())
-        next_due = None if wait_s is None else now + wait_s
-        mark = partial(outbox.mark_failed, problem=problem, status=status, next_due=next_due)
-        await self._database.run(mark, delivery, now)
-        if wait_s is None:
-            _log.error("webhook %s: %s is given up: %s", delivery.webhook_id, delivery.delivery_id, problem)
-            return "dead"
-        _log.info("webhook %s: %s; tried again in %.0f s", delivery.webhook_id, problem, wait_s)
-        return "retried"
+def _settle_and_take(
+    settled: Sequence[_Settled],
+    under_way: dict[Endpoint, int] | None,
+    connection: sa.Connection,
+    now: float,
+    lease_s: float,
+) -> tuple[Delivery, ...]:
+    """``under_way`` None: nothing is taken."""
+    for one in settled:
+        _write(connection, one, now)
+    if under_way is None:
+        return ()
+    share = partial(places, under_way=under_way)
+    return outbox.take_due(connection, now, limit=PER_ENDPOINT, places=share, lease_s=lease_s)
+
+
+def _write(connection: sa.Connection, settled: _Settled, now: float) -> None:
+    delivery, outcome = settled.delivery, settled.outcome
+    match outcome:
+        case Arrived(status=status):
+            outbox.mark_delivered(connection, delivery, settled.at, status=status)
+        case Failed(problem=problem, status=status):
+            next_due = None if settled.wait_s is None else settled.at + settled.wait_s
+            outbox.mark_failed(connection, delivery, now, problem=problem, status=status, next_due=next_due)
+        case Gone():
+            disable_webhook(connection, delivery.endpoint, now)
+            outbox.disable_endpoint(connection, *delivery.endpoint)
+        case NotSent(wait_s=wait_s):
+            outbox.put_back(connection, delivery, settled.at + wait_s)
+        case NobodyThere():
+            _nobody_there(connection, delivery, now)
+        case _:
+            assert_never(outcome)
+
+
+def _nobody_there(connection: sa.Connection, delivery: Delivery, now: float) -> None:
+    """Another node may have made the webhook, and our copy of the directory not have it yet."""
+    if webhook_enabled(connection, delivery.endpoint):
+        outbox.put_back(connection, delivery, now + NOT_SENT_S)
+    else:
+        outbox.disable_endpoint(connection, *delivery.endpoint)

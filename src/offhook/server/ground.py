@@ -74,7 +74,11 @@ class Ground:
         self.http = OutboundHttp(self._policy(dev=False))
         self.questions = HttpQuestions(self.http, lambda: self.state)
         self.sender = WebhookSender(
-            self.database, self.http, self.audience, disable=self._disable_webhook, on_attempt=on_attempt
+            self.database,
+            self.http,
+            self.audience,
+            on_attempt=on_attempt,
+            on_disabled=lambda: self.follower.look_now(),
         )
         listeners = JournalListeners(
             deliveries=self.audience.deliveries,
@@ -140,9 +144,6 @@ class Ground:
         security = self._settings.security
         allowed = networks("security.allowed_targets", security.allowed_targets)
         return TargetPolicy(allowed_targets=allowed, allow_http=security.allow_http, dev=dev)
-
-    def _disable_webhook(self, account_id: str, webhook_id: str, reason: str) -> None:
-        """Wired by whoever changes records."""
 
 
 def _prepare_folder(folder: Path) -> str:

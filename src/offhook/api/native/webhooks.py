@@ -15,16 +15,16 @@ from offhook.api.native.fields import PAGING, Time
 from offhook.api.native.resources import ETAG, IF_MATCH, WEBHOOKS, changed, document, stored
 from offhook.api.problems import ApiError, not_found
 from offhook.api.reading import etag, revision_wanted
+from offhook.delivery.audience import trial_delivery
 from offhook.delivery.event_documents import utc
 from offhook.store import outbox
 from offhook.store.form_secrets import Kind
 from offhook.store.forms import WebhookForm
-from offhook.store.outbox import Delivery, DeliveryFilter, DeliveryState, NewDelivery
+from offhook.store.outbox import Delivery, DeliveryFilter, DeliveryState
+from offhook.store.outbox import Endpoint as ToldEndpoint
 from offhook.store.resources import Resource, new_webhook_secret
 
 KIND: Kind = "webhook"
-
-TEST_EVENT = "webhook.test"
 
 
 class DeliveryAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,22 +123,12 @@ def _check_delivery(connection: sa.Connection, asked: Asked, delivery_id: str) -
 
 
 async def test(asked: Asked) -> Answer:
-    now = asked.parts.now()
     delivery_id = f"msg_{secrets.token_hex(16)}"
-    webhook_id = asked.path["id"]
-    body = {"id": delivery_id, "event": TEST_EVENT, "timestamp": utc(now), "data": {"webhook_id": webhook_id}}
+    told = ToldEndpoint(asked.account_id, asked.path["id"])
 
     def work(connection: sa.Connection) -> None:
-        stored(asked).get(connection, asked.account_id, KIND, webhook_id)
-        made = NewDelivery(
-            delivery_id=delivery_id,
-            account_id=asked.account_id,
-            webhook_id=webhook_id,
-            event=TEST_EVENT,
-            body=msgspec.json.encode(body),
-            created_at=now,
-        )
-        outbox.add(connection, (made,))
+        stored(asked).get(connection, told.account_id, KIND, told.webhook_id)
+        outbox.add(connection, (trial_delivery(told, delivery_id, asked.parts.now()),))
 
     await asked.parts.database.run(work)
     asked.parts.wake_sender()
