@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from tests.cli.test_commands import CONFIG, offhook
 from tests.cli.typed import typed
@@ -50,7 +52,8 @@ def test_a_server_reads_its_file_again_and_keeps_what_it_has_when_that_is_broken
     config = tmp_path / "config.json"
     write(config)
     with serving(config) as process:
-        uri = told(process, "offhook listens")["message"].split("call ")[1].split(" ")[0]
+        announced = told(process, "offhook listens")["message"]
+        uri, api = (announced.split(word)[1].split(" ")[0] for word in ("call ", "API "))
 
         write(config, trunks=[TRUNK, GATEWAY], max_calls=7)
         done = typed("reload", "--data", str(tmp_path), "--json")
@@ -70,6 +73,8 @@ def test_a_server_reads_its_file_again_and_keeps_what_it_has_when_that_is_broken
 
         called = offhook("call", uri, "--dtmf", "42#", "--no-transcript", "--json", "--max-duration", "3")
         assert json.loads(called.stdout)["answered"] is True
+        with urlopen(f"{api}/metrics", timeout=10) as response:
+            figures = response.read().decode()
         process.send_signal(signal.SIGINT)
         out, log = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
@@ -77,6 +82,9 @@ def test_a_server_reads_its_file_again_and_keeps_what_it_has_when_that_is_broken
     events = {record["event"]: record for record in records if "event" in record}
     assert {"call.arrived", "call.answered", "turn.spoken", "digit.received", "call.ended"} <= set(events)
     assert len({record["call_id"] for record in events.values()}) == 1
+    assert re.search(r'^offhook_calls_total{.*direction="inbound".*} 1.0$', figures, re.M)
+    assert re.search(r"^offhook_journal_batch_seconds_count [1-9]", figures, re.M)
+    assert re.search(r"^offhook_http_requests_total", figures, re.M) is None, "the first request is this one"
     assert "hello" not in log, "speech is private by default"
     assert "42#" not in log
     assert not any(f"pressed {digit}" in log for digit in "42#")

@@ -48,7 +48,8 @@ class LiveDirectory:
 class Ground:
     """Made before the event loop has work, since it opens files; ``start`` begins to read and write.
 
-    ``on_directory`` is given every new state of the directory; ``on_full`` whether new calls must not be taken.
+    ``on_directory`` is given every new state of the directory; ``on_full`` whether new calls must not be taken;
+    ``on_batch`` and ``on_attempt`` what figures are made of.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Ground:
         *,
         on_directory: Callable[[DirectoryState], None],
         on_full: Callable[[bool], None],
+        on_batch: Callable[[int, float], None],
         on_attempt: Callable[[AttemptResult, float], None],
         price_of: Callable[[str], float],
     ) -> None:
@@ -73,21 +75,22 @@ class Ground:
         self.usage = AccountUsage({}, price_of=price_of)
         self.http = OutboundHttp(self._policy(dev=False))
         self.questions = HttpQuestions(self.http, lambda: self.state)
+        self.follower = DirectoryFollower(self.database, self.vault, self._directory_changed)
         self.sender = WebhookSender(
             self.database,
             self.http,
             self.audience,
             on_attempt=on_attempt,
-            on_disabled=lambda: self.follower.look_now(),
+            on_disabled=self.follower.look_now,
         )
         listeners = JournalListeners(
             deliveries=self.audience.deliveries,
+            on_batch=on_batch,
             on_committed=self.feed.publish,
             on_full=on_full,
             on_deliveries=self.sender.wake,
         )
         self.journal = Journal(self.database, node_id=self.node_id, folder=data_dir, listeners=listeners)
-        self.follower = DirectoryFollower(self.database, self.vault, self._directory_changed)
         self._on_directory = on_directory
         policy = RetentionPolicy(**msgspec.structs.asdict(settings.retention))
         self._retention = Retention(self.database, data_dir, policy)
@@ -116,7 +119,10 @@ class Ground:
 
     async def lost_calls(self) -> tuple[UnfinishedCall, ...]:
         """The calls that an earlier process of this node left."""
-        return await self.database.look(unfinished_calls, self.node_id)
+        lost = await self.database.look(unfinished_calls, self.node_id)
+        for call in lost:
+            self.feed.know(call.call_id, call.account_id)
+        return lost
 
     async def stop(self) -> None:
         """Safe after a failed ``start``. The journal is written to its end."""

@@ -63,6 +63,7 @@ class Server:
             settings,
             on_directory=self._directory_changed,
             on_full=self._store_full,
+            on_batch=self.metrics.committed,
             on_attempt=self.metrics.delivered,
             price_of=self._price_of,
         )
