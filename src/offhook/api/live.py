@@ -77,6 +77,10 @@ class LiveFeed:
         self._open: Counter[str] = Counter()
         self._over = False
 
+    def know(self, call_id: str, account_id: str) -> None:
+        """A call that this process did not see arrive: its further events are of that account."""
+        self._accounts[call_id] = account_id
+
     def publish(self, events: Sequence[CallEvent]) -> None:
         """These were committed, in this order."""
         for event in events:

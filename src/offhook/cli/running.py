@@ -56,6 +56,10 @@ class ServerFile:
         fresh.replace(self._file)
 
     @property
+    def config(self) -> str:
+        return self._report.config
+
+    @property
     def reloads(self) -> int:
         return self._report.reloads
 

@@ -73,7 +73,7 @@ async def _serve(
     settings: Settings, serving: ServerFile, read_again: Callable[[], Settings], *, self_check: bool
 ) -> int:
     signals = DrainSignals()
-    server = Server(settings)
+    server = Server(settings, config_file=Path(serving.config).name)
     log_format = settings.log.format
     say = _logged if log_format == "json" else click.echo
     server.bus.watch(LiveLog(show_speech=settings.log.speech, log_format=log_format), trunks=TrunkLog(log_format))

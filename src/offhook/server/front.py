@@ -42,6 +42,7 @@ class Front:
             metrics=vitals.scrape,
             trunk_states=trunk_states,
             wake_sender=ground.sender.wake,
+            config_file=ground.resources.config_file,
             providers=PROVIDERS,
             hosts=frozenset({http.host} if http.host else ()),
             allow_anonymous=security.allow_anonymous,

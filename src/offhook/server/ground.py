@@ -56,6 +56,7 @@ class Ground:
         self,
         settings: Settings,
         *,
+        config_file: str,
         on_directory: Callable[[DirectoryState], None],
         on_full: Callable[[bool], None],
         on_batch: Callable[[int, float], None],
@@ -68,7 +69,7 @@ class Ground:
         self.node_id = _prepare_folder(data_dir)
         self.database = Database.open(settings.database.url, data_dir=data_dir)
         self.vault = Vault.open(data_dir, os.environ.get(VARIABLE, ""))
-        self.resources = Resources(vault=self.vault)
+        self.resources = Resources(vault=self.vault, config_file=config_file)
         self.feed = LiveFeed()
         self.audience = Audience()
         self.directory = LiveDirectory()

@@ -18,6 +18,7 @@ from offhook.call.dialling import PlaceCall
 from offhook.call.hold_audio import HoldAudio, read_hold_audio
 from offhook.call.session import CallSession
 from offhook.config import Settings
+from offhook.config.reading import DEFAULT_CONFIG_FILE
 from offhook.config.reloading import RELOADED
 from offhook.delivery.bus import Bus
 from offhook.media.ports import PortPool
@@ -52,15 +53,20 @@ DESCRIPTORS_RESERVED = 128
 class Server:
     """``offhook serve``: a phone with a directory, a store, the providers the agents ask for, and the API."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Opens the data folder and the database. Raises ``ConfigError``."""
+    def __init__(self, settings: Settings, *, config_file: str = "") -> None:
+        """Opens the data folder and the database. ``config_file`` is named where something can only be changed there.
+
+        Raises ``ConfigError``.
+        """
         self.settings = settings
+        self._config_file = config_file or DEFAULT_CONFIG_FILE
         self.data_dir = Path(settings.data_dir).expanduser()
         self.metrics = Metrics()
         self.lag = LoopLag(self.metrics.lagged)
         self._spans = _open_spans(settings)
         self._ground = Ground(
             settings,
+            config_file=self._config_file,
             on_directory=self._directory_changed,
             on_full=self._store_full,
             on_batch=self.metrics.committed,
