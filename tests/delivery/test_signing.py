@@ -20,7 +20,7 @@ BODY = b'{"test": 2432232314}'
 SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 NOW = int(time.time())
-"""When this file was read: of no use to the reference library, which asks the clock and refuses what is 5 minutes old."""
+"""When this file was read. The reference library asks the clock, and refuses what is five minutes old."""
 OTHER = new_secret()
 
 
