@@ -111,6 +111,7 @@ class WebhookSender:
         self._due = asyncio.Event()
         self._stopping = False
         self._settled: list[_Settled] = []
+        self._writing = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: Counter[Endpoint] = Counter()
         self._loop: asyncio.Task[None] | None = None
@@ -136,6 +137,11 @@ class WebhookSender:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._round(taking=False)
 
+    @property
+    def unwritten(self) -> int:
+        """Attempts that came to an end, of which the outbox does not know yet."""
+        return len(self._settled) + self._writing
+
     # ── the loop ──
 
     async def _send_on(self) -> None:
@@ -156,6 +162,7 @@ class WebhookSender:
         """Write what came of attempts, and take what is due, in one transaction: that of a call which comes next is due
         as soon as the one before it is written."""
         settled, self._settled = self._settled, []
+        self._writing = len(settled)
         try:
             if not settled and not (taking and await self._anything_due()):
                 return ()
@@ -164,6 +171,8 @@ class WebhookSender:
         except Exception as error:  # the database is away, or the disk is full: it is written later
             self._keep(settled, error)
             return ()
+        finally:
+            self._writing = 0
         self._complained = False
         if any(isinstance(one.outcome, Gone) for one in settled):
             self._on_disabled()
