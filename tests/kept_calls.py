@@ -15,11 +15,14 @@ ACCOUNT = "default"
 MANY = 100_000
 
 
-def kept_calls(folder: Path) -> list[Mapping[str, Any]]:
-    """Oldest first. Each event has its fact's name as ``type``; times are Unix seconds. None before the first start."""
-    if not (folder / "offhook.db").exists():
+def kept_calls(folder: Path, url: str = "") -> list[Mapping[str, Any]]:
+    """Oldest first. Each event has its fact's name as ``type``; times are Unix seconds. None before the first start.
+
+    ``url``: of the database, where it is not in the folder.
+    """
+    if not url and not (folder / "offhook.db").exists():
         return []
-    database = Database.open("", data_dir=folder)
+    database = Database.open(url, data_dir=folder)
     try:
         with database.read() as connection:
             records, _ = list_calls(connection, ACCOUNT, CallFilter(), limit=MANY)

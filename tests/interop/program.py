@@ -118,6 +118,16 @@ class Program:
         """What Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
 
+    def terminate(self) -> None:
+        """What a service manager does."""
+        self._process.terminate()
+
+    async def kill(self) -> None:
+        """kill -9."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self.stop()
+
     async def stop(self) -> None:
         """End it, by force if need be. Idempotent."""
         if self.running:

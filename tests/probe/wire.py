@@ -112,11 +112,17 @@ class Peer:
         self._socket.sendto(octets(message), target)
 
     def receive(self, within_s: float = PATIENCE_S) -> Message:
+        message = self.hear(within_s)
+        assert message is not None, f"nothing came within {within_s:g} s"
+        return message
+
+    def hear(self, within_s: float) -> Message | None:
+        """The next message, if one comes."""
         self._socket.settimeout(within_s)
         try:
             return Message.of(self._socket.recv(65_535))
         except TimeoutError:
-            raise AssertionError(f"nothing came within {within_s:g} s") from None
+            return None
 
     def messages(self, for_s: float) -> list[Message]:
         """Everything that comes in the next ``for_s`` seconds."""
