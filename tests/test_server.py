@@ -12,7 +12,7 @@ from offhook.call.hold_audio import HoldAudio
 from offhook.config import Settings
 from offhook.model.audio import PCMU_8K, Encoding
 from offhook.model.errors import ConfigError
-from offhook.server import add_hold_audio
+from offhook.server.service import add_hold_audio
 from offhook.store.forms import AgentForm
 
 

@@ -23,7 +23,7 @@ from offhook.model.audio import Encoding
 from offhook.model.call_events import CallAnswered, CallEnded, CallEvent, CallRinging, DigitReceived, WayTaken
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import CallRules, OpenTrunk, Trunk
-from offhook.server import Phone, Surroundings, build_phone
+from offhook.server.phone import Phone, Surroundings, build_phone
 from offhook.signaling.transports import free_port
 from offhook.sip.events import Address
 from offhook.sip.uri import SipUri

@@ -18,7 +18,7 @@ from offhook.media.ports import PortPool
 from offhook.model.call_events import CallEnded
 from offhook.model.errors import UnreachableError
 from offhook.model.records import Number
-from offhook.server import Surroundings, build_phone
+from offhook.server.phone import Surroundings, build_phone
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.stun import MAGIC_COOKIE
 from offhook.signaling.transports import free_port

@@ -17,7 +17,7 @@ from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call import trunks as module
 from offhook.media.ports import PortPool
 from offhook.model.trunks import CallRules, GatewayTrunk, RegisterTrunk, Trunk, TrunkChanged
-from offhook.server import Phone, Surroundings, build_phone
+from offhook.server.phone import Phone, Surroundings, build_phone
 from offhook.sip import registration
 from offhook.store.directory import InMemoryDirectory
 

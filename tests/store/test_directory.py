@@ -13,7 +13,7 @@ from tests.store.world import OTHER, VAULT, World
 
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import RegisterTrunk
-from offhook.store.config_rows import ConfigForms
+from offhook.store.config_forms import ConfigForms
 from offhook.store.database import Database
 from offhook.store.directory import DirectoryFollower, DirectoryState, InMemoryDirectory
 from offhook.store.forms import AgentForm, NumberForm, OpenForm

@@ -18,7 +18,7 @@ from offhook.model.errors import (
     RecordNotFoundError,
     RevisionMismatchError,
 )
-from offhook.store.config_rows import ConfigForms
+from offhook.store.config_forms import ConfigForms
 from offhook.store.database import Database
 from offhook.store.form_secrets import Kind
 from offhook.store.forms import AgentForm, NumberForm, OpenForm, RegisterForm, ToolForm, TrunkForm, WebhookForm

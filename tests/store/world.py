@@ -7,7 +7,8 @@ from typing import Any
 
 from offhook.model.call_events import DEFAULT_ACCOUNT
 from offhook.store.accounts import Account, create_account
-from offhook.store.config_rows import ConfigChange, ConfigForms, sync_config
+from offhook.store.config_forms import ConfigForms
+from offhook.store.config_rows import ConfigChange, sync_config
 from offhook.store.database import Database
 from offhook.store.directory import DirectoryState, load_directory
 from offhook.store.form_secrets import Kind

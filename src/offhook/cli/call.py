@@ -32,7 +32,8 @@ from offhook.model.errors import OffhookError, SipParseError
 from offhook.model.records import Agent
 from offhook.model.trunks import Trunk
 from offhook.observability import configure_logging
-from offhook.server import Surroundings, build_phone, listen_everywhere, tls_contexts
+from offhook.server.network import listen_everywhere, tls_contexts
+from offhook.server.phone import Surroundings, build_phone
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.sip.custom_headers import is_custom_header
 from offhook.sip.uri import SipUri

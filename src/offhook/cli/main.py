@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 import click
 
 from offhook import __version__
-from offhook.cli.accounts import accounts
-from offhook.cli.call import call
-from offhook.cli.calls import calls
-from offhook.cli.config import config
-from offhook.cli.doctor.command import doctor
-from offhook.cli.health import health
-from offhook.cli.keys import keys
-from offhook.cli.reload import reload
-from offhook.cli.secrets import secrets
-from offhook.cli.serve import serve
-from offhook.cli.trace import trace
-from offhook.cli.trunks import trunks
 from offhook.model.errors import OffhookError
+
+COMMANDS = {
+    "serve": "offhook.cli.serve",
+    "call": "offhook.cli.call",
+    "calls": "offhook.cli.calls",
+    "trunks": "offhook.cli.trunks",
+    "trace": "offhook.cli.trace",
+    "doctor": "offhook.cli.doctor.command",
+    "config": "offhook.cli.config",
+    "reload": "offhook.cli.reload",
+    "health": "offhook.cli.health",
+    "keys": "offhook.cli.keys",
+    "accounts": "offhook.cli.accounts",
+    "secrets": "offhook.cli.secrets",
+}
+"""Where each is; its function has its name. Only the one that runs is imported: the whole house takes a second."""
 
 EXIT_FAILED = 1
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Those of ``COMMANDS``, imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="offhook", message="%(prog)s %(version)s")
 def offhook() -> None:
     """AI voice agents on the phone, over SIP, in one process."""
-
-
-for command in (serve, call, calls, trunks, trace, doctor, config, reload, health, keys, accounts, secrets):
-    offhook.add_command(command)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from offhook.cli.self_check import SelfCheck
 from offhook.config import Settings, file_of, load_settings, numbers_of, waits_for_restart
 from offhook.model.errors import OffhookError
 from offhook.observability import configure_logging, notify_systemd
-from offhook.server import Server
+from offhook.server.service import Server
 from offhook.sip.events import Address, Transport
 
 _log = logging.getLogger("offhook")

@@ -8,7 +8,7 @@ import msgspec
 
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import Trunk
-from offhook.store.config_rows import ConfigForms
+from offhook.store.config_forms import ConfigForms
 from offhook.store.forms import (
     AgentForm,
     Catalogue,

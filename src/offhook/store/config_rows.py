@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,30 +11,13 @@ import sqlalchemy as sa
 from offhook.model.call_events import DEFAULT_ACCOUNT
 from offhook.model.errors import ConfigError
 from offhook.store import form_secrets
+from offhook.store.config_forms import ConfigForms
 from offhook.store.form_secrets import Kind
-from offhook.store.forms import AgentForm, AnyForm, NumberForm, SquadForm, ToolForm, TrunkForm, WebhookForm
+from offhook.store.forms import AnyForm, WebhookForm
 from offhook.store.references import dangling
 from offhook.store.resources import UNIQUE_EVERYWHERE, Resources, new_webhook_secret
 from offhook.store.revision import begin_change, raise_revision
 from offhook.store.schema import resources as table
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConfigForms:
-    """The lists of config.json, already checked against each other."""
-
-    agents: tuple[AgentForm, ...] = ()
-    numbers: tuple[NumberForm, ...] = ()
-    trunks: tuple[TrunkForm, ...] = ()
-    tools: tuple[ToolForm, ...] = ()
-    squads: tuple[SquadForm, ...] = ()
-    webhooks: tuple[WebhookForm, ...] = ()
-
-    def each(self) -> Iterator[tuple[Kind, str, AnyForm]]:
-        """Kind, key in the file (``agents[2]``), form."""
-        for kind in form_secrets.FORMS:
-            for index, form in enumerate(getattr(self, f"{kind}s")):
-                yield kind, f"{kind}s[{index}]", form
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 from offhook.cli.doctor.finding import Finding, fault
 from offhook.config import Settings
 from offhook.model.errors import ConfigError
-from offhook.server import tls_contexts
+from offhook.server.network import tls_contexts
 from offhook.signaling.tls import EXPIRED, NOT_YET_VALID
 
 SOON_DAYS = 14

@@ -21,7 +21,7 @@ from offhook.cli.trunks import is_running
 from offhook.config import Settings, agents_of, load_settings
 from offhook.model.errors import ConfigError, OffhookError
 from offhook.observability import configure_logging
-from offhook.server import PROVIDERS
+from offhook.server.providers import PROVIDERS
 from offhook.store.trunk_states import read_trunk_states
 
 

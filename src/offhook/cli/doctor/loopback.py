@@ -16,7 +16,7 @@ from offhook.media.ports import PortPool
 from offhook.model.call_events import CallEnded, CallEvent, MediaReported
 from offhook.model.errors import OffhookError
 from offhook.model.records import Agent, Number
-from offhook.server import Phone, build_phone
+from offhook.server.phone import Phone, build_phone
 from offhook.signaling.datagrams import local_host_towards
 from offhook.sip.events import Address
 from offhook.sip.uri import SipUri

@@ -14,7 +14,7 @@ from offhook.cli.doctor.finding import Finding, fault
 from offhook.config import Settings, trunks_of
 from offhook.model.errors import OffhookError, UnreachableError
 from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk, TrunkChanged
-from offhook.server import stun_hop, tls_contexts
+from offhook.server.network import stun_hop, tls_contexts
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.sip.admission import Admission
