@@ -78,5 +78,10 @@ def _show(place: Place, vault: Vault, counts: Mapping[str, int], **more: int) ->
     if not counts:
         click.echo(f"no secret is kept; {vault.key_id} would encrypt it")
     if vault.file is not None:
-        hint = f"move it out of the data folder, and name it in {VARIABLE}"
-        click.secho(f"the master key lies in {vault.file}, beside what it protects: {hint}", fg="yellow")
+        click.secho(master_key_advice(vault.file), fg="yellow")
+
+
+def master_key_advice(file: Path) -> str:
+    """For a master key that lies in the data folder."""
+    hint = f"move it out of the data folder, and name it in {VARIABLE}"
+    return f"the master key lies in {file}, beside what it protects: {hint}"

@@ -17,6 +17,7 @@ import click
 from offhook.cli.event_loop import DrainSignals, on_hangup, run
 from offhook.cli.live_log import LiveLog, TrunkLog
 from offhook.cli.running import ServerFile
+from offhook.cli.secrets import master_key_advice
 from offhook.cli.self_check import SelfCheck
 from offhook.config import Settings, file_of, load_settings, numbers_of, waits_for_restart
 from offhook.model.errors import OffhookError
@@ -85,6 +86,8 @@ async def _serve(
         http = http_url(server.http_addresses)
         serving.tell(http=http)
         say(announcement(settings, listening, http))
+        if server.master_key_file is not None:
+            say(click.style(master_key_advice(server.master_key_file), fg="yellow"))
         notify_systemd("READY=1")
         if server.engine is not None and server.engine.missing is not None:
             say(click.style(server.engine.missing, fg="yellow"))
