@@ -10,7 +10,7 @@ import pytest
 from tests.api.served import Served
 
 from offhook.store import outbox
-from offhook.store.outbox import Delivery, NewDelivery
+from offhook.store.outbox import Delivery, Endpoint, NewDelivery
 
 
 async def endpoint(served: Served, name: str = "crm", **more: Any) -> Any:
@@ -34,7 +34,7 @@ async def delivered(served: Served, *ids: str, webhook_id: str = "crm", account_
                 seq=1,
             )
             outbox.add(connection, [made])
-            (taken,) = outbox.take_due(connection, 2000.0, limit=1)
+            (taken,) = outbox.take_due(connection, 2000.0, {Endpoint(account_id, webhook_id): 1})
             outbox.mark_delivered(connection, taken, 2000.0, status=200)
 
     await served.database.run(work)

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, assert_never
@@ -24,7 +24,6 @@ from offhook.delivery.outbound_http import OutboundHttp, OutboundRequest, Outbou
 from offhook.delivery.signing import Sign, sign
 from offhook.delivery.webhook_outcomes import (
     NOT_SENT_S,
-    PER_ENDPOINT,
     SCHEDULE_S,
     Arrived,
     Failed,
@@ -164,10 +163,10 @@ class WebhookSender:
         settled, self._settled = self._settled, []
         self._writing = len(settled)
         try:
-            if not settled and not (taking and await self._anything_due()):
+            wanted = await self._wanted(settled) if taking else {}
+            if not settled and not wanted:
                 return ()
-            work = partial(_settle_and_take, settled, dict(self._under_way) if taking else None)
-            taken = await self._database.run(work, self._now(), self._lease_s)
+            taken = await self._database.run(_settle_and_take, settled, wanted, self._now(), self._lease_s)
         except Exception as error:  # the database is away, or the disk is full: it is written later
             self._keep(settled, error)
             return ()
@@ -178,9 +177,10 @@ class WebhookSender:
             self._on_disabled()
         return taken
 
-    async def _anything_due(self) -> bool:
-        earliest = await self._database.look(outbox.next_due)
-        return earliest is not None and earliest <= self._now()
+    async def _wanted(self, settled: Sequence[_Settled]) -> Mapping[Endpoint, int]:
+        """How many may go to each endpoint that has something due, or will have once the ``settled`` are written."""
+        due = await self._database.look(outbox.due_endpoints, self._now())
+        return places({*due, *(one.delivery.endpoint for one in settled)}, self._under_way)
 
     @property
     def _lease_s(self) -> float:
@@ -277,19 +277,15 @@ class WebhookSender:
 
 
 def _settle_and_take(
-    settled: Sequence[_Settled],
-    under_way: dict[Endpoint, int] | None,
     connection: sa.Connection,
+    settled: Sequence[_Settled],
+    wanted: Mapping[Endpoint, int],
     now: float,
     lease_s: float,
 ) -> tuple[Delivery, ...]:
-    """``under_way`` None: nothing is taken."""
     for one in settled:
         _write(connection, one, now)
-    if under_way is None:
-        return ()
-    share = partial(places, under_way=under_way)
-    return outbox.take_due(connection, now, limit=PER_ENDPOINT, places=share, lease_s=lease_s)
+    return outbox.take_due(connection, now, wanted, lease_s=lease_s)
 
 
 def _write(connection: sa.Connection, settled: _Settled, now: float) -> None:

@@ -10,7 +10,7 @@ Every function works inside the caller's transaction and raises what SQLAlchemy 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, cast
 
@@ -38,10 +38,6 @@ class Endpoint(NamedTuple):
 
     account_id: str
     webhook_id: str
-
-
-Places = Callable[[Sequence[Endpoint]], Mapping[Endpoint, int]]
-"""(endpoints that have something due) -> how many deliveries each may be sent now; none where it is missing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,23 +119,27 @@ def add(connection: sa.Connection, deliveries: Iterable[NewDelivery]) -> None:
     _NEW.insert(connection, rows)
 
 
+def due_endpoints(connection: sa.Connection, now: float) -> tuple[Endpoint, ...]:
+    """Those that have something due, though it may wait for what is earlier in its call. Reads all that is pending:
+    not for a transaction that others wait for.
+    """
+    columns = (outbox.c.account_id, outbox.c.webhook_id)
+    query = sa.select(*columns).where(outbox.c.state == "pending", outbox.c.due_at <= now).distinct()
+    return tuple(Endpoint(*row) for row in connection.execute(query))
+
+
 def take_due(
-    connection: sa.Connection, now: float, *, limit: int, places: Places | None = None, lease_s: float = LEASE_S
+    connection: sa.Connection, now: float, wanted: Mapping[Endpoint, int], *, lease_s: float = LEASE_S
 ) -> tuple[Delivery, ...]:
-    """What may be sent now: at most ``limit`` for each endpoint, and no more than ``places`` gives it.
+    """What may be sent now, at most so many for each endpoint as are ``wanted``.
 
     Each is yours for ``lease_s``, and its attempt counted: end it with ``mark_delivered``, ``mark_failed`` or
     ``put_back``.
     """
-    columns = (outbox.c.account_id, outbox.c.webhook_id)
-    query = sa.select(*columns).where(outbox.c.state == "pending", outbox.c.due_at <= now).distinct()
-    due = [Endpoint(*row) for row in connection.execute(query)]
-    given = dict.fromkeys(due, limit) if places is None else places(due)
     taken: list[Delivery] = []
-    for endpoint in due:
-        free = min(limit, given.get(endpoint, 0))
-        if free > 0:
-            taken += _take(connection, endpoint, (now, now + lease_s), free)
+    for endpoint, limit in wanted.items():
+        if limit > 0:
+            taken += _take(connection, endpoint, (now, now + lease_s), limit)
     return tuple(taken)
 
 
@@ -151,6 +151,7 @@ def _take(connection: sa.Connection, endpoint: Endpoint, lease: tuple[float, flo
         earlier.c.account_id == outbox.c.account_id,
         earlier.c.call_id == outbox.c.call_id,
         earlier.c.state == "pending",
+        earlier.c.seq <= outbox.c.seq,  # which an index can find
         sa.or_(
             earlier.c.seq < outbox.c.seq,
             sa.and_(earlier.c.seq == outbox.c.seq, earlier.c.delivery_id < outbox.c.delivery_id),
@@ -209,7 +210,7 @@ def put_back(connection: sa.Connection, delivery: Delivery, due_at: float) -> No
 def _end(connection: sa.Connection, delivery: Delivery, now: float, values: Mapping[str, Any]) -> None:
     connection.execute(_still(delivery).values(values))
     later = _of_its_call(delivery)
-    if later is not None:
+    if later is not None and delivery.attempt > 1:  # else nothing failed, and nothing was put off with it
         connection.execute(later.where(outbox.c.attempt == 0, outbox.c.due_at > now).values(due_at=now))
 
 

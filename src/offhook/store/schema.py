@@ -166,8 +166,8 @@ outbox = sa.Table(
     sa.Column("last_status", sa.Integer, nullable=True),
     sa.Column("last_problem", sa.Text, nullable=False, server_default=""),
 )
-sa.Index("ix_outbox_due", outbox.c.state, outbox.c.webhook_id, outbox.c.due_at)
-sa.Index("ix_outbox_call", outbox.c.webhook_id, outbox.c.call_id, outbox.c.seq)
+sa.Index("ix_outbox_due", outbox.c.state, outbox.c.account_id, outbox.c.webhook_id, outbox.c.due_at)
+sa.Index("ix_outbox_call", *(outbox.c[name] for name in ("account_id", "webhook_id", "call_id", "state", "seq")))
 
 idempotency = sa.Table(
     # An answer given once to a client's Idempotency-Key; kept 24 h.
