@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 import msgspec
-from tests.bench.bench import FLOORS, SETUP_RATES, Plan, run
+from tests.bench.bench import API_REQUESTS, FLOORS, GROUND_RATES, SETUP_RATES, Plan, run
 from tests.bench.compare import compare, comparison_table
 from tests.bench.subject import BUILD, commit_of
 from tests.bench.table import table
@@ -35,6 +35,7 @@ def _note(text: str) -> None:
 @click.option("--name", help="Of the JSON file in build/bench; the commit by default.")
 @click.option("--floor/--no-floor", default=True, help="Measure the machine's floor beside it.")
 @click.option("--rates/--no-rates", default=True, help="Measure set-ups per second.")
+@click.option("--ground/--no-ground", default=True, help="Measure it with webhooks, and with an API that is asked.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_context
 def bench(
@@ -45,6 +46,7 @@ def bench(
     name: str | None,
     floor: bool,
     rates: bool,
+    ground: bool,
     as_json: bool,
 ) -> None:
     """Load the server with calls and measure what they cost."""
@@ -56,6 +58,8 @@ def bench(
         seconds=seconds,
         floors=FLOORS if floor else (),
         setup_rates=SETUP_RATES if rates else (),
+        ground_rates=GROUND_RATES if ground else (),
+        api_requests=API_REQUESTS if ground else (),
     )
     BUILD.mkdir(parents=True, exist_ok=True)
     report = run(plan, _note)
@@ -74,7 +78,9 @@ def bench(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def compare_command(*, old_commit: str, calls: tuple[int, ...], seconds: float, runs: int, as_json: bool) -> None:
     """Measure OLD_COMMIT and the working tree in turn."""
-    plan = Plan(name="compare", calls=calls, seconds=seconds, floors=(), setup_rates=())
+    plan = Plan(
+        name="compare", calls=calls, seconds=seconds, floors=(), setup_rates=(), ground_rates=(), api_requests=()
+    )
     rows = compare(old_commit, plan, runs, _note)
     if as_json:
         click.echo(msgspec.json.encode([{**asdict(row), "change_percent": row.change_percent} for row in rows]))

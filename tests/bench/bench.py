@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import msgspec
-from tests.bench.figures import Machine, MediaRun, Report, SetupRun, ratios
+from tests.bench.figures import ApiRequest, Machine, MediaRun, Report, SetupRun, ratios
+from tests.bench.ground import GroundBench, MediaLoad
 from tests.bench.jobs import Job, MediaJob, SetupJob
 from tests.bench.subject import BUILD, SOURCE, Cores, Started, choose_cores, commit_of, floor, generate, serving
 
@@ -23,6 +24,11 @@ FLOORS: tuple[Floor, ...] = ("floor_uvloop", "floor_epoll")
 
 SETUP_RATES = (12.5, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
 """Calls per second, doubled until one is not clean; then once halfway, geometrically, back."""
+
+GROUND_RATES = ((20.0, 60.0), *((rate, 10.0) for rate in (30.0, 45.0, 65.0, 100.0, 150.0, 220.0)))
+"""(calls per second, seconds): the aim of the issue for a minute, then upwards until one is not good."""
+
+API_REQUESTS: tuple[ApiRequest | None, ...] = (None, *get_args(ApiRequest))
 
 GENERATOR_SPARE_S = 60.0
 """Beyond the window: set-ups, settling, hanging up."""
@@ -40,6 +46,9 @@ class Plan:
     floors: tuple[Floor, ...] = FLOORS
     setup_rates: tuple[float, ...] = SETUP_RATES
     setup_seconds: float = 4.0
+    ground_rates: tuple[tuple[float, float], ...] = GROUND_RATES
+    api_requests: tuple[ApiRequest | None, ...] = API_REQUESTS
+    api_calls: int = 100
     source: Path = SOURCE
 
 
@@ -54,6 +63,11 @@ def run(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Report:
     try:
         media = [run for calls in plan.calls for run in _at(plan, calls, folder, cores, note)]
         setup_rates = _climb(plan, folder, cores, note)
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        ground = GroundBench(folder=folder, cores=cores, note=note)
+        ground_runs = ground.climb(plan.ground_rates)
+        load = MediaLoad(calls=plan.api_calls, seconds=plan.seconds, settle_s=plan.settle_s)
+        api_runs = ground.api_beside(load, plan.api_requests)
     finally:
         shutil.rmtree(folder / "data", ignore_errors=True)
     clean = [one.rate_per_s for one in setup_rates if one.clean]
@@ -66,6 +80,8 @@ def run(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Report:
         setup_rates=tuple(setup_rates),
         highest_clean_rate_per_s=max(clean, default=None),
         ratios=ratios(media),
+        ground=tuple(ground_runs),
+        api=tuple(api_runs),
     )
     path = BUILD / f"{plan.name}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")

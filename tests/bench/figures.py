@@ -121,6 +121,50 @@ class SetupRun(_Figures, frozen=True):
     """Nothing failed, was resent, or took longer than T1 at p99."""
 
 
+GOOD_P99_MS = 300.0
+"""INVITE to 200: the aim of the issue."""
+
+
+class GroundRun(_Figures, frozen=True):
+    """Calls placed and ended at a steady rate, each stored and its events told to a webhook."""
+
+    rate_per_s: float
+    seconds: float
+    setups: Setups
+    kept: int
+    """Records that have their end."""
+    told: int
+    """Calls whose end the receiver was told."""
+    told_ms: Spread
+    """From a call's end to the receiver."""
+    cpu_percent: float
+    ms_of_cpu_per_call: float
+
+    @property
+    def good(self) -> bool:
+        """No call failed, none is missing in the database or at the receiver, and callers did not wait."""
+        offered = self.setups.offered
+        return (self.setups.failed, self.kept, self.told) == (0, offered, offered) and self.setups.ms.p99 <= GOOD_P99_MS
+
+
+ApiRequest = Literal["list calls", "read a call", "patch an agent"]
+
+
+class ApiRun(_Figures, frozen=True):
+    """The API asked one thing as fast as it answers, while calls run. ``request`` None: nobody asked."""
+
+    request: ApiRequest | None
+    calls: int
+    answered: int
+    failed: int
+    rate_per_s: float
+    ms: Spread
+    cpu_percent: float
+    gap_ms: Spread
+    """Of the calls' media."""
+    holes: int
+
+
 class Ratio(_Figures, frozen=True):
     """offhook's figure over the floor's at the same number of calls."""
 
@@ -150,6 +194,8 @@ class Report(_Figures, frozen=True):
     highest_clean_rate_per_s: float | None
     """None when set-up rates were not measured or none was clean."""
     ratios: tuple[Ratio, ...]
+    ground: tuple[GroundRun, ...] = ()
+    api: tuple[ApiRun, ...] = ()
 
 
 def spread(values: Sequence[float], digits: int = 3) -> Spread:

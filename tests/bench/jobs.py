@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from tests.bench.figures import MediaRun, SetupRun, SubjectName
+from tests.bench.figures import ApiRequest, MediaRun, SetupRun, Spread, SubjectName
 
 
 class MediaJob(msgspec.Struct, frozen=True, kw_only=True, tag="media"):
@@ -29,6 +29,24 @@ class SetupJob(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
     rate_per_s: float
     seconds: float
     hold_s: float = 0.5
+
+
+class ApiJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask one thing again and again. ``begin_at``: Unix seconds."""
+
+    port: int
+    request: ApiRequest
+    begin_at: float
+    seconds: float
+
+
+class ApiAnswers(msgspec.Struct, frozen=True, kw_only=True):
+    """``failed``: answered with anything but 200."""
+
+    answered: int
+    failed: int
+    rate_per_s: float
+    ms: Spread
 
 
 Job = MediaJob | SetupJob

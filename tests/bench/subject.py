@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ SCRIPT = {"greeting_tone_hz": 400, "greeting_ms": 100, "greeting_repeats": True}
 """The agent sounds without end, in parts of 100 ms, as realtime providers send their audio."""
 
 _LISTENING = re.compile(r"listens on .*?UDP [^ ,]*:(\d+)")
+_HTTP = re.compile(r"API http://[^ /]*:(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,17 +66,20 @@ class Started:
 
     pid: int
     ports: tuple[int, ...]
+    http_port: int = 0
 
 
 @contextmanager
-def serving(folder: Path, *, core: int | None, source: Path = SOURCE) -> Iterator[Started]:
-    """``offhook serve`` of the package in ``source``, with a scripted agent, recording off.
+def serving(
+    folder: Path, *, core: int | None, source: Path = SOURCE, more: Mapping[str, object] | None = None
+) -> Iterator[Started]:
+    """``offhook serve`` of the package in ``source``, with a scripted agent, recording off; ``more``: of config.json.
 
     ``folder`` gets its configuration, its data and ``server.log``. Raises ``RuntimeError`` when it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config, log = folder / "config.json", folder / "server.log"
-    config.write_text(json.dumps(_configuration()))
+    config.write_text(json.dumps({**_configuration(), **(more or {})}))
     options = ["--host", "127.0.0.1", "--port", "0", "--transport", "udp"]
     argv = ["-m", "offhook", "serve", *options, "--data", str(folder / "data"), "--config", str(config)]
     with log.open("wb") as output, on_core(core):
@@ -83,12 +87,14 @@ def serving(folder: Path, *, core: int | None, source: Path = SOURCE) -> Iterato
             [sys.executable, *argv],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(source)},
+            env={"OFFHOOK_HTTP_PORT": "0", **os.environ, "PYTHONPATH": str(source)},
         )
     try:
-        yield Started(pid=process.pid, ports=(_announced_port(process, log),))
+        sip_port = _announced_port(process, log)
+        http = _HTTP.search(log.read_text(errors="replace"))
+        yield Started(pid=process.pid, ports=(sip_port,), http_port=int(http[1]) if http else 0)
     finally:
-        _stop(process)
+        stop_process(process)
 
 
 @contextmanager
@@ -102,14 +108,19 @@ def floor(kind: str, calls: int, *, core: int | None) -> Iterator[Started]:
         assert process.stdout is not None
         yield Started(pid=process.pid, ports=tuple(json.loads(process.stdout.readline())))
     finally:
-        _stop(process)
+        stop_process(process)
 
 
 def generate(job: bytes, *, core: int | None, timeout_s: float) -> bytes:
     """Run one generator to its end. Raises ``RuntimeError`` with what it said when the load failed."""
+    return run_process([sys.executable, "-m", "tests.bench.generator"], job, core=core, timeout_s=timeout_s)
+
+
+def run_process(command: Sequence[str], job: bytes, *, core: int | None, timeout_s: float) -> bytes:
+    """What ``command`` answers to ``job``. Raises ``RuntimeError`` with what it said when it failed."""
     with on_core(core):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.generator"],
+            command,
             input=job,
             capture_output=True,
             timeout=timeout_s,
@@ -142,7 +153,7 @@ def _announced_port(process: subprocess.Popen[bytes], log: Path) -> int:
     raise RuntimeError(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop_process(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(STOP_WITHIN_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tests.bench.figures import MediaRun, Report, SetupRun
+from tests.bench.figures import ApiRun, GroundRun, MediaRun, Report, SetupRun
 
 BUSY_PERCENT = 20.0
 """Above this, something else took a fifth of a core: the figures are not to be trusted."""
@@ -14,6 +14,14 @@ _MEDIA = (
     "jitter p99", ">25", ">40", "missing", "unread", "set-up p50", "p99 ms", "gen %", "gen late p99", "other %",
 )  # fmt: skip
 _RATES = ("set-ups/s", "offered", "answered", "resent", "p50 ms", "p99", "max", "CPU %", "CPU ms/call", "clean")
+_GROUND = (
+    "set-ups/s", "for s", "offered", "answered", "resent", "kept", "told", "p50 ms", "p99", "max",
+    "told p50 ms", "p99", "max", "CPU %", "CPU ms/call", "good",
+)  # fmt: skip
+_API = (
+    "calls", "asked for", "answered", "failed", "per s", "p50 ms", "p99", "max", "CPU %", "gap p50", "p99",
+    "max ms", ">40",
+)  # fmt: skip
 _RATIOS = ("calls", "floor", "CPU ×", "memory ×", "gap p99 ×")
 
 
@@ -32,6 +40,12 @@ def table(report: Report) -> str:
         best = report.highest_clean_rate_per_s
         summary = f"highest clean rate: {best:g} set-ups per second" if best else "no rate was clean"
         parts.append(columns(_RATES, map(_rate_row, report.setup_rates)) + f"\n{summary}")
+    if report.ground:
+        good = max((one.rate_per_s for one in report.ground if one.good), default=None)
+        summary = f"highest good rate: {good:g} set-ups per second" if good else "no rate was good"
+        parts.append(f"with webhooks\n{columns(_GROUND, map(_ground_row, report.ground))}\n{summary}")
+    if report.api:
+        parts.append("the API beside calls\n" + columns(_API, map(_api_row, report.api)))
     parts += _warnings(report.media)
     return "\n\n".join(parts)
 
@@ -64,6 +78,23 @@ def _rate_row(run: SetupRun) -> list[object]:
         run.rate_per_s, setups.offered, setups.answered, setups.resent,
         setups.ms.p50, setups.ms.p99, setups.ms.max, run.cpu_percent, run.ms_of_cpu_per_call,
         "yes" if run.clean else "no",
+    ]  # fmt: skip
+
+
+def _ground_row(run: GroundRun) -> list[object]:
+    setups, told = run.setups, run.told_ms
+    return [
+        run.rate_per_s, run.seconds, setups.offered, setups.answered, setups.resent, run.kept, run.told,
+        setups.ms.p50, setups.ms.p99, setups.ms.max, told.p50, told.p99, told.max,
+        run.cpu_percent, run.ms_of_cpu_per_call, "yes" if run.good else "no",
+    ]  # fmt: skip
+
+
+def _api_row(run: ApiRun) -> list[object]:
+    gap = run.gap_ms
+    return [
+        run.calls, run.request or "-", run.answered, run.failed, run.rate_per_s, run.ms.p50, run.ms.p99, run.ms.max,
+        run.cpu_percent, gap.p50, gap.p99, gap.max, run.holes,
     ]  # fmt: skip
 
 

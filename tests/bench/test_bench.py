@@ -5,6 +5,8 @@ The figures themselves are not judged: the machine has other tests to run meanwh
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from tests.bench.bench import Plan, run
@@ -13,6 +15,8 @@ from tests.bench.subject import BUILD
 from tests.bench.table import table
 
 PACKETS_PER_SECOND = 50
+
+NO_GROUND: dict[str, Any] = {"ground_rates": (), "api_requests": ()}
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +29,9 @@ def written(name: str) -> Report:
 
 
 def test_two_calls_and_the_floor_beside_them() -> None:
-    plan = Plan(name="smoke", calls=(2,), seconds=1.0, settle_s=0.2, floors=("floor_epoll",), setup_rates=())
+    plan = Plan(
+        name="smoke", calls=(2,), seconds=1.0, settle_s=0.2, floors=("floor_epoll",), setup_rates=(), **NO_GROUND
+    )
     report = run(plan)
     assert written("smoke") == report
     assert [(one.subject, one.calls) for one in report.media] == [("floor_epoll", 2), ("offhook", 2)]
@@ -45,7 +51,7 @@ def test_two_calls_and_the_floor_beside_them() -> None:
 
 
 def test_setups_climb_until_the_list_ends() -> None:
-    plan = Plan(name="smoke-rates", calls=(), floors=(), setup_rates=(5.0, 10.0), setup_seconds=0.6)
+    plan = Plan(name="smoke-rates", calls=(), floors=(), setup_rates=(5.0, 10.0), setup_seconds=0.6, **NO_GROUND)
     report = run(plan)
     asked = [(one.rate_per_s, one.setups.offered, one.setups.answered) for one in report.setup_rates]
     assert asked == [(5.0, 3, 3), (10.0, 6, 6)] or not all(one.clean for one in report.setup_rates)
@@ -53,3 +59,26 @@ def test_setups_climb_until_the_list_ends() -> None:
     clean = [one.rate_per_s for one in report.setup_rates if one.clean]
     assert report.highest_clean_rate_per_s == max(clean, default=None)
     assert (f"highest clean rate: {max(clean):g} set-ups" if clean else "no rate was clean") in table(report)
+
+
+def test_what_a_call_leaves_and_who_asks_meanwhile() -> None:
+    plan = Plan(
+        name="smoke-ground",
+        calls=(),
+        floors=(),
+        setup_rates=(),
+        ground_rates=((5.0, 0.6),),
+        api_requests=("patch an agent",),
+        api_calls=2,
+        seconds=0.5,
+        settle_s=1.0,
+    )
+    report = run(plan)
+    assert written("smoke-ground") == report
+    [set_ups], [beside] = report.ground, report.api
+    assert (set_ups.setups.answered, set_ups.kept, set_ups.told) == (3, 3, 3)
+    assert 0 < set_ups.told_ms.p50 <= set_ups.told_ms.max
+    assert (beside.request, beside.failed) == ("patch an agent", 0)
+    assert beside.answered > 0
+    assert beside.gap_ms.p99 > 0
+    assert "patch an agent" in table(report)
