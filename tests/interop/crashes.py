@@ -272,15 +272,16 @@ async def calls_among_crashes(victims: Victims, *, calls: int, lines: int, seed:
             loop.run_in_executor(threads, Caller(victims.address, victims.lives, random.Random(rng.random())).call)
             for _ in range(calls)
         ]
-        killers = [
-            asyncio.create_task(kill(random.Random(rng.random())))
-            for kill in (victims.kill_servers, victims.kill_receivers)
-        ]
         try:
-            await _all_but_the_last(callers, lines)
+            async with asyncio.TaskGroup() as killers:
+                for kill in (victims.kill_servers, victims.kill_receivers):
+                    killers.create_task(kill(random.Random(rng.random())))
+                await _all_but_the_last(callers, lines)
+                victims.lives.over = True
         finally:
             victims.lives.over = True
-            seen, _ = await asyncio.gather(asyncio.gather(*callers), asyncio.gather(*killers))
+            threads.shutdown(wait=False, cancel_futures=True)
+        seen = await asyncio.gather(*callers)
     await victims.settle()
     return seen
 
