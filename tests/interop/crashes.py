@@ -278,9 +278,10 @@ async def calls_among_crashes(victims: Victims, *, calls: int, lines: int, seed:
                     killers.create_task(kill(random.Random(rng.random())))
                 await _all_but_the_last(callers, lines)
                 victims.lives.over = True
-        finally:
+        except BaseException:
             victims.lives.over = True
             threads.shutdown(wait=False, cancel_futures=True)
+            raise
         seen = await asyncio.gather(*callers)
     await victims.settle()
     return seen
