@@ -1,7 +1,8 @@
 """A process that writes the facts of invented calls and tells which of them are kept, until somebody kills it.
 
 ``python -m tests.interop.event_writer DATABASE_URL DATA_DIR NAME [SECONDS]``. It first ends the calls that the process
-before it left. A line on standard output is a kept event: ``call_id seq``. Without end unless SECONDS are given.
+before it left. A line on standard output is a kept event: ``call_id seq``. Without end unless SECONDS are given; then
+the last word, on standard error, is how long a call waited at the most until its arrival was kept.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import os
 import random
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,23 +71,28 @@ async def writing(database_url: str, data_dir: Path) -> AsyncIterator[Journal]:
         database.close()
 
 
-async def call_after_call(journal: Journal, name: str) -> None:
+async def call_after_call(journal: Journal, name: str, waits_s: list[float]) -> None:
     for number in itertools.count():
         call_id = f"{name}-{number}"
         arrived = event(ARRIVED, 1, call_id=call_id)
+        began = time.monotonic()
         journal.append(arrived)
         await journal.kept(arrived)
+        waits_s.append(time.monotonic() - began)
         for seq, fact in enumerate((*LIVE_EVENTS, ENDED), 2):
             await asyncio.sleep(random.uniform(0, 2 * BETWEEN_S))
             journal.append(event(fact, seq, call_id=call_id))
 
 
 async def main(database_url: str, data_dir: str, name: str, seconds: str = "inf") -> None:
+    waits_s = [0.0]
     async with writing(database_url, Path(data_dir)) as journal:
-        tasks = [asyncio.create_task(call_after_call(journal, f"{name}-{line}")) for line in range(CALLS_AT_ONCE)]
+        lines = (call_after_call(journal, f"{name}-{line}", waits_s) for line in range(CALLS_AT_ONCE))
+        tasks = [asyncio.create_task(line) for line in lines]
         await asyncio.wait(tasks, timeout=float(seconds))
         for task in tasks:
             task.cancel()
+    print(max(waits_s), file=sys.stderr)
 
 
 if __name__ == "__main__":

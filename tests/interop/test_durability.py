@@ -19,10 +19,14 @@ from tests.interop.test_postgres import go_away
 from offhook.store.calls import get_call, unfinished_calls
 from offhook.store.database import Database
 from offhook.store.database_url import FILE
+from offhook.store.journal_writer import PATIENCE_S
 from offhook.store.schema import call_events, calls, outbox, turns
 from offhook.store.spool import REFUSED_FILE
 
 ROOT = Path(__file__).parents[2]
+BUSY_S = 5.0
+"""That a machine with other tests takes longer than it should."""
+
 LIVES_S = (0.05, 0.6)
 """How long a writing process lives before it is killed, at random."""
 
@@ -34,35 +38,39 @@ class Writers:
         self.url = url
         self.data_dir = data_dir
         self.acknowledged: set[tuple[str, int]] = set()
+        self.longest_wait_s = 0.0
         self._number = 0
 
-    def live(self, meanwhile: Callable[[], None], *, seconds: str = "inf") -> int:
-        """One process from its first word on, until ``meanwhile`` is over; then it is killed. Returns its exit code."""
+    def live(self, meanwhile: Callable[[], None], *, seconds: str = "inf") -> None:
+        """One process from its first word on, until ``meanwhile`` is over; then it is killed."""
         self._number += 1
         command = [sys.executable, "-m", "tests.interop.event_writer", self.url, str(self.data_dir)]
-        with subprocess.Popen(
-            [*command, f"p{self._number}", seconds], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            assert process.stdout is not None
+        command += [f"p{self._number}", seconds]
+        said = self.data_dir / "said"
+        with said.open("wb") as out:  # a pipe that nobody reads would stop it
+            process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.PIPE)
+        with process:
             assert process.stderr is not None
-            said = process.stdout.readline()
-            assert said, process.stderr.read().decode()
+            while not said.stat().st_size:
+                assert process.poll() is None, process.stderr.read().decode()
+                time.sleep(0.005)
             meanwhile()
             if seconds == "inf":
                 process.kill()
-            said += process.stdout.read()
             problems = process.stderr.read().decode()
         if seconds == "inf":
             assert process.returncode == -9, problems
-        for line in said.decode().splitlines(keepends=True):
+        else:
+            assert process.returncode == 0, problems
+            self.longest_wait_s = max(self.longest_wait_s, float(problems.split()[-1]))
+        for line in said.read_text().splitlines(keepends=True):
             if line.endswith("\n"):  # else it was killed in the middle of a word
                 call_id, seq = line.split()
                 self.acknowledged.add((call_id, int(seq)))
-        return process.returncode
 
     def settle(self) -> None:
         """A last process ends what the killed ones left, brings in what they spooled, and stops by itself."""
-        assert self.live(lambda: None, seconds="0.5") == 0
+        self.live(lambda: None, seconds="0.5")
 
     def check(self) -> None:
         """Nothing acknowledged is lost, no event is missing or doubled, and everything follows from the events."""
@@ -116,7 +124,7 @@ def kill_writers_of_sqlite(data_dir: Path, times: int) -> None:
     database.migrate()
     database.close()
     for number in range(times):
-        assert writers.live(a_while) == -9
+        writers.live(a_while)
         if number % 10 == 0 or number == times - 1:
             with closing(sqlite3.connect(data_dir / FILE)) as file:
                 assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -184,7 +192,7 @@ def test_hundreds_of_kills_beside_postgresql_have_lost_nothing(
 
 
 def stay_away(cluster: postgres.Postgres, writers: Writers, how: str, seconds: float) -> None:
-    """The writer goes on meanwhile, and is acknowledged all the time."""
+    """The writer goes on meanwhile, and its calls arrive all the time."""
 
     def goes_and_comes_back() -> None:
         time.sleep(0.5)
@@ -192,13 +200,12 @@ def stay_away(cluster: postgres.Postgres, writers: Writers, how: str, seconds: f
         time.sleep(seconds)
         come_back()
 
-    began = time.time()
-    assert writers.live(goes_and_comes_back, seconds=f"{seconds + 4:g}") == 0
+    writers.live(goes_and_comes_back, seconds=f"{seconds + 4:g}")
     writers.settle()
     writers.check()
-    arrivals = sum(seq == 1 for _, seq in writers.acknowledged)
-    print(f"away for {seconds:g} s ({how}): {len(writers.acknowledged)} events, {arrivals} calls since {began:.0f}")
-    assert arrivals > 20 * seconds, "calls went on arriving"
+    waited = f"waited {writers.longest_wait_s:.1f} s at the most"
+    print(f"away for {seconds:g} s ({how}): {len(writers.acknowledged)} events kept, arrivals {waited}")
+    assert writers.longest_wait_s < PATIENCE_S + BUSY_S, waited
 
 
 @pytest.mark.parametrize("how", ["stops", "crashes", "hangs"])
