@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -136,11 +135,6 @@ def _delivered(delivery: Delivery) -> str:
         f"  {delivery.event:<20} to {delivery.webhook_id}: {click.style(delivery.state, fg=colour)}{status}, "
         f"{delivery.attempt} attempts{problem}"
     )
-
-
-def delivery_document(delivery: Delivery) -> dict[str, Any]:
-    """Without the body: the event says the same."""
-    return {name: value for name, value in asdict(delivery).items() if name != "body"}
 
 
 def _title(text: str) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from offhook.cli.call_story import call_line, delivery_document, story
+from offhook.cli.call_story import call_line, story
 from offhook.cli.live_log import LiveLog
 from offhook.cli.storage import Place, account_option, opened, place_options, print_json, seconds_of
 from offhook.delivery.call_document import call_document, call_summary
+from offhook.delivery.delivery_document import delivery_document
 from offhook.delivery.event_documents import event_document
 from offhook.store.calls import (
     CALL_STATUSES,

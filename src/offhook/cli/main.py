@@ -24,6 +24,7 @@ COMMANDS = {
     "keys": "offhook.cli.keys",
     "accounts": "offhook.cli.accounts",
     "secrets": "offhook.cli.secrets",
+    "webhooks": "offhook.cli.webhooks",
 }
 """Where each is; its function has its name. Only the one that runs is imported: the whole house takes a second."""
 

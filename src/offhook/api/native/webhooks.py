@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from offhook.api.native.resources import ETAG, IF_MATCH, WEBHOOKS, changed, docu
 from offhook.api.problems import ApiError, not_found
 from offhook.api.reading import etag, revision_wanted
 from offhook.delivery.audience import trial_delivery
-from offhook.delivery.event_documents import utc
+from offhook.delivery.delivery_document import delivery_document
 from offhook.store import outbox
 from offhook.store.form_secrets import Kind
 from offhook.store.forms import WebhookForm
@@ -82,7 +81,9 @@ async def list_deliveries(asked: Asked) -> Answer:
         return outbox.list_deliveries(connection, asked.account_id, chosen, **page)
 
     found, total = await asked.parts.database.look(look)
-    return Answer(body={"deliveries": [_delivery(one) for one in found], "total": total, **page})
+    return Answer(
+        body={"deliveries": [DeliveryAnswer(**delivery_document(one)) for one in found], "total": total, **page}
+    )
 
 
 async def replay(asked: Asked) -> Answer:
@@ -147,27 +148,6 @@ async def rotate_secret(asked: Asked) -> Answer:
 
     found = await changed(asked, work)
     return Answer(body={**document(found), "secret": secret}, headers={"ETag": etag(found.revision)})
-
-
-def _delivery(found: Delivery) -> DeliveryAnswer:
-    return DeliveryAnswer(
-        id=found.delivery_id,
-        webhook_id=found.webhook_id,
-        call_id=found.call_id,
-        seq=found.seq,
-        event=found.event,
-        state=found.state,
-        attempts=found.attempt,
-        created_at=utc(found.created_at),
-        due_at=utc(found.due_at),
-        delivered_at=_maybe(found.delivered_at),
-        last_status=found.last_status,
-        last_problem=found.last_problem,
-    )
-
-
-def _maybe(at: float | None) -> datetime | None:
-    return None if at is None else utc(at)
 
 
 _PATH = f"{WEBHOOKS.path}/{{id}}"
