@@ -268,7 +268,7 @@ class Ear:
 
 
 class RawPeer:
-    """A SIP peer of bare bytes on a UDP socket: sends what no phone would."""
+    """A SIP peer of bare bytes on a UDP socket: sends what no phone would. Octets that are no UTF-8 are surrogates."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -277,13 +277,13 @@ class RawPeer:
         self.address = Address(*self._socket.getsockname())
 
     def send(self, target: Address, text: str) -> None:
-        self._socket.sendto(text.replace("\n", "\r\n").encode(), target)
+        self._socket.sendto(text.replace("\n", "\r\n").encode("utf-8", "surrogateescape"), target)
 
     async def receive(self) -> str:
         """The next message, as text."""
         async with asyncio.timeout(PATIENCE_S):
             data = await asyncio.get_running_loop().sock_recv(self._socket, 65535)
-        return data.decode()
+        return data.decode("utf-8", "surrogateescape")
 
     async def final_response(self) -> str:
         while (message := await self.receive()).startswith("SIP/2.0 1"):

@@ -7,6 +7,7 @@ import json
 import re
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,7 +37,7 @@ def answer_everything(phone: Phone) -> None:
 
 def move(phone: Phone, usage_id: int, peer: Phone) -> int:
     """Save the usage, forget the user agent, restore into a fresh one; returns the new usage."""
-    saved = json.loads(json.dumps(phone.agent.snapshot(usage_id)))
+    saved = msgspec.json.decode(msgspec.json.encode(phone.agent.snapshot(usage_id)))
     phone.agent = phone.new_agent()
     restored = phone.agent.restore(saved, phone.flow_to(peer), phone.network.now)
     phone.events.clear()
@@ -76,6 +77,20 @@ def test_the_peer_goes_on_with_a_restored_call_too() -> None:
     alice.agent.bye(call.caller, net.now)
     net.advance(0.1)
     assert bob.one(ByeReceived).usage_id == usage
+
+
+@pytest.mark.parametrize("name", ["José".encode("latin-1"), "José".encode(), b"\xff\xc3\x28\x80", "Жо".encode()])
+def test_a_restored_call_says_the_octets_that_a_peer_said(name: bytes) -> None:
+    """RFC 3261 §12.2.1.1: the To of our BYE is the From of the INVITE, also where it is not UTF-8."""
+    net = Network()
+    alice, bob = net.phone("alice"), net.phone("bob")
+    net.rewrite = lambda data: data.replace(b"From: <sip:alice", b'From: "%s" <sip:alice' % name)
+    call = dial(alice, bob)
+    usage = move(bob, call.callee, alice)
+    bob.agent.bye(usage, net.now)
+    net.advance(0.1)
+    assert b'To: "%s" <sip:alice' % name in net.sent("BYE")[0].data
+    assert bob.one(UsageEnded).cause == "bye_answered"
 
 
 def test_our_cseq_leaves_a_gap_for_what_the_snapshot_does_not_know() -> None:
@@ -209,6 +224,16 @@ def test_what_is_no_snapshot_is_not_restored(spoil: dict[str, int | str | None])
     with pytest.raises(LocalProtocolError):
         fresh.restore(saved, alice.flow_to(bob), net.now)
     assert not any(fresh.counts().values())
+
+
+def test_text_that_is_not_written_by_octets_is_not_restored() -> None:
+    net = Network()
+    alice, bob = net.phone("alice"), net.phone("bob")
+    saved = alice.agent.snapshot(dial(alice, bob).caller)
+    assert isinstance(saved["dialog"], dict)
+    saved["dialog"]["remote"] = "<sip:Ж@example.com>"
+    with pytest.raises(LocalProtocolError, match="not a snapshot"):
+        alice.new_agent().restore(saved, alice.flow_to(bob), net.now)
 
 
 @settings(max_examples=60, deadline=None)

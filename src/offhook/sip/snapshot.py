@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -29,7 +29,10 @@ _PROOFS = ("Authorization", "Proxy-Authorization")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedDialog:
-    """The fields of ``Dialog`` that outlive a process."""
+    """The fields of ``Dialog`` that outlive a process.
+
+    Text stands here with one character for each of its octets: a peer's need not be UTF-8, what JSON holds is.
+    """
 
     sip_call_id: str
     local: str
@@ -98,7 +101,7 @@ def snapshot(usage: Usage, *, bodies: bool = True) -> dict[str, Json]:
     saved = SavedUsage(
         version=1,
         state="ANSWERED" if usage.state is UsageState.ANSWERED else "CONFIRMED",
-        dialog=SavedDialog(**{field.name: getattr(dialog, field.name) for field in fields(SavedDialog)}),
+        dialog=SavedDialog(**{field.name: _octets(getattr(dialog, field.name)) for field in fields(SavedDialog)}),
         answer=None
         if answer is None
         else SavedPacket(
@@ -108,6 +111,28 @@ def snapshot(usage: Usage, *, bodies: bool = True) -> dict[str, Json]:
         session=_saved_session(usage, bodies),
     )
     return cast("dict[str, Json]", msgspec.to_builtins(saved))
+
+
+def _octets(value: Any) -> Any:
+    """The text in a field's value, one character for each octet as it was on the wire."""
+    match value:
+        case str():
+            return value.encode("utf-8", "surrogateescape").decode("latin-1")
+        case tuple():
+            return tuple(_octets(each) for each in value)
+        case _:
+            return value
+
+
+def _text(value: Any) -> Any:
+    """What ``_octets`` was given. Raises ``ValueError`` for a character that is no octet."""
+    match value:
+        case str():
+            return value.encode("latin-1").decode("utf-8", "surrogateescape")
+        case tuple():
+            return tuple(_text(each) for each in value)
+        case _:
+            return value
 
 
 def _kept_of(packet: bytes, bodies: bool) -> bytes:
@@ -142,9 +167,9 @@ def restore(parts: Parts, data: Mapping[str, Json], flow: Flow, now: float) -> i
     try:
         saved = msgspec.convert(data, SavedUsage)
         rules = SessionTimerRules(session_expires_s=saved.session.session_expires_s, min_se_s=saved.session.min_se_s)
+        dialog = _dialog(saved.dialog, flow)
     except (msgspec.ValidationError, ValueError) as error:
         raise LocalProtocolError(f"not a snapshot of a usage: {error}") from None
-    dialog = _dialog(saved.dialog, flow)
     usage = parts.add_usage(UsageState[saved.state], dialog.sip_call_id, dialog.local_tag, dialog)
     usage.known_hosts.add(flow.remote.host)
     if saved.ack is not None:
@@ -174,7 +199,7 @@ def _resume_session(parts: Parts, usage: Usage, saved: SavedSession, now: float)
 
 
 def _dialog(saved: SavedDialog, flow: Flow) -> Dialog:
-    values = {field.name: getattr(saved, field.name) for field in fields(SavedDialog)}
+    values = {field.name: _text(getattr(saved, field.name)) for field in fields(SavedDialog)}
     values["local_cseq"] += CSEQ_GAP
     return Dialog(**values, flow=flow, state=DialogState.CONFIRMED)
 
