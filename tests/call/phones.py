@@ -311,6 +311,12 @@ class RawPeer:
             f"Call-ID: raw-{id(self)}@{here}\nCSeq: 1 ACK\n{_content(sdp)}"
         )
 
+    def ok(self, request: str) -> str:
+        """A 200 to what came."""
+        kept = ("Via:", "From:", "To:", "Call-ID:", "CSeq:")
+        lines = [line for line in request.split("\r\n") if line.startswith(kept)]
+        return "\n".join(["SIP/2.0 200 OK", *lines, _content("")])
+
     def close(self) -> None:
         self._socket.close()
 
