@@ -36,18 +36,33 @@ def serving(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     config = tmp_path / "config.json"
     config.write_text(json.dumps(CONFIG))
     arguments = ["serve", "--config", str(config), "--host", "127.0.0.1", "--port", "0", "--data", str(tmp_path)]
-    process = subprocess.Popen([sys.executable, "-m", "offhook", *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        announced = process.stdout.readline()
+    with started(*arguments) as process:
+        announced = line_with("listens on", process)
         uri = re.search(r"call (\S+)", announced)
         assert uri is not None, announced
         yield process, uri.group(1)
-    finally:
-        if process.poll() is None:
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on by itself, until the block is left."""
+    command = [sys.executable, "-m", "offhook", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
             process.kill()
-        process.wait()
-        process.stdout.close()
+
+
+def line_with(words: str, process: subprocess.Popen[str]) -> str:
+    """The next one that says so."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if words in line:
+            return line
+    raise AssertionError(f"no line with {words!r}: {lines}")
 
 
 def stop(process: subprocess.Popen[str]) -> str:
@@ -71,7 +86,7 @@ def test_version() -> None:
 
 def test_a_call_is_served_logged_recorded_and_ended_politely(tmp_path: Path) -> None:
     with serving(tmp_path) as (server, uri):
-        called = offhook("call", uri, "--dtmf", "42#", "--no-transcript", "--json", "--max-duration", "10")
+        called = offhook("call", uri, "--dtmf", "42#", "--no-transcript", "--json", "--max-duration", "4")
         log = stop(server)
     report = json.loads(called.stdout)
     assert called.returncode == 0, called.stderr
@@ -89,14 +104,13 @@ def test_a_call_is_served_logged_recorded_and_ended_politely(tmp_path: Path) -> 
 
 
 def test_ctrl_c_ends_running_calls_with_a_bye(tmp_path: Path) -> None:
-    with serving(tmp_path) as (server, uri):
-        command = [sys.executable, "-m", "offhook", "call", uri, "--no-transcript", "--max-duration", "30"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as caller:
-            assert caller.stdout is not None
-            while "answered" not in caller.stdout.readline():
-                pass
-            log = stop(server)
-            rest, _ = caller.communicate(timeout=20)
+    with (
+        serving(tmp_path) as (server, uri),
+        started("call", uri, "--no-transcript", "--max-duration", "30") as caller,
+    ):
+        assert line_with("answered", caller)
+        log = stop(server)
+        rest, _ = caller.communicate(timeout=20)
     assert server.returncode == 0
     assert "ending 1 call" in log
     assert "ended by the far end" in rest
@@ -210,17 +224,16 @@ def test_certificates_are_read_again_on_sighup(tmp_path: Path) -> None:
     port = free_sip_port()
     sip = {"host": "127.0.0.1", "port": 0, "tls_port": port, "transports": ["udp", "tls"]}
     config.write_text(json.dumps({**CONFIG, "sip": sip, "tls": tls, "data_dir": str(tmp_path)}))
-    command = [sys.executable, "-m", "offhook", "serve", "--config", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert f"TLS 127.0.0.1:{port}" in process.stdout.readline()
+    with started("serve", "--config", str(config)) as process:
+        assert f"TLS 127.0.0.1:{port}" in line_with("listens on", process)
         assert "old.example" in _names_shown(port, authority)
         authority.issue("new.example", into="server")
         process.send_signal(signal.SIGHUP)
-        assert "read again" in process.stdout.readline()
+        assert line_with("read again", process)
         assert "new.example" in _names_shown(port, authority)
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
+        assert process.stdout is not None
+        process.stdout.close()  # who read it is gone
+        assert typed("reload", "--data", str(tmp_path)).returncode == 0
 
 
 def _names_shown(port: int, authority: Authority) -> str:

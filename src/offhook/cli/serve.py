@@ -76,7 +76,7 @@ async def _serve(
     signals = DrainSignals()
     server = Server(settings, config_file=Path(serving.config).name)
     log_format = settings.log.format
-    say = _logged if log_format == "json" else click.echo
+    say = _logged if log_format == "json" else _printed
     server.bus.watch(LiveLog(show_speech=settings.log.speech, log_format=log_format), trunks=TrunkLog(log_format))
     reloading = Reloading(server, serving, read_again, say)
     on_hangup(reloading.ask)
@@ -105,6 +105,11 @@ async def _serve(
         await reloading.close()
         await server.close()
     return 1 if failed else 0
+
+
+def _printed(text: str) -> None:
+    with contextlib.suppress(OSError):  # who read it is gone; calls still have to be ended, and reloads to be done
+        click.echo(text)
 
 
 def _logged(text: str) -> None:
