@@ -18,7 +18,7 @@ EVERY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.pl
 PLAIN: Mapping[str, Mapping[str, Any]] = {
     "agent": {"name": "Reception", "greeting": "Hello", "options": {"speed": "1.2"}},
     "trunk": {"kind": "register", "server": "sip.example.com", "username": "200", "password": "planted-1"},
-    "number": {"user": "+493012345", "agent": "known", "ask_secret": "planted-2"},
+    "number": {"user": "+493012345", "agent": "known", "ask_secret": "whsec_" + "planted0" * 4},
     "tool": {"name": "hours", "url": "https://bakery.example.com/hours", "headers": {"X-Key": "planted-3"}},
     "squad": {"name": "Bakery", "members": [{"agent": "known"}]},
     "webhook": {"url": "https://crm.example.com/offhook", "events": ["call.ended"]},

@@ -21,6 +21,8 @@ from offhook.store.schema import resources
 
 AGENTS = (Agent(agent_id="a", provider="local"), Agent(agent_id="b", provider="local"))
 
+SIGNING = "whsec_" + "hidden00" * 4
+
 
 def test_a_listed_number_reaches_its_agent_and_others_the_star() -> None:
     directory = InMemoryDirectory(AGENTS, (Number(user="100", agent_id="a"), Number(user="*", agent_id="b")))
@@ -89,18 +91,18 @@ def test_agents_of_one_name_are_their_accounts(world: World) -> None:
 
 
 def test_the_state_has_every_record_with_its_secrets(world: World) -> None:
-    world.create("tool", id="t", name="t", url="https://x.test", headers={"A": "hidden"}, secret="hidden")
+    world.create("tool", id="t", name="t", url="https://x.test", headers={"A": "hidden"}, secret=SIGNING)
     world.create("agent", id="a", tools=["t"])
     world.create("squad", id="s", members=[{"agent": "a"}])
     world.create("trunk", id="pbx", password="hidden", **TRUNK)
-    world.create("number", user="1", agent="a", ask_url="https://x.test", ask_secret="hidden")
+    world.create("number", user="1", agent="a", ask_url="https://x.test", ask_secret=SIGNING)
     made = world.create("webhook", id="w", url="https://x.test")
     world.create("webhook", id="off", url="https://x.test", enabled=False)
     state = world.directory()
     one = state.account("default")
     trunk = state.trunks["pbx"]
     assert isinstance(trunk, RegisterTrunk)
-    assert (trunk.password, one.numbers[0].ask_secret) == ("hidden", "hidden")
+    assert (trunk.password, one.numbers[0].ask_secret) == ("hidden", SIGNING)
     assert (one.agents["a"].tools, one.tools["t"].headers) == ((one.tools["t"],), (("A", "hidden"),))
     assert [member.agent_id for member in one.squads["s"].members] == ["a"]
     assert {name: webhook.secrets for name, webhook in one.webhooks.items()} == {"w": (made.made_secret,)}

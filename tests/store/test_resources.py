@@ -29,6 +29,8 @@ from offhook.store.schema import resources, secrets
 TRUNK: dict[str, Any] = {"kind": "register", "server": "pbx.test", "username": "100"}
 TOOL: dict[str, Any] = {"name": "look_up", "url": "https://tools.test/x"}
 
+SIGNING = "whsec_" + "planted0" * 4
+
 
 @pytest.fixture
 def world(database: Database) -> World:
@@ -159,9 +161,9 @@ def test_a_dialects_document_lies_beside_its_record(world: World) -> None:
 
 def test_secrets_are_never_shown_nor_stored_as_they_are(world: World) -> None:
     made = world.create("trunk", id="t", password="planted-1", **TRUNK)
-    tool = world.create("tool", id="l", headers={"Authorization": "planted-2"}, secret="planted-3", **TOOL)
+    tool = world.create("tool", id="l", headers={"Authorization": "planted-2"}, secret=SIGNING, **TOOL)
     assert (made.secret_paths, tool.secret_paths) == (("password",), ("headers.Authorization", "secret"))
-    assert world.secrets("tool", "l") == {"headers.Authorization": "planted-2", "secret": "planted-3"}
+    assert world.secrets("tool", "l") == {"headers.Authorization": "planted-2", "secret": SIGNING}
     with world.database.read() as connection:
         stored = [*connection.execute(sa.select(resources)), *connection.execute(sa.select(secrets))]
     assert "planted" not in repr((made, tool, stored, world.page("tool")))
@@ -311,7 +313,7 @@ def test_no_change_is_lost_where_two_are_made_at_once(world: World) -> None:
 OPEN = OpenForm(id="open")
 CONFIG = ConfigForms(
     agents=(AgentForm(id="a"), AgentForm(id="b", tools=("t",))),
-    numbers=(NumberForm(user="*", agent="a", ask_url="https://x.test", ask_secret="planted"),),
+    numbers=(NumberForm(user="*", agent="a", ask_url="https://x.test", ask_secret=SIGNING),),
     trunks=(OPEN, RegisterForm(id="pbx", server="pbx.test", username="u", password="planted")),
     tools=(ToolForm(id="t", name="t", url="https://x.test"),),
     webhooks=(WebhookForm(id="w", url="https://x.test"),),

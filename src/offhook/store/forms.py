@@ -297,11 +297,13 @@ def check_number(key: str, number: NumberForm, known: Known) -> None:
         _check_known(_at(key, "trunk"), "trunk", number.trunk, known.trunks)
     if number.ask_url:
         check_url(_at(key, "ask_url"), number.ask_url)
+    _check_signing(_at(key, "ask_secret"), number.ask_secret)
 
 
 def check_tool(key: str, tool: ToolForm) -> None:
     """Raises ``ConfigError``."""
     check_url(_at(key, "url"), tool.url)
+    _check_signing(_at(key, "secret"), tool.secret)
     if tool.name in BUILT_IN_TOOLS:
         raise ConfigError(_at(key, "name"), f"{tool.name!r} is a tool of offhook's own", "Choose another name")
     if tool.parameters and tool.parameters.get("type", "object") != "object":
@@ -327,10 +329,8 @@ def check_squad(key: str, squad: SquadForm, known: Known) -> None:
 def check_webhook(key: str, webhook: WebhookForm) -> None:
     """Raises ``ConfigError``."""
     check_url(_at(key, "url"), webhook.url)
-    for name, secret in (("secret", webhook.secret), ("previous_secret", webhook.previous_secret)):
-        if secret and not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,88}={0,2}", secret):
-            fix = "Write whsec_ and 24 to 64 octets in base64, or leave it out"
-            raise ConfigError(_at(key, name), "is no Standard Webhooks secret", fix)
+    _check_signing(_at(key, "secret"), webhook.secret)
+    _check_signing(_at(key, "previous_secret"), webhook.previous_secret)
 
 
 def check_trunk(key: str, trunk: TrunkForm) -> None:
@@ -397,6 +397,12 @@ def check_url(key: str, url: str) -> None:
         raise ConfigError(key, problem or "has characters no URL has", fix)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(key, "holds a user name or password", "Send them as a header")
+
+
+def _check_signing(key: str, secret: str) -> None:
+    if secret and not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,88}={0,2}", secret):
+        fix = "Write whsec_ and 24 to 64 octets in base64, or leave it out"
+        raise ConfigError(key, "is no Standard Webhooks secret", fix)
 
 
 def _check_headers(key: str, headers: Mapping[str, str]) -> None:
