@@ -23,9 +23,9 @@ _log = logging.getLogger("offhook.store")
 PROBE_S = 1.0
 """How often PostgreSQL is looked for while it is away."""
 
-PATIENCE_S = 2.0
-"""For a transaction on PostgreSQL: a hundred times what one takes. A call that arrives waits for it, so what takes
-longer goes to the spool; the transaction may still be committed, and what is spooled then changes nothing."""
+PATIENCE_S = 1.0
+"""For a transaction on PostgreSQL: fifty times what one takes, and half of what a call that arrives waits for it. What
+takes longer goes to the spool; the transaction may still be committed, and what is spooled then changes nothing."""
 
 PATIENCE_WHEN_BACK_S = 10.0
 """For one out of the spool: nobody waits for that, and a slow database must get on with it."""
