@@ -196,14 +196,13 @@ class Victims:
         return self.folder / "data"
 
     def _configure(self) -> None:
-        webhook = {"id": "crm", "url": self.receiver.url, "secret": self.receiver.secret}
         config = {
             "sip": {"host": HOST, "port": self.address.port, "transports": ["udp"]},
             "http": {"port": free_port("tcp")},
             "database": {"url": self.url},
             "agents": AGENTS,
             "numbers": [{"user": agent["id"], "agent": agent["id"]} for agent in AGENTS],
-            "webhooks": [webhook],
+            "webhooks": [self.receiver.form],
         }
         (self.folder / "config.json").write_text(json.dumps(config))
 

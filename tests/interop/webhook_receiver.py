@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ import msgspec
 import standardwebhooks
 from aiohttp import web
 from tests.interop.program import Program
+from tests.interop.tools import free_port
+
+from offhook.delivery.signing import new_secret
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +52,19 @@ def received(file: Path) -> list[Received]:
     return found
 
 
+@contextmanager
+def receiving(file: Path) -> Iterator[WebhookReceiver]:
+    """One that lives until the end of the block."""
+    one = WebhookReceiver(free_port("tcp"), file, new_secret())
+    with subprocess.Popen(one.command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline(), "the receiver did not start"
+            yield one
+        finally:
+            process.kill()
+
+
 class WebhookReceiver:
     """Started by a test; ``kill`` and ``start`` as often as it likes, always on one port and one file."""
 
@@ -61,12 +79,20 @@ class WebhookReceiver:
         return f"http://127.0.0.1:{self.port}/offhook"
 
     @property
+    def form(self) -> dict[str, str]:
+        """The webhook, as config.json and the API have it."""
+        return {"id": "crm", "url": self.url, "secret": self.secret}
+
+    @property
     def received(self) -> list[Received]:
         return received(self.file)
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (sys.executable, "-m", __name__, str(self.port), str(self.file), self.secret)
+
     async def start(self) -> None:
-        command = (sys.executable, "-m", "tests.interop.webhook_receiver", str(self.port), self.file, self.secret)
-        self.program = await Program.start(*command, cwd=ROOT)
+        self.program = await Program.start(*self.command, cwd=ROOT)
         async with self.program.stopped_on_failure():
             await self.program.says("receives", timeout_s=30)
 
