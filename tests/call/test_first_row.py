@@ -23,6 +23,8 @@ AGENT = scripted("agent", greeting_tone_hz=800, greeting_ms=100)
 QUIET_S = 0.15
 """A call on loopback is answered in a tenth of this."""
 
+MOST_ROUNDS = 5
+
 
 @contextmanager
 def invited(callee: TestPhone, *, user: str = "demo") -> Iterator[RawPeer]:
@@ -209,12 +211,13 @@ async def test_a_second_party_is_called_without_another_wait() -> None:
 async def test_a_caller_may_give_up_at_every_moment_of_the_wait() -> None:
     """Both sides' disks are slow, and callers impatient: none is heard of too early, each ends once, nothing stays."""
     moments = random.Random(2052)
-    calls = 60
+    calls, rounds = 40, 0
+    whole = {"resolving", "ringing", "up"}
 
     async def disk() -> None:
         await asyncio.sleep(moments.uniform(0, 0.12))
 
-    agent = scripted(greeting_tone_hz=800, greeting_ms=100, open_after_ms=80)
+    agent = scripted(greeting_tone_hz=800, greeting_ms=100, open_after_ms=200)
     async with phone(agent, max_calls=calls) as callee, phone(max_calls=calls) as caller:
         callee.facts.disk = caller.facts.disk = disk
 
@@ -224,14 +227,16 @@ async def test_a_caller_may_give_up_at_every_moment_of_the_wait() -> None:
             call.deliver(GOODBYE)
             await caller.over(call)
 
-        await asyncio.gather(*(one(moments.uniform(0, 0.35)) for _ in range(calls)))
-        await caller.quiet()
-        await callee.quiet()
-        assert len(caller.facts.of(CallEnded)) == calls
+        # Again where a busy machine was too slow for one of the phases to be met, and with more patience.
+        while (phases := {ended.phase for ended in callee.facts.of(CallEnded)}) != whole and rounds < MOST_ROUNDS:
+            rounds += 1
+            await asyncio.gather(*(one(moments.uniform(0, 0.4 * rounds)) for _ in range(calls)))
+            await caller.quiet()
+            await callee.quiet()
+        assert phases == whole, "the moments were not spread over the whole wait"
+        assert len(caller.facts.of(CallEnded)) == rounds * calls
         assert len(callee.facts.of(CallEnded)) == len(callee.facts.of(CallArrived))
         assert (caller.facts.too_early, callee.facts.too_early) == ([], [])
-        phases = {ended.phase for ended in callee.facts.of(CallEnded)}
-        assert phases == {"resolving", "ringing", "up"}, "the moments were not spread over the whole wait"
         assert callee.facts.of(CallRinging)
-        assert len(caller.facts.of(WayTaken)) < calls
+        assert len(caller.facts.of(WayTaken)) < rounds * calls
         assert (caller.facts.legs, callee.facts.legs) == ({}, {})
