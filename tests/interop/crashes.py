@@ -41,14 +41,16 @@ ANSWER_WITHIN_S = 8.0
 SAVED_WITHIN_S = 0.5
 """After an answer its dialog is on disk: 100 ms by the specification, and what a loaded machine adds."""
 
-BYE_WITHIN_S = 6.0
-"""After the server listens again."""
+BYE_WITHIN_S = 3.0
+"""After a server listens again that lives for ``RECOVERY_S``: its first deed is to end what was lost."""
+
+RECOVERY_S = 1.0
 
 SETTLED_WITHIN_S = 60.0
 END_WITHIN_S = 20.0
 LOOK_S = 0.1
 
-LIFE_S = (0.05, 1.5)
+LIFE_S = (0.05, 2.0)
 """Of a server, from its first word on: some die while they still end the calls of the one before."""
 
 RECEIVER_LIFE_S = (0.1, 1.5)
@@ -94,7 +96,7 @@ class Lives:
         """When the first server listened that lived on long enough to end what was lost at ``at``."""
         for birth in self.births:
             death = self.death_after(birth) or time.monotonic()
-            if birth > at and death - birth > BYE_WITHIN_S / 3:
+            if birth > at and death - birth > RECOVERY_S:
                 return birth
         return None
 
