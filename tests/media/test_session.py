@@ -246,12 +246,14 @@ async def test_strangers_are_dropped_and_counted_once_locked() -> None:
         for _ in range(8):
             stranger.send(bytes(160), desk.address)
         await speak(remote, desk.address, 5)
-        await until(lambda: heard.count(LOUD) == 10)
+
+        def counted() -> tuple[int, int]:
+            stats = desk.session.stats()
+            return (0, 0) if stats is None else (stats.packets_received, stats.packets_from_strangers)
+
+        await until(lambda: counted() == (10, 8))
+        await until(lambda: heard.count(LOUD) > 5)  # what came after them; on a busy machine some of it too late
         assert bytes(160) not in heard
-        stats = desk.session.stats()
-        assert stats is not None
-        assert stats.packets_from_strangers == 8
-        assert stats.packets_received == 10
         assert stranger.packets == []
         stranger.close()
 
