@@ -11,6 +11,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.interop.tools import free_sip_port
+
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.account_limits import NoLimits
 from offhook.call.asking import NobodyToAsk
@@ -24,7 +26,6 @@ from offhook.model.call_events import CallAnswered, CallEnded, CallEvent, CallRi
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import CallRules, OpenTrunk, Trunk
 from offhook.server.phone import Phone, Surroundings, build_phone
-from offhook.signaling.transports import free_port
 from offhook.sip.events import Address
 from offhook.sip.uri import SipUri
 from offhook.store.directory import InMemoryDirectory
@@ -238,7 +239,7 @@ async def phone(
         surroundings=Surroundings(trunks=trunks, limits=limits or NoLimits(), questions=questions or NobodyToAsk()),
     )
     try:
-        address = await built.endpoint.listen("UDP", HOST, port or free_port(HOST, ["UDP", "TCP"]))
+        address = await built.endpoint.listen("UDP", HOST, port or free_sip_port(HOST))
         await built.endpoint.listen("TCP", HOST, address.port)
         yield TestPhone(built, facts, ports, address, trunks)
     finally:

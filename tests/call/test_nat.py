@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.call.phones import HOST, PATIENCE_S, SILENT, Facts, RawPeer, TestPhone, sdp
+from tests.interop.tools import free_sip_port
 
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.dialling import PlaceCall
@@ -21,7 +22,6 @@ from offhook.model.records import Number
 from offhook.server.phone import Surroundings, build_phone
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.stun import MAGIC_COOKIE
-from offhook.signaling.transports import free_port
 from offhook.sip.events import Address, Hop, Transport
 from offhook.sip.message import Request, Response
 from offhook.sip.parser import parse_message
@@ -54,7 +54,7 @@ async def behind_nat(fixed: str = PUBLIC) -> AsyncIterator[TestPhone]:
         surroundings=Surroundings(advertised=AdvertisedAddresses(fixed, [NEAR])),
     )
     try:
-        address = await built.endpoint.listen("UDP", HOST, free_port(HOST, ["UDP", "TCP"]))
+        address = await built.endpoint.listen("UDP", HOST, free_sip_port(HOST))
         await built.endpoint.listen("TCP", HOST, address.port)
         yield TestPhone(built, facts, ports, address)
     finally:
