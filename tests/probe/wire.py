@@ -118,11 +118,7 @@ class Peer:
 
     def hear(self, within_s: float) -> Message | None:
         """The next message, if one comes."""
-        self._socket.settimeout(within_s)
-        try:
-            return Message.of(self._socket.recv(65_535))
-        except TimeoutError:
-            return None
+        return next(self._until(time.monotonic() + within_s), None)
 
     def messages(self, for_s: float) -> list[Message]:
         """Everything that comes in the next ``for_s`` seconds."""
@@ -132,9 +128,11 @@ class Peer:
         while (left_s := end - time.monotonic()) > 0:
             self._socket.settimeout(left_s)
             try:
-                yield Message.of(self._socket.recv(65_535))
+                data = self._socket.recv(65_535)
             except TimeoutError:
                 return
+            if not _is_media(data):
+                yield Message.of(data)
 
     def response(self, method: str) -> Message:
         """The next response to a ``method``; no other message may come before it."""
@@ -168,6 +166,11 @@ class Peer:
     def close(self) -> None:
         self._socket.close()
         self.media.close()
+
+
+def _is_media(data: bytes) -> bool:
+    """RTP or RTCP (version 2, RFC 3550 §5.1) of another test's call, to a port that the kernel gave us meanwhile."""
+    return data[:1] >= b"\x80"
 
 
 def _rtp_source(media: socket.socket, within_s: float) -> Address:
