@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.call.exchange import AGENT_HZ, CALLER, RINGING_HZ, hears, hears_only, humming, purity
-from tests.call.phones import NARROW, Ear, TestPhone, phone, scripted
+from tests.call.phones import NARROW, Ear, RawPeer, TestPhone, phone, scripted, sdp
 
 from offhook.audio.wav import read_wav
 from offhook.call.dialling import PlaceCall
@@ -61,6 +62,20 @@ async def test_who_is_put_on_hold_hears_music_and_the_agent_there_falls_silent()
         await hears_only(call, {"agent"})
         await hears_only(callee.only_call, {"caller"})
         await over(caller, callee, call)
+
+
+async def test_who_is_put_on_hold_before_his_ack_came_waits_as_soon_as_it_is_there() -> None:
+    """RFC 3261 §14.1: no re-INVITE while the INVITE's transaction is in progress."""
+    with closing(RawPeer()) as peer:
+        async with phone(HUMMING, teardown_s=0.05) as callee:
+            peer.send(callee.address, peer.invite(callee.address, sdp=sdp(port=peer.address.port + 1)))
+            answer = await peer.final_response()
+            callee.phone.manager.hold(callee.only_call.call_id, wanted=True)
+            peer.send(callee.address, peer.ack(answer, callee.address))
+            while not (reinvite := await peer.receive()).startswith("INVITE "):
+                pass
+            assert "a=sendonly" in reinvite
+            peer.send(callee.address, peer.ok(reinvite))
 
 
 async def test_both_may_hold_at_the_same_time() -> None:

@@ -118,6 +118,7 @@ class Conduct:
         self._left = False
         self._fault = ""
         self.talking = False
+        self._early_hold = False
         if not agent_key:
             leg.media.expect(leg.format)
         wiring.add_agent(agent_port(agent_key or leg.leg_id), self._agent)
@@ -169,6 +170,8 @@ class Conduct:
         self._leg.media.confirm()
         self._leg.media.resume()
         self.talking = True
+        if self._early_hold:
+            self._call.deliver(Hold(wanted=True))
 
     def hear_early(self) -> None:
         """The called side plays something before it answers: it is recorded, and no agent speaks into it."""
@@ -200,6 +203,8 @@ class Conduct:
                 self.hold(wanted)
                 if not wanted and self._fault:
                     self._give_up(self._fault)
+            case Hold(wanted=wanted) if not self._key:
+                self._early_hold = wanted  # asked for before the talk has begun
             case _:
                 pass
 
