@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from offhook.store import form_secrets
-from offhook.store.form_secrets import FORMS, Kind, form_of, is_secret, joined, secret_fields, split
+from offhook.store.form_secrets import FORMS, Kind, form_of, is_secret, joined, kept, secret_fields, split
 
 
 def test_the_secrets_of_every_kind() -> None:
@@ -47,7 +47,11 @@ VALUES: dict[Kind, dict[str, Any]] = {
     "number": {"user": "1", "ask_url": "https://x.test", "ask_secret": "hidden"},
     "tool": {"id": "t", "name": "t", "url": "https://x.test", "headers": {"X.Key": "hidden"}, "secret": "hidden"},
     "webhook": {"id": "w", "url": "https://x.test", "secret": "hidden", "previous_secret": "hidden"},
-    "agent": {"id": "a", "destinations": [{"name": "d", "target": "sip:x@y.test"}]},
+    "agent": {
+        "id": "a",
+        "destinations": [{"name": "d", "target": "sip:x@y.test"}],
+        "options": {"api_key": "hidden", "model": "m", "keyboard": "k"},
+    },
     "squad": {"id": "s", "members": [{"agent": "a"}]},
 }
 
@@ -57,8 +61,27 @@ def test_a_form_comes_back_whole_and_its_shown_part_hides(kind: Kind) -> None:
     form = form_of(kind, VALUES[kind])
     shown, secrets = split(kind, form)
     assert "hidden" not in str(shown)
-    assert set(secrets.values()) == ({"hidden"} if secret_fields(kind) else set())
+    assert set(secrets.values()) == ({"hidden"} if kind != "squad" else set())
     assert form_of(kind, joined(kind, shown, secrets)) == form
+
+
+def test_an_option_is_a_secret_by_its_name() -> None:
+    keys = ("api_key", "API_KEY", "apikey", "x-api-key", "token", "client_secret", "password")
+    others = ("script", "keyboard", "max_tokens", "monkey", "model")
+    shown, secrets = split("agent", form_of("agent", {"id": "a", "options": dict.fromkeys((*keys, *others), "x")}))
+    assert secrets == {f"options.{name}": "x" for name in keys}
+    assert shown["options"] == dict.fromkeys(others, "x")
+
+
+def test_a_replacement_keeps_the_secrets_that_it_leaves_out() -> None:
+    whole = {"id": "a", "options": {"api_key": "hidden", "model": "m"}}
+    assert kept("agent", whole, {"id": "a"})["options"] == {"api_key": "hidden"}
+    assert kept("agent", whole, {"id": "a", "options": {"model": "n"}})["options"] == {
+        "api_key": "hidden",
+        "model": "n",
+    }
+    assert kept("agent", whole, {"id": "a", "options": {"api_key": ""}})["options"] == {"api_key": ""}
+    assert kept("agent", whole, {"id": "a", "options": 7}) == {"id": "a", "options": 7}  # which is refused later
 
 
 def test_an_empty_secret_is_none() -> None:

@@ -59,6 +59,12 @@ Secret = Annotated[str, msgspec.Meta(extra_json_schema={"writeOnly": True})]
 
 SecretMap = Annotated[dict[str, str], msgspec.Meta(extra_json_schema={"writeOnly": True})]
 
+SECRET_OPTIONS = r"(?i)(^|[_-])(key|token|secret|password|apikey)$"
+"""Names of a provider's options that are secrets, of whatever provider: ``api_key``."""
+
+OptionMap = Annotated[dict[str, str], msgspec.Meta(extra_json_schema={"x-write-only-names": SECRET_OPTIONS})]
+"""What a name says is a secret is treated as one; the rest is shown."""
+
 ToolName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """What every model takes as the name of a function."""
 
@@ -91,7 +97,7 @@ class DestinationForm(Form, frozen=True):
 class AgentForm(Form, frozen=True):
     """One agent; ``options`` go to its provider as they are, ``destinations`` are whom it may transfer callers to.
 
-    ``tools``: ids of the tools it may use.
+    ``tools``: ids of the tools it may use. Options that are keys by their names (``api_key``) are secrets.
     """
 
     id: FormId
@@ -107,7 +113,7 @@ class AgentForm(Form, frozen=True):
     transfers_anywhere: bool = False
     hold_audio: str = ""
     tools: tuple[str, ...] = ()
-    options: dict[str, str] = {}
+    options: OptionMap = {}
 
 
 class NumberForm(Form, frozen=True):

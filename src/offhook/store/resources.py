@@ -174,9 +174,8 @@ class Resources:
         """
         before = self._before(connection, account_id, kind, record_id, revisions)
         whole = self._whole(connection, before)
-        kept = {name: whole[name] for name in form_secrets.secret_fields(kind) if name in whole and name not in values}
         values = values if kind == "number" else {"id": record_id, **values}
-        return self._rewrite(connection, before, {**kept, **values}, document)
+        return self._rewrite(connection, before, form_secrets.kept(kind, whole, values), document)
 
     def patch(
         self,
@@ -387,7 +386,7 @@ def _secrets(account_id: str, kind: Kind, record_ids: Collection[str]) -> tuple[
 def _secret_paths(
     connection: sa.Connection, account_id: str, kind: Kind, record_ids: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
-    if not form_secrets.secret_fields(kind) or not record_ids:
+    if not record_ids or not (form_secrets.secret_fields(kind) or form_secrets.partly_secret_fields(kind)):
         return {}
     query = sa.select(secrets_table.c.id, secrets_table.c.path).where(*_secrets(account_id, kind, record_ids))
     paths: dict[str, tuple[str, ...]] = {}
