@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.model.errors import SipParseError
-from offhook.sip.uri import SipUri, escape, is_sip, same_uri, scheme_of, unescape
+from offhook.sip.uri import SipUri, escape, is_sip, same_uri, scheme_of, unescape, without_password
 
 
 def test_every_part_of_a_uri_is_found() -> None:
@@ -198,3 +198,18 @@ def test_headers_of_a_uri_are_found_without_regard_to_case_and_escapes() -> None
     assert uri.header_values("x") == [""]
     assert uri.header_values("route") == []
     assert SipUri.parse("sip:a@b").header_values("replaces") == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sip:alice:s%20ecret@example.com:5070;lr", "sip:alice@example.com:5070;lr"),
+        ("SIPS:alice:a:b@example.com", "SIPS:alice@example.com"),
+        ("sip:alice@example.com:5070", "sip:alice@example.com:5070"),
+        ("sip:example.com:5070", "sip:example.com:5070"),
+        ("sip:[2001:db8::1]:5060", "sip:[2001:db8::1]:5060"),
+        ("tel:+493012345", "tel:+493012345"),
+    ],
+)
+def test_a_uri_is_shown_without_its_password(uri: str, shown: str) -> None:
+    assert without_password(uri) == shown

@@ -22,6 +22,7 @@ from offhook.model.errors import BridgeError, ResourceExhaustedError
 from offhook.model.records import Agent, Answering
 from offhook.sip.custom_headers import custom_headers
 from offhook.sip.events import AckReceived, InviteReceived, PrackReceived, UpdateReceived
+from offhook.sip.uri import without_password
 
 FIRST_LEG = "leg-1"
 RETRY_AFTER_S = 5
@@ -247,8 +248,8 @@ def _arrived(invite: InviteReceived, account_id: str) -> CallArrived:
     request, flow = invite.request, invite.flow
     return CallArrived(
         direction="inbound",
-        from_uri=request.from_.uri,
-        to_uri=request.uri,
+        from_uri=without_password(request.from_.uri),
+        to_uri=without_password(request.uri),
         sip_call_id=request.sip_call_id,
         transport=flow.transport,
         remote_address=f"{flow.remote.host}:{flow.remote.port}",

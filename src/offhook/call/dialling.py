@@ -27,7 +27,7 @@ from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
 from offhook.model.trunks import Trunk
 from offhook.sdp.offer_answer import Agreement
-from offhook.sip.uri import SipUri
+from offhook.sip.uri import SipUri, without_password
 
 _CAUSES: dict[NotReachedCause, EndCause] = {
     "refused": "refused",
@@ -86,7 +86,7 @@ class Dialling:
             CallArrived(
                 direction="outbound",
                 from_uri=self._command.from_user,
-                to_uri=str(target),
+                to_uri=without_password(str(target)),
                 sip_call_id="",
                 transport=(target.param("transport") or "udp").upper(),
                 remote_address=target.host,

@@ -35,7 +35,7 @@ from offhook.sip.events import (
 from offhook.sip.headers import NameAddr
 from offhook.sip.session_interval import SessionTimerRules
 from offhook.sip.snapshot import Json
-from offhook.sip.uri import SipUri
+from offhook.sip.uri import SipUri, without_password
 from offhook.sip.user_agent import UserAgent
 
 TEMPORARILY_UNAVAILABLE = 480
@@ -146,7 +146,7 @@ class Leg:
             rules=rules,
             trunk_id=invite.trunk_id,
             local_user=dialled_user(invite.request.uri),
-            remote_uri=invite.request.from_.uri,
+            remote_uri=without_password(invite.request.from_.uri),
         )
 
     @property

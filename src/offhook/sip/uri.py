@@ -12,6 +12,8 @@ from offhook.sip.grammar import HOST, Params, format_host, format_params, parse_
 _VISIBLE = r"^\x00-\x20\x7f<>\""
 """Inside brackets: anything but controls, blanks, quotes and angle brackets. The RFC allows less; peers send more."""
 
+_PASSWORD = re.compile(r"^(sips?:[^:@<>\s]*):[^@<>\s]*@", re.IGNORECASE)
+
 _SIP_URI = re.compile(
     rf"([sS][iI][pP][sS]?):(?:([{_VISIBLE}@:]++)(?::([{_VISIBLE}@]*+))?@)?"
     rf"({HOST})(?::([0-9]{{1,10}}))?((?:;[{_VISIBLE};=?]++[{_VISIBLE};?]*+)*+)(?:\?([{_VISIBLE}]*))?"
@@ -115,6 +117,11 @@ class SipUri:
         headers = f"?{self.headers}" if self.headers else ""
         hostport = format_host(self.host, self.port)
         return f"{self.scheme}:{userinfo}{hostport}{format_params(self.params)}{headers}"
+
+
+def without_password(text: str) -> str:
+    """A URI as it may be kept and shown: §19.1.1 lets a password stand after the user, for all to read."""
+    return _PASSWORD.sub(r"\1@", text)
 
 
 def _no_sip_uri(text: str) -> SipParseError:
