@@ -14,10 +14,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build" / "INTEROP.md"
+RESULTS = ROOT / "build" / "cells.json"
 COMMITTED = ROOT / "docs" / "INTEROP.md"
 
 PEERS = ("Kamailio", "baresip", "linphone", "SIPp", "baresip-python")
@@ -91,7 +93,7 @@ Made by `make interop`, which runs each of these programs as a real peer; CI com
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cell(peer, feature): the cell of docs/INTEROP.md that the test fills")
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Collector(), "offhook-cells")
+        config.pluginmanager.register(_Collector(again=config.getoption("lf")), "offhook-cells")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -117,27 +119,43 @@ class Cell:
         self._item.user_properties.append(("variant", ", ".join(variant)))
 
 
-class _Collector:
-    """In the process that sees every report."""
+class _Filled(msgspec.Struct, kw_only=True):
+    """What one test told: the cells it fills, and how."""
 
-    def __init__(self) -> None:
-        self._passed: dict[tuple[str, str], bool] = {}
-        self._variants: dict[tuple[str, str], set[str]] = {}
+    passed: bool
+    cells: tuple[tuple[str, str], ...]
+    variants: tuple[str, ...] = ()
+
+
+class _Collector:
+    """In the process that sees every report. A run of what failed last only is laid over the run before it."""
+
+    def __init__(self, *, again: bool) -> None:
+        self._tests: dict[str, _Filled] = {}
+        if again and RESULTS.exists():
+            self._tests = msgspec.json.decode(RESULTS.read_bytes(), type=dict[str, _Filled])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped or (report.when != "call" and report.passed):
             return
-        cells = [tuple(json.loads(str(value))) for name, value in report.user_properties if name == "cell"]
+        cells = [json.loads(str(value)) for name, value in report.user_properties if name == "cell"]
         variants = [str(value) for name, value in report.user_properties if name == "variant"]
-        for peer, feature in cells:
-            key = (peer, feature)
-            self._passed[key] = self._passed.get(key, True) and report.passed
-            self._variants.setdefault(key, set()).update(variants)
+        if cells:
+            filled = tuple((str(peer), str(feature)) for peer, feature in cells)
+            self._tests[report.nodeid] = _Filled(passed=report.passed, cells=filled, variants=tuple(variants))
 
     def pytest_sessionfinish(self) -> None:
-        if self._passed:
-            BUILT.parent.mkdir(exist_ok=True)
-            BUILT.write_text(page(self._passed, self._variants))
+        if not self._tests:
+            return
+        passed: dict[tuple[str, str], bool] = {}
+        variants: dict[tuple[str, str], set[str]] = {}
+        for test in self._tests.values():
+            for key in test.cells:
+                passed[key] = passed.get(key, True) and test.passed
+                variants.setdefault(key, set()).update(test.variants)
+        BUILT.parent.mkdir(exist_ok=True)
+        BUILT.write_text(page(passed, variants))
+        RESULTS.write_bytes(msgspec.json.encode(self._tests))
 
 
 def page(passed: dict[tuple[str, str], bool], variants: dict[tuple[str, str], set[str]]) -> str:
