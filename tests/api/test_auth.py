@@ -238,5 +238,10 @@ async def test_metrics_are_for_this_machine_or_a_key_with_their_scope(locked: Se
     assert (await locked.get("/metrics", headers={"Host": "evil.example"})).status == 403
 
 
+async def test_metrics_are_the_operators(locked: Served) -> None:
+    """They name every account's trunks."""
+    assert (await locked.get("/metrics", headers=await locked.account("other"))).status == 403
+
+
 async def test_a_wrong_key_for_metrics_is_refused_on_this_machine_too(locked: Served) -> None:
     assert (await locked.get("/metrics", headers={"X-API-Key": "ohk_wrong"})).status == 401

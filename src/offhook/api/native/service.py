@@ -12,6 +12,8 @@ from aiohttp import web
 from offhook import __version__
 from offhook.api.endpoints import OPEN, Answer, Asked, Endpoint, Form
 from offhook.api.openapi import openapi
+from offhook.api.problems import ApiError
+from offhook.model.call_events import DEFAULT_ACCOUNT
 
 METRICS = "text/plain"
 
@@ -51,7 +53,10 @@ async def ready(asked: Asked) -> Answer:
 
 
 async def metrics(asked: Asked) -> web.Response:
-    """Prometheus' text format 0.0.4."""
+    """Prometheus' text format 0.0.4. They name the trunks of all accounts."""
+    if asked.client.key_id and asked.account_id != DEFAULT_ACCOUNT:
+        hint = f"Use a key of the account {DEFAULT_ACCOUNT!r}"
+        raise ApiError("FORBIDDEN", "The figures are of the whole server, and the operator's", hint=hint)
     return web.Response(
         body=await asked.parts.metrics(), headers={"Content-Type": f"{METRICS}; version=0.0.4; charset=utf-8"}
     )
