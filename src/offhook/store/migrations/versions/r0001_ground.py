@@ -111,9 +111,7 @@ def upgrade() -> None:
         sa.Column("last_problem", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("delivery_id", name=op.f("pk_outbox")),
     )
-    op.create_index(
-        "ix_outbox_call", "outbox", ["account_id", "webhook_id", "call_id", "state", "seq"], unique=False
-    )
+    op.create_index("ix_outbox_call", "outbox", ["account_id", "webhook_id", "call_id", "state", "seq"], unique=False)
     op.create_index("ix_outbox_due", "outbox", ["state", "account_id", "webhook_id", "due_at"], unique=False)
     op.create_table(
         "recordings",
