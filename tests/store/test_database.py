@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,21 @@ def test_a_committed_write_has_reached_the_disk(tmp_path: Path, open_database: O
         ]
     assert settings == ["wal", 2, 1]
     assert (tmp_path / "offhook.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_committed_comes_into_the_file_while_nobody_closes_it(
+    tmp_path: Path, open_database: OpenDatabase
+) -> None:
+    database, file = open_database(""), tmp_path / "offhook.db"
+    with database.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE filled (value BLOB)")
+        connection.exec_driver_sql("INSERT INTO filled VALUES (zeroblob(1000000))")
+        assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar() == 0
+    for _ in range(600):
+        if file.stat().st_size > 1_000_000:
+            break
+        time.sleep(0.05)  # by another thread, in its own time
+    assert file.stat().st_size > 1_000_000
 
 
 # ── migrations ──

@@ -46,6 +46,9 @@ SQLite's own waiting is not fair and polls up to every 100 ms."""
 WAL_BYTES = 64_000_000
 """What remains of the write-ahead log after a burst."""
 
+CHECKPOINT_S = 1.0
+"""Between two looks at the write-ahead log: at 20 calls a second 2 MB come together meanwhile."""
+
 MIGRATION_S = 600.0
 """A table may have to be rewritten, or another process migrates first."""
 
@@ -81,6 +84,7 @@ class Database:
         writers = 1 if self.is_sqlite else POSTGRES_WRITE_THREADS
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="offhook-database-write")
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="offhook-database-read")
+        self._checkpoints = _Checkpoints(target.path) if isinstance(target, SqliteTarget) else None
 
     @classmethod
     def open(cls, url: str, *, data_dir: Path) -> Database:
@@ -116,6 +120,8 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One transaction: committed at the end, undone where something raises. Do not nest on SQLite."""
+        if self._checkpoints is not None:
+            self._checkpoints.begin()
         with self._turn, _begun(self._engine, writes=True) as connection:
             yield connection
 
@@ -159,6 +165,8 @@ class Database:
         """Wait for the work that was begun, then let go of every connection. Blocks."""
         self._writers.shutdown()
         self._readers.shutdown()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
         self._engine.dispose()
 
     def _unusable(self, error: Exception) -> ConfigError:
@@ -166,6 +174,37 @@ class Database:
             return ConfigError(KEY, f"{self.name} cannot be reached ({_reason(error)})", "Start it, or correct the URL")
         fix = "Check the URL, the user's rights, and the room on the disk"
         return ConfigError(KEY, f"{self.name} cannot be used ({_reason(error)})", fix)
+
+
+class _Checkpoints:
+    """Brings what was committed from SQLite's write-ahead log into its file, in a thread: writers go on meanwhile.
+
+    By SQLite's own rule the writer whose commit fills 1,000 pages does it, and the calls behind it wait 0.3 s.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._closing = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """With the first write."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._go_on, name="offhook-database-checkpoints", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _go_on(self) -> None:
+        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            while not self._closing.wait(CHECKPOINT_S):
+                with contextlib.suppress(sqlite3.Error):  # the disk is full, or somebody else does it: again in a while
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 @contextlib.contextmanager
@@ -193,6 +232,7 @@ def _sqlite_engine(target: SqliteTarget) -> sa.Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")  # who commits would wait for it: see _Checkpoints
         connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
 
     @sa.event.listens_for(engine, "begin")
