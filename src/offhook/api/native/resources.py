@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import Any, TypeVar, get_args
 from urllib.parse import quote
@@ -277,11 +277,16 @@ def _values(asked: Asked) -> Mapping[str, Any]:
 
 def _check_names(kind: Kind, patch: Mapping[str, Any]) -> None:
     """A misspelt field set to null would change nothing, and nobody would know. Raises ``ApiError``."""
-    known = {field.name for form in _forms(kind) for field in msgspec.structs.fields(form)}
-    tags = {form.__struct_config__.tag_field for form in _forms(kind)}
     for name in patch:
-        if name not in known | tags:
+        if name not in _names(kind):
             raise ApiError("INVALID", f"{name}: there is no such field", field=name, hint="Remove it")
+
+
+@cache
+def _names(kind: Kind) -> frozenset[str | None]:
+    """Once: it takes a millisecond of the event loop."""
+    fields = (field.name for form in _forms(kind) for field in msgspec.structs.fields(form))
+    return frozenset((*fields, *(form.__struct_config__.tag_field for form in _forms(kind))))
 
 
 class _WithId(msgspec.Struct):
