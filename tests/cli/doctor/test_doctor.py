@@ -49,14 +49,22 @@ class Examined:
         return fault
 
 
+def port_outside(media: range) -> int:
+    """For SIP."""
+    while (port := free_sip_port()) in media:
+        pass
+    return port
+
+
 class Clinic:
     """A configuration that is healthy until something is planted in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         low = free_ports(200)
+        port, tls_port = (port_outside(range(low, low + 200)) for _ in range(2))
         self.config: dict[str, Any] = {
-            "sip": {"host": "127.0.0.1", "port": free_sip_port(), "tls_port": free_sip_port()},
+            "sip": {"host": "127.0.0.1", "port": port, "tls_port": tls_port},
             "rtp": {"port_min": low, "port_max": low + 199},
             "agents": [{"id": "a", "provider": "scripted"}],
             "data_dir": str(folder / "data"),
