@@ -29,7 +29,7 @@ def health(*, ready: bool, config: Path | None, data: Path | None, as_json: bool
 
     Exit code: 0 when it serves (with --ready: when it is ready), 1 otherwise.
     """
-    folder = data if data is not None else Path(load_settings(config).data_dir).expanduser()
+    folder = data if data is not None else load_settings(config).data_folder
     server = running_server(folder)
     if server is None:
         raise click.ClickException(f"no server runs on {folder}")

@@ -29,7 +29,7 @@ def reload(*, config: Path | None, data: Path | None, as_json: bool) -> None:
 
     Exit code: 0 when it took them; 1 when not: then everything stays as it was.
     """
-    folder = data if data is not None else Path(load_settings(config).data_dir).expanduser()
+    folder = data if data is not None else load_settings(config).data_folder
     before = running_server(folder)
     if before is None:
         raise click.ClickException(f"no server runs on {folder}: start `offhook serve`, or name its folder with --data")

@@ -63,7 +63,7 @@ def rotate(*, place: Place) -> None:
 
 
 def _vault(place: Place) -> Vault:
-    return Vault.open(Path(place.settings().data_dir).expanduser(), os.environ.get(VARIABLE, ""))
+    return Vault.open(place.settings().data_folder, os.environ.get(VARIABLE, ""))
 
 
 def _show(place: Place, vault: Vault, counts: Mapping[str, int], **more: int) -> None:

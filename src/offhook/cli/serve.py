@@ -64,7 +64,7 @@ def serve(
     }
     settings = load_settings(config, flags=flags)
     configure_logging(settings.log.level, settings.log.format)
-    with contextlib.closing(ServerFile(Path(settings.data_dir).expanduser())) as serving:
+    with contextlib.closing(ServerFile(settings.data_folder)) as serving:
         read_again = partial(load_settings, config, flags=flags)
         serving.tell(config=str(file_of(config, os.environ) or ""))
         sys.exit(run(_serve(settings, serving, read_again, self_check=self_check)))

@@ -64,7 +64,7 @@ def opened(place: Place, *, make: bool = False) -> Iterator[Database]:
     Raises ``ConfigError``, ``click.ClickException``.
     """
     settings = place.settings()
-    folder = Path(settings.data_dir).expanduser()
+    folder = settings.data_folder
     if not make and not settings.database.url and not (folder / FILE).exists():
         hint = "name the server's folder with --data, or its config.json with --config"
         raise click.ClickException(f"there is no database in {folder}: {hint}")

@@ -27,7 +27,7 @@ def trace(*, place: Place, call_id: str, account_id: str, pcap_file: Path | None
     CALL_ID is offhook's id (its first characters will do, as the log shows them) or the SIP Call-ID.
     """
     settings = place.settings()
-    folder = Path(settings.data_dir).expanduser()
+    folder = settings.data_folder
     with opened(place) as database, database.read() as connection:
         of_call = _find(connection, account_id, call_id)
     try:

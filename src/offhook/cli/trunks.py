@@ -27,7 +27,7 @@ def trunks(*, config: Path | None, data: Path | None, as_json: bool) -> None:
     Exit code: 0 when none failed, 1 otherwise.
     """
     settings = load_settings(config, flags={"data_dir": str(data) if data is not None else None})
-    report = read_trunk_states(Path(settings.data_dir).expanduser())
+    report = read_trunk_states(settings.data_folder)
     states = {one.trunk_id: one for one in report.trunks} if report is not None and is_running(report) else None
     configured = trunks_of(settings)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -167,6 +168,11 @@ class Settings(Section, frozen=True):
     data_dir: str = "offhook-data"
     max_calls: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 1000
     drain_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 1800.0
+
+    @property
+    def data_folder(self) -> Path:
+        """``data_dir``, with ``~`` as the home it stands for."""
+        return Path(self.data_dir).expanduser()
 
 
 def forms_of(settings: Settings) -> ConfigForms:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from offhook.api.app import build_app
 from offhook.api.listener import HttpListener, Where
@@ -37,7 +36,7 @@ class Front:
             directory=lambda: ground.state,
             directory_changed=ground.follower.changed,
             feed=ground.feed,
-            data_dir=Path(settings.data_dir).expanduser(),
+            data_dir=settings.data_folder,
             readiness=vitals.readiness,
             metrics=vitals.scrape,
             trunk_states=trunk_states,

@@ -65,7 +65,7 @@ class Ground:
     ) -> None:
         """Raises ``ConfigError`` for a data folder, a database or a master key that cannot be used."""
         self._settings = settings
-        data_dir = Path(settings.data_dir).expanduser()
+        data_dir = settings.data_folder
         self.node_id = _prepare_folder(data_dir)
         self.database = Database.open(settings.database.url, data_dir=data_dir)
         self.vault = Vault.open(data_dir, os.environ.get(VARIABLE, ""))

@@ -60,7 +60,7 @@ class Server:
         """
         self.settings = settings
         self._config_file = config_file or DEFAULT_CONFIG_FILE
-        self.data_dir = Path(settings.data_dir).expanduser()
+        self.data_dir = settings.data_folder
         self.metrics = Metrics()
         self.lag = LoopLag(self.metrics.lagged)
         self._spans = _open_spans(settings)

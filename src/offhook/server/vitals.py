@@ -68,9 +68,13 @@ class Vitals:
             spooled=self._ground.journal.spooled,
             journal_full=self._ground.journal.is_full,
             lags_s=self._lag.recent_s,
-            draining=phone is not None and DRAINING in phone.manager.hindrances,
+            draining=self._draining,
             disk_free_bytes=self._free_bytes,
         )
+
+    @property
+    def _draining(self) -> bool:
+        return self.phone is not None and DRAINING in self.phone.manager.hindrances
 
     def _registrations(self) -> dict[str, TrunkPhase]:
         states = {} if self.phone is None else self.phone.trunks.states
@@ -80,7 +84,7 @@ class Vitals:
         phone, journal = self.phone, self._ground.journal
         return ServerFigures(
             taking_calls=phone is not None and not phone.manager.hindrances,
-            draining=phone is not None and DRAINING in phone.manager.hindrances,
+            draining=self._draining,
             trunks=self._registrations(),
             loop_lag_s=self._lag.read() / 1000,
             loop_stalls=self._lag.stalls,

@@ -63,7 +63,7 @@ async def _findings(config: Path | None, data: Path | None) -> AsyncIterator[Fin
     yield Finding(area="config", what="is read and consistent")
     for finding in _providers(settings):
         yield finding
-    report = read_trunk_states(data_folder(settings))
+    report = read_trunk_states(settings.data_folder)
     serving = report if report is not None and report.pid != os.getpid() and is_running(report) else None
     for finding in examine_machine(settings, None if serving is None else serving.pid):
         yield finding
@@ -78,10 +78,6 @@ async def _findings(config: Path | None, data: Path | None) -> AsyncIterator[Fin
     except OffhookError as error:
         yield fault("trunks", str(error), why="the trunks could not be examined", fix="see the findings above")
     yield await examine_loopback(settings)
-
-
-def data_folder(settings: Settings) -> Path:
-    return Path(settings.data_dir).expanduser()
 
 
 def _providers(settings: Settings) -> list[Finding]:

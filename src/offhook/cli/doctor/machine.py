@@ -26,7 +26,7 @@ def examine_machine(settings: Settings, serving_pid: int | None) -> Iterator[Fin
     yield from _sip_ports(settings, serving_pid)
     yield from _rtp_range(settings, serving_pid)
     yield _descriptors(settings)
-    yield _data_folder(Path(settings.data_dir).expanduser())
+    yield _data_folder(settings.data_folder)
 
 
 def _sip_ports(settings: Settings, serving_pid: int | None) -> Iterator[Finding]:
