@@ -18,10 +18,10 @@ from offhook.cli.doctor.machine import examine_machine
 from offhook.cli.doctor.peers import examine_peers
 from offhook.cli.event_loop import run
 from offhook.cli.trunks import is_running
-from offhook.config import Settings, agents_of, load_settings
+from offhook.config import Settings, load_settings
 from offhook.model.errors import ConfigError, OffhookError
 from offhook.observability import configure_logging
-from offhook.server.providers import PROVIDERS
+from offhook.server.providers import provider_problems
 from offhook.store.trunk_states import read_trunk_states
 
 
@@ -84,12 +84,11 @@ def _providers(settings: Settings) -> list[Finding]:
     return [
         fault(
             "agents",
-            f"agents[{index}].provider: there is no {agent.provider!r}",
+            f"{problem.key}: {problem.problem}",
             why="offhook will not start with it",
-            fix=f"use one of: {', '.join(PROVIDERS)}",
+            fix=problem.fix[:1].lower() + problem.fix[1:],
         )
-        for index, agent in enumerate(agents_of(settings))
-        if agent.provider not in PROVIDERS
+        for problem in provider_problems(settings)
     ]
 
 
