@@ -7,8 +7,8 @@ the disagreement is settled in the codec. An *item* is one utterance of the agen
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from offhook.model.audio import AudioFormat
@@ -36,9 +36,38 @@ class BridgeProfile:
     judges_interruption: bool = False
     """It settles itself whether caller speech over the agent is a turn: it sends ``InterruptionJudged``."""
     digits: bool = True
+    greets_on_open: bool = False
+    """Its greeting comes with its session, not with ``Begin``: it is opened no sooner than it may speak."""
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """What the provider's protocol does not allow, by behaviour (``docs/PROVIDERS.md``), and why, in a few words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolSpec:
+    """A function the model may call. ``parameters``: JSON Schema of its arguments, as JSON text, an object."""
+
+    name: str
+    description: str
+    parameters: str
+    timeout_s: float = 20.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Utterance:
+    """Something that was said earlier in the call."""
+
+    speaker: Literal["caller", "agent"]
+    text: str
 
 
 # ── inward ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begin:
+    """The talk begins, or is about to: greet, where the agent speaks first. Once in a connection's life.
+
+    Nothing to a provider that ``greets_on_open``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +118,7 @@ class EndOfInput:
     """The caller will say no more; the provider may finish what it is saying."""
 
 
-BridgeInput = TextInput | Say | Digits | Interrupt | ToolResult | UpdateAgent | EndOfInput
+BridgeInput = Begin | TextInput | Say | Digits | Interrupt | ToolResult | UpdateAgent | EndOfInput
 
 
 # ── outward ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,6 +282,11 @@ class BridgeRequest:
     input_format: AudioFormat
     output_format: AudioFormat
     listener: BridgeListener
+    tools: tuple[ToolSpec, ...] = ()
+    history: Callable[[], Sequence[Utterance]] = tuple
+    """What was said in the call so far, as it was heard; asked when a conversation begins or is begun anew."""
+    greets: bool = True
+    """False where the agent takes over in the middle of a call: it is told what to do next."""
 
 
 BridgeFactory = Callable[[BridgeRequest], BridgeConnection]
@@ -264,3 +298,5 @@ class Provider:
 
     factory: BridgeFactory
     profile: BridgeProfile
+    check: Callable[[Agent], None] = lambda agent: None
+    """Raises ``ConfigError`` (``options.model`` …) for options it cannot work with, keys that are missing included."""

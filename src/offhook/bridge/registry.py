@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from offhook.bridge import scripted
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
-from offhook.model.errors import BridgeError
+from offhook.model.errors import BridgeError, ConfigError
+from offhook.model.records import Agent
 
 __all__ = ["SCRIPTED", "BridgeRegistry", "Provider"]
 
@@ -27,9 +28,17 @@ class BridgeRegistry:
         """Raises ``BridgeError`` naming the known providers."""
         return self._provider(name).profile
 
+    def check(self, agent: Agent) -> None:
+        """Raises ``ConfigError`` (``options.model`` …) for options its provider cannot work with, ``BridgeError``."""
+        self._provider(agent.provider).check(agent)
+
     def open_bridge(self, request: BridgeRequest) -> BridgeConnection:
         """The connection for ``request.agent.provider``, not yet opened. Raises ``BridgeError``."""
-        return self._provider(request.agent.provider).factory(request)
+        name = request.agent.provider
+        try:
+            return self._provider(name).factory(request)
+        except ConfigError as error:
+            raise BridgeError(name, str(error), "fatal") from error
 
     def _provider(self, name: str) -> Provider:
         provider = self._providers.get(name)

@@ -27,6 +27,7 @@ from offhook.audio.tones import tone
 from offhook.audio.vad import VoiceActivityDetector
 from offhook.bridge.codec import (
     AudioDone,
+    Begin,
     BridgeEvent,
     BridgeFault,
     BridgeInput,
@@ -263,7 +264,7 @@ class ScriptedConnection:
                 self._happened("interrupted")
             case ToolResult(output=output):
                 self._happened("tool_result", output=output)
-            case TextInput() | UpdateAgent() | EndOfInput():
+            case Begin() | TextInput() | UpdateAgent() | EndOfInput():
                 pass
             case _:
                 assert_never(command)

@@ -23,6 +23,26 @@ ENVIRONMENT_PREFIX = "OFFHOOK_"
 OTHER_VARIABLES = frozenset({"OFFHOOK_MASTER_KEY", "OFFHOOK_API_KEY"})
 """Variables of ours that no key of config.json stands for."""
 
+VENDOR_VARIABLES: Mapping[str, tuple[str, str]] = {
+    "OPENAI_API_KEY": ("openai", "api_key"),
+    "OPENAI_BASE_URL": ("openai", "base_url"),
+    "ELEVENLABS_API_KEY": ("elevenlabs", "api_key"),
+    "ELEVEN_LABS_API_KEY": ("elevenlabs", "api_key"),
+    "ELEVENLABS_BASE_URL": ("elevenlabs", "base_url"),
+    "GOOGLE_API_KEY": ("gemini", "api_key"),
+    "GEMINI_API_KEY": ("gemini", "api_key"),
+    "GOOGLE_GEMINI_BASE_URL": ("gemini", "base_url"),
+    "DEEPGRAM_API_KEY": ("deepgram", "api_key"),
+    "DEEPGRAM_BASE_URL": ("deepgram", "base_url"),
+    "CARTESIA_API_KEY": ("cartesia", "api_key"),
+    "CARTESIA_KEY": ("cartesia", "api_key"),
+    "CARTESIA_BASE_URL": ("cartesia", "base_url"),
+    "ULTRAVOX_API_KEY": ("ultravox", "api_key"),
+    "ULTRAVOX_BASE_URL": ("ultravox", "base_url"),
+}
+"""What the vendors' own tools read; of two for one key the first counts (Google's SDK prefers GOOGLE_API_KEY). They
+lie around on many machines, so they say only what the file does not."""
+
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """No sensible configuration is larger; a log file named by mistake is."""
 
@@ -64,6 +84,7 @@ def merge(
     for sentence in misspelt(environment):
         _log.warning("%s", sentence)
     _overlay_environment(document, environment)
+    _fill_in(document, environment)
     for key, value in (flags or {}).items():
         if value is not None:
             _put(document, key.split("."), value)
@@ -94,6 +115,14 @@ def _overlay_environment(document: dict[str, Any], environment: Mapping[str, str
     for variable, (path, kind) in _variables().items():
         if variable in environment:
             _put(document, list(path), _from_text(variable, environment[variable], kind))
+
+
+def _fill_in(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for variable, (vendor, key) in VENDOR_VARIABLES.items():
+        vendors = document.get("providers", {})
+        said = vendors.get(vendor, {}) if isinstance(vendors, dict) else {}
+        if environment.get(variable) and isinstance(said, dict) and not said.get(key):
+            _put(document, ["providers", vendor, key], environment[variable])
 
 
 def _scalar_keys(section: type[msgspec.Struct], prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

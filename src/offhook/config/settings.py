@@ -122,6 +122,27 @@ class RetentionSettings(Section, frozen=True):
     deliveries_days: Days = DELIVERIES_DAYS_MIN
 
 
+class ProviderSettings(Section, frozen=True):
+    """How a provider is reached, where an agent's own options do not say. ``base_url`` "" is the vendor's own."""
+
+    api_key: Secret = ""
+    base_url: str = ""
+
+    def __repr__(self) -> str:
+        return f"ProviderSettings(base_url={self.base_url!r})"
+
+
+class ProvidersSettings(Section, frozen=True):
+    """One for each vendor of speech or language. The vendors' own variables are read too (OPENAI_API_KEY …)."""
+
+    openai: ProviderSettings = ProviderSettings()
+    elevenlabs: ProviderSettings = ProviderSettings()
+    gemini: ProviderSettings = ProviderSettings()
+    deepgram: ProviderSettings = ProviderSettings()
+    cartesia: ProviderSettings = ProviderSettings()
+    ultravox: ProviderSettings = ProviderSettings()
+
+
 class TelemetrySettings(Section, frozen=True):
     """OpenTelemetry spans of calls, turns, tools and transfers, sent to ``otlp_endpoint`` by OTLP/HTTP; empty: none.
 
@@ -158,6 +179,7 @@ class Settings(Section, frozen=True):
     security: SecuritySettings = SecuritySettings()
     retention: RetentionSettings = RetentionSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    providers: ProvidersSettings = ProvidersSettings()
     log: LogSettings = LogSettings()
     agents: tuple[AgentForm, ...] = ()
     numbers: tuple[NumberForm, ...] = ()

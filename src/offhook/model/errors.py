@@ -19,6 +19,7 @@
     │   ├── ReadOnlyRecordError       it is defined in config.json
     │   └── RevisionMismatchError     it was changed since the client read it
     ├── ApiError                 the client: a request that is not done; lives in ``api.problems``
+    ├── HandshakeRefusedError    an AI provider: HTTP where a websocket was asked for; lives in ``bridge.websocket``
     ├── WavError                 the operator: a file that is no WAV we read; lives in ``audio.wav``
     └── BridgeError              an AI provider: could not be opened; carries the verdict
 """
@@ -176,4 +177,5 @@ class BridgeError(OffhookError):
     def __init__(self, provider: str, problem: str, verdict: Verdict) -> None:
         super().__init__(f"{provider}: {problem}")
         self.provider = provider
+        self.problem = problem
         self.verdict: Verdict = verdict

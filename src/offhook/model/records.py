@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from offhook.model.call_events import (
     DEFAULT_ACCOUNT,
@@ -18,7 +18,7 @@ from offhook.model.call_events import (
     TurnSpoken,
 )
 
-_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 AfterBriefing = Literal["hand_over", "three_way"]
@@ -62,7 +62,8 @@ class Tool:
     """A function the model may call, run by somebody else's server at ``url``.
 
     ``parameters``: JSON Schema of its arguments, as JSON text. ``headers`` go with each request and may hold secrets;
-    ``secret`` signs it (``whsec_…``, "" for none).
+    ``secret`` signs it (``whsec_…``, "" for none). While it runs, the caller hears ``filler`` said by the agent, then
+    the WAV file ``hold_audio``; "" for nothing.
     """
 
     tool_id: str
@@ -74,6 +75,35 @@ class Tool:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     secret: str = field(default="", repr=False)
     timeout_s: float = TOOL_TIMEOUT_S
+    filler: str = ""
+    hold_audio: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderFallback:
+    """Another provider goes on with the talk, as the same agent."""
+
+    provider: str
+    voice: str = ""
+    options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptFallback:
+    """A recorded sentence is played: the WAV file ``audio``, or a shipped one; then the next fallback is tried."""
+
+    audio: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferFallback:
+    """The caller is handed over to this one of the agent's destinations."""
+
+    destination: str
+
+
+Fallback = ProviderFallback | PromptFallback | TransferFallback
+"""What happens when an agent's provider fails in the call, in their order; after the last one the call ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +113,11 @@ class Agent:
     ``destinations``: whom it may transfer callers to, and nobody else unless ``transfers_anywhere``. ``hold_audio``: a
     WAV file for callers who wait meanwhile; "" is a quiet melody of ours. ``briefs``: it speaks to the operator of a
     warm transfer, who takes the caller or does not (tools ``accept_transfer`` and ``decline_transfer``).
+
+    ``greeting`` is said as it is; "" lets the model find its own. ``first_speaker`` "caller": it waits to be spoken to.
+    When nobody has spoken for ``silence_prompt_s``, ``silence_prompts`` are said one by one, and after the last one, or
+    after ``silence_timeout_s`` in all, the call ends; 0 is never. ``task``: what the call is for; the tool
+    ``complete_task`` then ends it. ``fallbacks``: what comes when the provider fails.
     """
 
     agent_id: str
@@ -99,7 +134,14 @@ class Agent:
     hold_audio: str = ""
     briefs: bool = False
     tools: tuple[Tool, ...] = ()
-    options: Mapping[str, str] = field(default_factory=lambda: _NO_OPTIONS)
+    first_speaker: Literal["agent", "caller"] = "agent"
+    language: str = ""
+    silence_prompt_s: float = 0.0
+    silence_prompts: tuple[str, ...] = ()
+    silence_timeout_s: float = 0.0
+    task: str = ""
+    fallbacks: tuple[Fallback, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,12 +24,16 @@ from offhook.model.records import (
     TOOL_TIMEOUT_S,
     AfterBriefing,
     Agent,
+    Fallback,
     Number,
+    PromptFallback,
+    ProviderFallback,
     Squad,
     SquadMember,
     Tool,
     ToolMethod,
     TransferDestination,
+    TransferFallback,
 )
 from offhook.model.trunks import (
     MIN_SE_S,
@@ -62,7 +66,7 @@ SecretMap = Annotated[dict[str, str], msgspec.Meta(extra_json_schema={"writeOnly
 SECRET_OPTIONS = r"(?i)(^|[_-])(key|token|secret|password|apikey)$"
 """Names of a provider's options that are secrets, of whatever provider: ``api_key``."""
 
-OptionMap = Annotated[dict[str, str], msgspec.Meta(extra_json_schema={"x-write-only-names": SECRET_OPTIONS})]
+OptionMap = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"x-write-only-names": SECRET_OPTIONS})]
 """What a name says is a secret is treated as one; the rest is shown."""
 
 ToolName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -94,6 +98,18 @@ class DestinationForm(Form, frozen=True):
     after_briefing: AfterBriefing = "hand_over"
 
 
+class FallbackForm(Form, frozen=True):
+    """What happens when the provider fails: exactly one of ``provider``, ``prompt`` (a WAV file; "default" is ours) and
+    ``transfer`` (the name of a destination). ``voice`` and ``options`` go with ``provider``.
+    """
+
+    provider: str = ""
+    voice: str = ""
+    options: OptionMap = {}
+    prompt: str = ""
+    transfer: str = ""
+
+
 class AgentForm(Form, frozen=True):
     """One agent; ``options`` go to its provider as they are, ``destinations`` are whom it may transfer callers to.
 
@@ -113,6 +129,13 @@ class AgentForm(Form, frozen=True):
     transfers_anywhere: bool = False
     hold_audio: str = ""
     tools: tuple[str, ...] = ()
+    first_speaker: Literal["agent", "caller"] = "agent"
+    language: str = ""
+    silence_prompt_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 0.0
+    silence_prompts: tuple[str, ...] = ()
+    silence_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    task: str = ""
+    fallbacks: tuple[FallbackForm, ...] = ()
     options: OptionMap = {}
 
 
@@ -146,6 +169,8 @@ class ToolForm(Form, frozen=True):
     method: ToolMethod = "POST"
     headers: SecretMap = {}
     secret: Secret = ""
+    filler: str = ""
+    hold_audio: str = ""
     timeout_s: Annotated[float, msgspec.Meta(ge=1, le=120)] = TOOL_TIMEOUT_S
 
 
@@ -278,6 +303,8 @@ def check_agent(key: str, agent: AgentForm, known: Known) -> None:
         if destination.name.lower() in names[:index]:
             raise ConfigError(f"{here}.name", f"{destination.name!r} is used twice", "Give each its own name")
         _check_destination(here, destination, known)
+    for index, fallback in enumerate(agent.fallbacks):
+        _check_fallback(_at(key, f"fallbacks[{index}]"), fallback, names)
 
 
 def _check_destination(here: str, destination: DestinationForm, known: Known) -> None:
@@ -291,6 +318,17 @@ def _check_destination(here: str, destination: DestinationForm, known: Known) ->
         fix = "Write it as sip:user@host, tel:+4930123456 or +4930123456"
         raise ConfigError(f"{here}.target", error.problem, fix) from None
     _check_headers(f"{here}.headers", destination.headers)
+
+
+def _check_fallback(here: str, fallback: FallbackForm, names: list[str]) -> None:
+    given = [name for name in ("provider", "prompt", "transfer") if getattr(fallback, name)]
+    if len(given) != 1:
+        raise ConfigError(
+            here, f"has {' and '.join(given) or 'none'} of provider, prompt, transfer", "Give exactly one"
+        )
+    if fallback.transfer and fallback.transfer.lower() not in names:
+        known = ", ".join(names) or "none"
+        raise ConfigError(f"{here}.transfer", f"there is no destination {fallback.transfer!r}", f"Known are: {known}")
 
 
 def check_number(key: str, number: NumberForm, known: Known) -> None:
@@ -436,7 +474,16 @@ def agent_record(agent: AgentForm, catalogue: Catalogue) -> Agent:
     values = msgspec.structs.asdict(agent)
     values["destinations"] = tuple(_destination_record(one, catalogue) for one in agent.destinations)
     values["tools"] = tuple(tool_record(catalogue.tools[name]) for name in agent.tools if name in catalogue.tools)
+    values["fallbacks"] = tuple(_fallback_record(one) for one in agent.fallbacks)
     return Agent(agent_id=values.pop("id"), **values)
+
+
+def _fallback_record(form: FallbackForm) -> Fallback:
+    if form.provider:
+        return ProviderFallback(provider=form.provider, voice=form.voice, options=form.options)
+    if form.transfer:
+        return TransferFallback(destination=form.transfer)
+    return PromptFallback(audio="" if form.prompt == "default" else form.prompt)
 
 
 def _destination_record(destination: DestinationForm, catalogue: Catalogue) -> TransferDestination:
@@ -472,6 +519,8 @@ def tool_record(tool: ToolForm) -> Tool:
         headers=tuple(tool.headers.items()),
         secret=tool.secret,
         timeout_s=tool.timeout_s,
+        filler=tool.filler,
+        hold_audio=tool.hold_audio,
     )
 
 

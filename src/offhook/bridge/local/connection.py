@@ -13,6 +13,7 @@ import msgspec
 
 from offhook.bridge.codec import (
     AudioDone,
+    Begin,
     BridgeEvent,
     BridgeFault,
     BridgeInput,
@@ -146,7 +147,7 @@ class LocalConnection:
                 self._agent = agent
             case ToolResult(tool_call_id=self._transfer, output=output, is_error=failed):
                 self._on_transferred(output, failed)
-            case TextInput() | ToolResult() | EndOfInput():
+            case Begin() | TextInput() | ToolResult() | EndOfInput():
                 pass
             case _:
                 assert_never(command)
