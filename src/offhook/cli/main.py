@@ -25,6 +25,7 @@ COMMANDS = {
     "accounts": "offhook.cli.accounts",
     "secrets": "offhook.cli.secrets",
     "webhooks": "offhook.cli.webhooks",
+    "simulate": "offhook.cli.simulate",
 }
 """Where each is; its function has its name. Only the one that runs is imported: the whole house takes a second."""
 

@@ -1,0 +1,12 @@
+"""Which simulated providers there are, by name. One line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from offhook.simulators.stage import SimulatorFactory
+
+SIMULATORS: Mapping[str, SimulatorFactory] = {}
+
+BASE_PATHS: Mapping[str, str] = {"openai": "/v1"}
+"""What follows host and port in the provider's base URL, as its own tools and offhook read it; none for the others."""
