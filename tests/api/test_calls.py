@@ -10,7 +10,14 @@ from tests.api.served import Served, of_account
 from tests.store.stories import ANSWERED, ARRIVED, ENDED, JOINED, RECORDED, RINGING, TURN, WHOLE, happened, story
 
 from offhook.delivery.call_document import dialled
-from offhook.model.call_events import CallAnswered, TransferEnded
+from offhook.model.call_events import (
+    CallAnswered,
+    ProviderReplaced,
+    ProviderUsage,
+    TaskCompleted,
+    TransferEnded,
+    UsageAmount,
+)
 from offhook.signaling.trace import TraceRecord
 from offhook.sip.events import Address, Flow
 from offhook.store.traces import TraceStore
@@ -51,6 +58,8 @@ async def test_a_whole_call_is_told_in_the_words_of_the_api(served: Served) -> N
         "provider_fault": None,
         "spend": 0.5,
         "digits": "5#",
+        "usage": [],
+        "task": None,
         "recording": "/api/calls/c1/recording",
         "node_id": "n1",
     }
@@ -61,6 +70,22 @@ async def test_a_whole_call_is_told_in_the_words_of_the_api(served: Served) -> N
         ("user", "what time is it", "1970-01-01T00:16:43.100000Z", None),
         ("ai", "It is noon.", "1970-01-01T00:16:44.500000Z", 600),
     ]
+
+
+async def test_a_call_tells_who_spoke_last_what_was_used_and_what_came_of_its_task(served: Served) -> None:
+    used = ProviderUsage(provider="local", amounts=(UsageAmount(units="seconds", amount=4.5),))
+    replaced = ProviderReplaced(failed="local", by="scripted", problem="it died")
+    task = TaskCompleted(outcome="booked", summary="Tuesday at nine")
+    happened(served.database, *WHOLE[:5], used, replaced, replace(used, provider="scripted"), task, *WHOLE[5:])
+
+    call = (await served.get("/api/calls/c1")).json
+
+    assert call["provider"] == "scripted"
+    assert [(one["provider"], one["amounts"]) for one in call["usage"]] == [
+        ("local", [{"units": "seconds", "amount": 4.5}]),
+        ("scripted", [{"units": "seconds", "amount": 4.5}]),
+    ]
+    assert call["task"] == {"outcome": "booked", "summary": "Tuesday at nine"}
 
 
 async def test_a_call_that_runs_has_no_end(served: Served) -> None:

@@ -32,8 +32,11 @@ from offhook.model.call_events import (
     MediaReported,
     PartyReplaced,
     ProviderFailed,
+    ProviderReplaced,
+    ProviderUsage,
     RecordingWritten,
     SipMessageReceived,
+    TaskCompleted,
     ToolCalled,
     ToolReturned,
     TransferEnded,
@@ -163,6 +166,14 @@ def _failed(fact: ProviderFailed) -> str:
     return click.style(f"{fact.provider} failed ({fact.verdict}): {fact.problem}", fg="red")
 
 
+def _provider_replaced(fact: ProviderReplaced) -> str:
+    return f"{fact.by} goes on for {fact.failed}"
+
+
+def _task(fact: TaskCompleted) -> str:
+    return click.style(f"task: {fact.outcome}", fg="green")
+
+
 def _media(fact: MediaReported) -> str:
     return (
         f"media: {fact.packets_received} packets in, {fact.packets_sent} out, "
@@ -201,8 +212,11 @@ LINES: Mapping[type[CallFact], Callable[[Any], str | None]] = {
     MediaReported: _media,
     PartyReplaced: _replaced,
     ProviderFailed: _failed,
+    ProviderReplaced: _provider_replaced,
+    ProviderUsage: _silent,
     RecordingWritten: _recorded,
     SipMessageReceived: _silent,
+    TaskCompleted: _task,
     ToolCalled: _silent,
     ToolReturned: _tool_returned,
     TransferEnded: _transferred,

@@ -14,6 +14,7 @@ from offhook.model.errors import SipParseError
 from offhook.model.records import CallRecord
 from offhook.sip.uri import SipUri
 from offhook.store.calls import status_of
+from offhook.store.text import printable_document
 
 SPEAKERS: Mapping[Speaker, str] = {"agent": "ai", "caller": "user", "operator": "operator"}
 """What speakers are called outside."""
@@ -35,6 +36,8 @@ def call_summary(record: CallRecord) -> dict[str, Any]:
         "answered_at": _maybe_utc(record.answered_at),
         "ended_at": _maybe_utc(record.ended_at),
         "transfers": tuple(msgspec.to_builtins(one) for one in record.transfers),
+        "usage": tuple(msgspec.to_builtins(one) for one in record.usage),
+        "task": None if record.task is None else printable_document(msgspec.to_builtins(record.task)),
         "recording": recording_path(record.call_id) if record.recording else None,
         **{name: getattr(record, name) for name in _AS_THEY_ARE},
     }

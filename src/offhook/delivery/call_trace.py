@@ -17,6 +17,7 @@ from offhook.model.call_events import (
     CallEvent,
     CallRefused,
     ProviderFailed,
+    ProviderReplaced,
     WayTaken,
 )
 from offhook.signaling.ladder import Note
@@ -25,7 +26,7 @@ from offhook.sip.grammar import format_host
 from offhook.store.calls import call_events_of, get_call
 
 _PAGE = 1_000
-_TOLD = (WayTaken, CallRefused, CallAnswered, ProviderFailed, CallEnded)
+_TOLD = (WayTaken, CallRefused, CallAnswered, ProviderFailed, ProviderReplaced, CallEnded)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,6 +31,7 @@ EndCause = Literal[
     "media_timeout",  # no RTP for longer than the limit
     "provider_failed",
     "duration_limit",
+    "silence_timeout",  # the caller said nothing for as long as his agent waits
     "shutdown",
     "server_lost",  # the process that had it died; stated by the next one
     "internal_error",
@@ -244,6 +245,39 @@ class ProviderFailed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderReplaced:
+    """Another provider goes on with the talk, as the same agent; ``problem``: why."""
+
+    failed: str
+    by: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsageAmount:
+    """``units``: what the provider counts, as it calls it: ``input_tokens``, ``seconds``, ``characters`` …"""
+
+    units: str
+    amount: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderUsage:
+    """What the provider said was used of it, from when it joined the call until it left."""
+
+    provider: str
+    amounts: tuple[UsageAmount, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskCompleted:
+    """What came of the agent's task, in its own words; it says goodbye then."""
+
+    outcome: str
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MediaPathChanged:
     """Symmetric RTP locked on, or moved to, another address (reliability rules 2-5)."""
 
@@ -307,6 +341,9 @@ CallFact = (
     | LegEnded
     | PartyReplaced
     | ProviderFailed
+    | ProviderReplaced
+    | ProviderUsage
+    | TaskCompleted
     | MediaPathChanged
     | MediaReported
     | RecordingWritten

@@ -13,6 +13,8 @@ from offhook.model.call_events import (
     Direction,
     EndCause,
     EndedBy,
+    ProviderUsage,
+    TaskCompleted,
     TransferEnded,
     TransferMode,
     TurnSpoken,
@@ -229,7 +231,7 @@ class ApiKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallRecord:
-    """One call as it is kept: the projection of its events."""
+    """One call as it is kept: the projection of its events. ``provider``: the last one that spoke in it."""
 
     call_id: str
     account_id: str
@@ -259,6 +261,8 @@ class CallRecord:
     digits: str = ""
     transfers: tuple[TransferEnded, ...] = ()
     recording: str | None = None
+    usage: tuple[ProviderUsage, ...] = ()
+    task: TaskCompleted | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

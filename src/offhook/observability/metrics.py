@@ -35,6 +35,7 @@ from offhook.model.call_events import (
     InterruptionResumed,
     MediaReported,
     ProviderFailed,
+    ProviderReplaced,
     ToolReturned,
     TransferEnded,
     TurnSpoken,
@@ -148,7 +149,7 @@ class Metrics:
                 self._setup.labels(self._direction(event)).observe(setup_ms / 1000)
             case CallRefused(status=status, rule=rule):
                 self._refused.labels(self._bound("rule", rule), _status(status)).inc()
-            case AgentJoined(provider=provider):
+            case AgentJoined(provider=provider) | ProviderReplaced(by=provider):
                 self._providers[event.call_id] = self._bound("provider", provider)
             case TurnSpoken():
                 self._spoken(event.call_id, event.fact)

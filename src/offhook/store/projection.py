@@ -24,8 +24,11 @@ from offhook.model.call_events import (
     MediaReported,
     PartyReplaced,
     ProviderFailed,
+    ProviderReplaced,
+    ProviderUsage,
     RecordingWritten,
     SipMessageReceived,
+    TaskCompleted,
     ToolCalled,
     ToolReturned,
     TransferEnded,
@@ -64,7 +67,9 @@ def project(record: CallRecord, event: CallEvent) -> CallRecord:
             return replace(record, phase="up", codec=codec, srtp=srtp, answered_at=event.at)
         case AgentJoined(agent_id=agent_id, provider=provider) if not record.agent_id:
             return replace(record, agent_id=agent_id, provider=provider)
-        case TurnSpoken() | DigitReceived() | TransferEnded() | RecordingWritten():
+        case ProviderReplaced(by=by):
+            return replace(record, provider=by)
+        case TurnSpoken() | DigitReceived() | TransferEnded() | RecordingWritten() | ProviderUsage() | TaskCompleted():
             return _add(record, event.fact)
         case CallEnded() as ended:
             return _end(record, ended, event.at)
@@ -93,7 +98,10 @@ def project(record: CallRecord, event: CallEvent) -> CallRecord:
             assert_never(event.fact)
 
 
-def _add(record: CallRecord, fact: TurnSpoken | DigitReceived | TransferEnded | RecordingWritten) -> CallRecord:
+_Added = TurnSpoken | DigitReceived | TransferEnded | RecordingWritten | ProviderUsage | TaskCompleted
+
+
+def _add(record: CallRecord, fact: _Added) -> CallRecord:
     match fact:
         case TurnSpoken():
             return replace(record, transcript=(*record.transcript, fact))
@@ -103,6 +111,10 @@ def _add(record: CallRecord, fact: TurnSpoken | DigitReceived | TransferEnded | 
             return replace(record, transfers=(*record.transfers, fact))
         case RecordingWritten(path=path):
             return replace(record, recording=path)
+        case ProviderUsage():
+            return replace(record, usage=(*record.usage, fact))
+        case TaskCompleted():
+            return replace(record, task=fact)
         case _:
             assert_never(fact)
 

@@ -61,6 +61,27 @@ class TransferAnswer(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class UsageAmount(msgspec.Struct, frozen=True, kw_only=True):
+    """``units`` as the provider names them: ``input_tokens``, ``seconds`` …"""
+
+    units: str
+    amount: float
+
+
+class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider said was used of it in the call."""
+
+    provider: str
+    amounts: tuple[UsageAmount, ...]
+
+
+class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of the agent's task, in its own words."""
+
+    outcome: str
+    summary: str
+
+
 class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A call. ``target``: who was dialled; ``duration``: whole seconds, once it is over; ``cause``: why it ended.
 
@@ -93,6 +114,8 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
     spend: float
     digits: str
     transfers: tuple[TransferAnswer, ...]
+    usage: tuple[UsageAnswer, ...]
+    task: TaskAnswer | None
     recording: str | None
     node_id: str
 
@@ -271,6 +294,8 @@ _EXAMPLE: dict[str, Any] = {
     "spend": 0.0071,
     "digits": "",
     "transfers": [],
+    "usage": [{"provider": "openai", "amounts": [{"units": "input_tokens", "amount": 812}]}],
+    "task": None,
     "recording": "/api/calls/9f0c1de24b7a/recording",
     "node_id": "node-1",
 }
