@@ -96,6 +96,12 @@ class Actor:
                 deeds += [SpeechEnded(at_ms=self.heard_ms), *self._spoken_turn()]
         return deeds
 
+    @property
+    def hearing(self) -> str:
+        """What the utterance the caller speaks, or will speak next, is going to be understood as."""
+        turns = self.script.turns
+        return (turns[self._turn] if self._turn < len(turns) else self.script.otherwise).hears
+
     def _spoken_turn(self) -> list[Deed]:
         turn = self._next_turn()
         return [Understood(text=turn.hears), *self._act(turn)]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from offhook.simulators.cartesia import CartesiaSimulator
 from offhook.simulators.stage import SimulatorFactory
 
-SIMULATORS: Mapping[str, SimulatorFactory] = {}
+SIMULATORS: Mapping[str, SimulatorFactory] = {
+    "cartesia": CartesiaSimulator,
+}
 
 BASE_PATHS: Mapping[str, str] = {"openai": "/v1"}
 """What follows host and port in the provider's base URL, as its own tools and offhook read it; none for the others."""
