@@ -25,7 +25,10 @@ from offhook.bridge.codec import (
     Ready,
     ResponseDone,
     ResponseStarted,
+    SpeechStarted,
     ToolCall,
+    ToolCallCancelled,
+    ToolResult,
 )
 from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.websocket import HandshakeRefusedError, Websocket, dial
@@ -52,6 +55,9 @@ HEALTHY_S = 30.0
 LEAST_NOTICE_S = 5.0
 """A connection that will be closed is renewed so long before, though the agent speaks."""
 
+MAX_OPEN_CALLS = 64
+"""Tool calls whose results are waited for before a renewal; a model calls a few at once."""
+
 _log = logging.getLogger("offhook.bridge")
 
 _Item = TypeVar("_Item")
@@ -69,6 +75,8 @@ class ProviderConnection:
         self._closed = False
         self._tries = 0
         self._responding = False
+        self._awaited = False
+        self._open_calls: set[str] = set()
         self._expiring: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._held: deque[bytes] = deque(maxlen=HELD_FRAMES)
@@ -79,18 +87,17 @@ class ProviderConnection:
         return self._session.codec.profile
 
     async def open(self) -> None:
-        """Returns with ``Ready``. Raises ``BridgeError``; what is to be tried again was."""
+        """Returns after ``Ready``. Raises ``BridgeError``; what is to be tried again was."""
         while True:
             try:
                 await self._session.open(self._http)
-                break
+                return
             except BridgeError as error:
                 if error.verdict != "retry":
                     raise
                 if self._tries >= len(RETRY_S):
                     raise BridgeError(error.provider, error.problem, "fall_over") from error
                 await self._next_session()
-        self._go_live()
 
     def send_audio(self, frame: bytes) -> None:
         if self._live:
@@ -99,18 +106,20 @@ class ProviderConnection:
             self._held.append(frame)
 
     def send(self, command: BridgeInput) -> None:
+        if isinstance(command, ToolResult):
+            self._open_calls.discard(command.tool_call_id)
         if self._live:
-            self._session.codec.command(command, self._session)
+            self._session.command(command)
         else:
             self._commands.append(command)
 
     async def close(self) -> None:
         self._closed, self._live = True, False
         self._forget_end()
+        self._session.close()
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
-        self._session.close()
 
     # ── what the session tells ───────────────────────────────────────────────────────────────────────────
 
@@ -118,28 +127,52 @@ class ProviderConnection:
         if self._closed or session is not self._session:
             return
         match event:
+            case Ready():
+                self._go_live()
+                return
             case BridgeFault(verdict="retry"):
                 self._renew(event)
                 return
             case BridgeFault():
                 self._live = False
                 session.close()
-            case ResponseStarted():
-                self._responding = True
-            case ResponseDone():
-                self._responding = False
             case Expiring(seconds=seconds):
                 self._expect_end(seconds)
             case _:
-                pass
+                self._follow(event)
         self._listener.bridge_event(event)
-        if self._expiring is not None and not self._responding and isinstance(event, ResponseDone | Expiring):
+        if self._expiring is not None and isinstance(event, ResponseDone | Expiring) and self._quiet:
             self._renew(None)
+
+    def _follow(self, event: BridgeEvent) -> None:
+        match event:
+            case ResponseStarted():
+                self._responding, self._awaited = True, False
+            case ResponseDone():
+                self._responding = False
+            case SpeechStarted():
+                self._awaited = True
+            case ToolCall(tool_call_id=tool_call_id) if len(self._open_calls) < MAX_OPEN_CALLS:
+                self._open_calls.add(tool_call_id)
+            case ToolCallCancelled(tool_call_id=tool_call_id):
+                self._open_calls.discard(tool_call_id)
+            case _:
+                pass
+
+    @property
+    def _quiet(self) -> bool:
+        """Nobody speaks or waits for an answer, as far as the provider said: another session loses nothing."""
+        return self._live and not (self._responding or self._awaited or self._open_calls)
 
     def _expect_end(self, seconds: float) -> None:
         self._forget_end()
         delay_s = max(0.0, seconds - LEAST_NOTICE_S)
-        self._expiring = asyncio.get_running_loop().call_later(delay_s, self._renew, None)
+        self._expiring = asyncio.get_running_loop().call_later(delay_s, self._end_comes)
+
+    def _end_comes(self) -> None:
+        self._expiring = None
+        if self._live:
+            self._renew(None)
 
     def _forget_end(self) -> None:
         if self._expiring is not None:
@@ -151,7 +184,9 @@ class ProviderConnection:
     def _renew(self, fault: BridgeFault | None) -> None:
         """``fault`` None: nothing is wrong, the session will be closed in a while."""
         self._forget_end()
-        self._live = self._responding = False
+        self._session.close()
+        self._live = self._responding = self._awaited = False
+        self._open_calls.clear()
         if asyncio.get_running_loop().time() - self._session.ready_at > HEALTHY_S or fault is None:
             self._tries = 0
         if fault is not None and self._tries >= len(RETRY_S):
@@ -172,8 +207,6 @@ class ProviderConnection:
                 if retry and self._tries < len(RETRY_S):
                     continue
                 self._give_up(_fault_of(error))
-                return
-            self._go_live()
             return
 
     async def _next_session(self) -> None:
@@ -183,6 +216,8 @@ class ProviderConnection:
         delay_s = RETRY_S[min(self._tries, len(RETRY_S) - 1)]
         self._tries += 1
         await asyncio.sleep(delay_s * random.uniform(1.0, 1.5))
+        if self._closed:
+            raise BridgeError(self.profile.provider, "was closed while it was opened", "fatal")
         codec = old.codec.renewed(self._request.history())
         self._session = _Session(codec, self._listener, self._take)
 
@@ -193,13 +228,11 @@ class ProviderConnection:
             self._listener.bridge_event(replace(fault, verdict=verdict))
 
     def _go_live(self) -> None:
-        if self._closed:
-            return
         self._live = True
         self._listener.bridge_event(Ready())
         session = self._session
         for command in _drained(self._commands):
-            session.codec.command(command, session)
+            session.command(command)
         for frame in _drained(self._held):
             session.send_audio(frame)
 
@@ -214,25 +247,23 @@ class _Session:
         self.ready_at = 0.0
         self._listener = listener
         self._tell = tell
-        self._ready: asyncio.Future[None] | None = None
+        self._ready: asyncio.Future[bool] | None = None
+        """False: it was closed before."""
         self._websocket: Websocket | None = None
         self._closed = False
 
     async def open(self, http: ProviderHttp) -> None:
         """Returns when the provider takes audio. Raises ``BridgeError``."""
-        loop = asyncio.get_running_loop()
-        self._ready = loop.create_future()
+        self._ready = asyncio.get_running_loop().create_future()
         await self._prepare(http)
         try:
-            self._websocket = await dial(self.codec.target(), self)
+            await dial(self.codec.target(), self, tls=http.tls)
         except HandshakeRefusedError as error:
             raise self._error(self.codec.refused(error.status, error.body)) from error
         except OSError as error:
-            problem = f"cannot be reached: {str(error) or type(error).__name__}"
-            raise BridgeError(self.codec.profile.provider, problem, "retry") from error
-        self.codec.opened(self)
-        await self._ready
-        self.ready_at = loop.time()
+            raise self._unreachable(error) from error
+        if not await self._ready:
+            raise BridgeError(self.codec.profile.provider, "was closed while it was opened", "fatal")
 
     async def _prepare(self, http: ProviderHttp) -> None:
         request = self.codec.preparation()
@@ -241,17 +272,29 @@ class _Session:
         try:
             answer = await http.ask(request, PREPARATION_S)
         except OSError as error:
-            problem = f"cannot be reached: {str(error) or type(error).__name__}"
-            raise BridgeError(self.codec.profile.provider, problem, "retry") from error
+            raise self._unreachable(error) from error
         self.codec.prepared(answer)
 
     def send_audio(self, frame: bytes) -> None:
-        message = self.codec.audio(frame, self)
+        try:
+            message = self.codec.audio(frame, self)
+        except Exception:
+            self._broke("a frame of audio")
+            return
         if message is not None and self._websocket is not None:
             self._websocket.send_audio(message, binary=self.codec.audio_is_binary)
 
+    def command(self, command: BridgeInput) -> None:
+        try:
+            self.codec.command(command, self)
+        except Exception:
+            self._broke(type(command).__name__)
+
     def close(self) -> None:
+        """Idempotent; who waits for it to open waits no longer."""
         self._closed = True
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(False)
         if self._websocket is not None:
             self._websocket.close()
             self._websocket = None
@@ -267,11 +310,12 @@ class _Session:
             return
         if self._ready is None or self._ready.done():
             self._tell(self, event)
-        elif isinstance(event, Ready):
-            self._ready.set_result(None)
         elif isinstance(event, BridgeFault):
             self._ready.set_exception(self._error(event))
         else:
+            if isinstance(event, Ready):
+                self.ready_at = asyncio.get_running_loop().time()
+                self._ready.set_result(True)
             self._tell(self, event)
 
     def send(self, message: bytes) -> None:
@@ -280,21 +324,48 @@ class _Session:
 
     # ── WebsocketListener ────────────────────────────────────────────────────────────────────────────────
 
+    def opened(self, websocket: Websocket) -> None:
+        if self._closed:
+            websocket.close()
+            return
+        self._websocket = websocket
+        try:
+            self.codec.opened(self)
+        except Exception:
+            self._broke("the opening")
+
     def received(self, message: bytes, *, is_text: bool) -> None:
+        if self._closed:
+            return
         try:
             self.codec.receive(message, self, is_text=is_text)
-        except Exception:  # the boundary: a codec that breaks costs its session, not the process
-            _log.exception("the codec of %s broke on a message", self.codec.profile.provider)
-            self.bridge_event(BridgeFault(problem="an error inside offhook; see the log", verdict="fall_over"))
+        except Exception:
+            self._broke("a message")
 
     def closed(self, code: int, reason: str) -> None:
         if self._closed:
             return
-        fault = self.codec.closed(code, reason)
+        self._websocket = None
+        try:
+            fault = self.codec.closed(code, reason)
+        except Exception:
+            self._broke("the close")
+            return
         if fault is not None:
             self.bridge_event(fault)
-        else:
+        elif self._ready is not None and self._ready.done():
             self.bridge_event(ToolCall(tool_call_id="", name="end_call", arguments="{}"))
+        else:
+            self.bridge_event(BridgeFault(problem="hung up before it was ready", verdict="fall_over"))
+
+    def _broke(self, on: str) -> None:
+        """The boundary: a codec that raises costs its session, not the process."""
+        _log.exception("the codec of %s broke on %s", self.codec.profile.provider, on)
+        self.bridge_event(BridgeFault(problem="an error inside offhook; see the log", verdict="fall_over"))
+
+    def _unreachable(self, error: OSError) -> BridgeError:
+        problem = f"cannot be reached: {str(error) or type(error).__name__}"
+        return BridgeError(self.codec.profile.provider, problem, "retry")
 
     def _error(self, fault: BridgeFault) -> BridgeError:
         return BridgeError(self.codec.profile.provider, fault.problem, fault.verdict)

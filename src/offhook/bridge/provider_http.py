@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -31,11 +32,13 @@ class HttpStream:
         self.content_type = response.content_type
 
     async def read(self) -> bytes:
-        """All of it. Raises ``OSError``."""
-        try:
-            return await self._response.content.read(MAX_ANSWER_BYTES)
-        except aiohttp.ClientError as error:
-            raise OSError(str(error)) from error
+        """All of it. Raises ``OSError``, also where it is larger than ``MAX_ANSWER_BYTES``."""
+        whole = bytearray()
+        async for chunk in self.chunks():
+            whole += chunk
+            if len(whole) > MAX_ANSWER_BYTES:
+                raise OSError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        return bytes(whole)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Pieces of any size, as they arrive. Raises ``OSError`` where the connection breaks or stalls."""
@@ -47,9 +50,13 @@ class HttpStream:
 
 
 class ProviderHttp:
-    """Needs ``close``. Nothing is taken from the environment, no redirect is followed."""
+    """Needs ``close``. Nothing is taken from the environment, no redirect is followed.
 
-    def __init__(self) -> None:
+    ``tls``: who is trusted, by HTTP and by websockets; None is whom the system trusts.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, request: HttpRequest, deadline_s: float) -> HttpAnswer:
@@ -80,7 +87,7 @@ class ProviderHttp:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=self.tls or True),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=STALL_S),
                 trust_env=False,
                 auto_decompress=True,

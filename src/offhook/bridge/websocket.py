@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import cache
 from typing import Protocol
 
 from picows import (
@@ -29,12 +30,18 @@ MAX_MESSAGE_BYTES = 16 << 20
 MAX_QUEUED_BYTES = 256 << 10
 """Waiting to be sent: more than ten seconds of audio as base64. Then frames are dropped, and counted."""
 
-BROKEN, TOO_BIG = 1006, 1009
+PONG_S = 10.0
+"""A connection whose ping is not answered by then is broken."""
+
+NO_CODE, BROKEN, TOO_BIG = 1005, 1006, 1009
 """RFC 6455 §7.4.1."""
 
 
 class HandshakeRefusedError(OffhookError):
-    """The server answered the upgrade with an ordinary HTTP response."""
+    """The server answered the upgrade with an ordinary HTTP response.
+
+    ``body``: as much of it as came together with the head, and as it came (it may be chunked): to search, not to parse.
+    """
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(f"HTTP {status}")
@@ -44,6 +51,10 @@ class HandshakeRefusedError(OffhookError):
 
 class WebsocketListener(Protocol):
     """Called on the event loop."""
+
+    def opened(self, websocket: Websocket) -> None:
+        """Before anything is received, and before ``dial`` returns."""
+        ...
 
     def received(self, message: bytes, *, is_text: bool) -> None: ...
 
@@ -59,8 +70,7 @@ class Websocket(WSListener):
         super().__init__()
         self._listener: WebsocketListener | None = listener
         self._transport: WSTransport | None = None
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
+        self._parts: bytearray | None = None
         self._is_text = True
         self._close: tuple[int, str] = (BROKEN, "")
         self.dropped = 0
@@ -84,7 +94,7 @@ class Websocket(WSListener):
         self._transport.send(WSMsgType.BINARY if binary else WSMsgType.TEXT, message)
 
     def close(self) -> None:
-        """Say goodbye and let go; nothing is told any more. Idempotent."""
+        """Say goodbye and let go; nothing is told any more. Idempotent; also of one that is not open yet."""
         self._listener = None
         transport, self._transport = self._transport, None
         if transport is not None:
@@ -94,17 +104,21 @@ class Websocket(WSListener):
     # ── WSListener ───────────────────────────────────────────────────────────────────────────────────────
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self._transport = transport
+        if self._listener is None:  # nobody waits for it any more
+            transport.disconnect()
+        else:
+            self._transport = transport
+            self._listener.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == WSMsgType.CLOSE:
-            self._close = (int(frame.get_close_code().value), _text(frame.get_close_message()))
-            transport.send_close(frame.get_close_code())
+            self._close = _code_and_reason(frame.get_payload_as_bytes())
+            transport.send_close(WSCloseCode.OK if self._close[0] == NO_CODE else frame.get_close_code())
             transport.disconnect()
         elif kind in {WSMsgType.PONG, WSMsgType.PING}:
             pass
-        elif frame.fin and not self._parts:
+        elif frame.fin and self._parts is None:
             self._deliver(frame.get_payload_as_bytes(), is_text=kind == WSMsgType.TEXT)
         else:
             self._collect(transport, frame)
@@ -115,18 +129,23 @@ class Websocket(WSListener):
         if listener is not None:
             listener.closed(*self._close)
 
+    def pause_writing(self) -> None:
+        """``send_audio`` looks at the queue itself."""
+
+    def resume_writing(self) -> None:
+        pass
+
     def _collect(self, transport: WSTransport, frame: WSFrame) -> None:
         """RFC 6455 §5.4: a message in several frames."""
-        if frame.msg_type != WSMsgType.CONTINUATION:
-            self._is_text = frame.msg_type == WSMsgType.TEXT
-        part = frame.get_payload_as_bytes()
-        self._parts.append(part)
-        self._parts_bytes += len(part)
-        if self._parts_bytes > MAX_MESSAGE_BYTES:
+        if self._parts is None:
+            self._parts, self._is_text = bytearray(), frame.msg_type == WSMsgType.TEXT
+        self._parts += frame.get_payload_as_memoryview()
+        if len(self._parts) > MAX_MESSAGE_BYTES:
             self._close = (TOO_BIG, "a message is too big")
+            self._parts = None
             transport.disconnect()
         elif frame.fin:
-            whole, self._parts, self._parts_bytes = b"".join(self._parts), [], 0
+            whole, self._parts = bytes(self._parts), None
             self._deliver(whole, is_text=self._is_text)
 
     def _deliver(self, message: bytes, *, is_text: bool) -> None:
@@ -136,29 +155,50 @@ class Websocket(WSListener):
 
 async def dial(target: WebsocketTarget, listener: WebsocketListener, *, tls: ssl.SSLContext | None = None) -> Websocket:
     """Open a websocket. Raises ``HandshakeRefusedError``, or ``OSError`` (``TimeoutError``) where nobody is there."""
-
+    websocket = Websocket(listener)
+    if tls is None and target.url.startswith("wss:"):
+        tls = await asyncio.to_thread(_default_tls)
     try:
         async with asyncio.timeout(CONNECT_S):
-            _, websocket = await ws_connect(
-                lambda: Websocket(listener),
-                target.url,
-                ssl_context=tls,
-                extra_headers=target.headers,
-                websocket_handshake_timeout=CONNECT_S,
-                max_frame_size=MAX_MESSAGE_BYTES,
-                max_redirects=0,
-                enable_auto_ping=target.ping_s is not None,
-                auto_ping_idle_timeout=target.ping_s or 20.0,
-            )
-    except WSInvalidStatusError as error:
-        response = error.response
-        status, body = (int(response.status), response.body) if response is not None else (0, b"")
-        raise HandshakeRefusedError(status, body or b"") from error
-    except WSError as error:
-        raise OSError(f"the upgrade to a websocket failed: {error}") from error
-    assert isinstance(websocket, Websocket)
+            await _connect(target, websocket, tls)
+    except BaseException:
+        websocket.close()
+        raise
     return websocket
 
 
-def _text(message: bytes | str | None) -> str:
-    return message if isinstance(message, str) else (message or b"").decode("utf-8", "replace")
+async def _connect(target: WebsocketTarget, websocket: Websocket, tls: ssl.SSLContext | None) -> None:
+    try:
+        _, opened = await ws_connect(
+            lambda: websocket,
+            target.url,
+            ssl_context=tls,
+            extra_headers=target.headers,
+            websocket_handshake_timeout=CONNECT_S,
+            max_frame_size=MAX_MESSAGE_BYTES,
+            max_redirects=0,
+            enable_auto_ping=target.ping_s is not None,
+            auto_ping_idle_timeout=target.ping_s or 0.0,
+            auto_ping_reply_timeout=min(PONG_S, target.ping_s or 0.0),
+        )
+    except WSInvalidStatusError as error:
+        response = error.response
+        status = int(response.status) if response is not None else 0
+        raise HandshakeRefusedError(status, error.raw_body or b"") from error
+    except (WSError, ValueError) as error:
+        raise OSError(f"the upgrade to a websocket failed: {error}") from error
+    if opened is not websocket:
+        raise OSError("the connection broke before the upgrade to a websocket was answered")
+
+
+@cache
+def _default_tls() -> ssl.SSLContext:
+    """Reading the certificates of the system takes 40 ms: once a process, and off the event loop."""
+    return ssl.create_default_context()
+
+
+def _code_and_reason(payload: bytes) -> tuple[int, str]:
+    """Of a close frame (RFC 6455 §5.5.1)."""
+    if len(payload) < 2:
+        return NO_CODE, ""
+    return int.from_bytes(payload[:2], "big"), payload[2:].decode("utf-8", "replace")
