@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 FRAME_MS = 20
 """One audio frame, everywhere in offhook (RFC 3551 §4.2: the default packetization interval)."""
 
-SampleRate = Literal[8000, 16000, 22050, 24000, 48000]
+SampleRate = Literal[8000, 16000, 22050, 24000, 44100, 48000]
 
 
 class Encoding(Enum):
@@ -35,7 +35,7 @@ class AudioFormat:
 
     @property
     def bytes_per_ms(self) -> int:
-        """Whole bytes a millisecond; exact at every rate but 22,050 Hz."""
+        """Whole bytes a millisecond; exact at every rate but 22,050 and 44,100 Hz."""
         return self.sample_rate_hz * self.bytes_per_sample // 1000
 
     @property
@@ -48,6 +48,7 @@ PCMU_8K = AudioFormat(encoding=Encoding.PCMU)
 PCMA_8K = AudioFormat(encoding=Encoding.PCMA)
 L16_8K = AudioFormat(encoding=Encoding.L16)
 L16_16K = AudioFormat(encoding=Encoding.L16, sample_rate_hz=16000)
+L16_24K = AudioFormat(encoding=Encoding.L16, sample_rate_hz=24000)
 
 
 def leg_format(encoding: Encoding) -> AudioFormat:

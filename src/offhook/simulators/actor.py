@@ -8,6 +8,7 @@ A simulator feeds it and carries out what it says, in its protocol's words::
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -70,7 +71,8 @@ class Actor:
     def __init__(self, script: Script, spent: Counter[int] | None = None, *, hangover_ms: int = 0) -> None:
         self.script = script
         self._spent = Counter[int]() if spent is None else spent
-        self._vad = VoiceActivityDetector(Encoding.PCMU, hangover_ms=hangover_ms or script.hangover_ms)
+        self._hangover_ms = hangover_ms or script.hangover_ms
+        self._vad = VoiceActivityDetector(Encoding.PCMU, hangover_ms=self._hangover_ms)
         self._rest = b""
         self._ids = count(1)
         self._turn = 0
@@ -96,6 +98,14 @@ class Actor:
                 deeds += [SpeechEnded(at_ms=self.heard_ms), *self._spoken_turn()]
         return deeds
 
+    def listen(self, hangover_ms: int) -> None:
+        """The session says which silence ends the caller's utterance; what was heard of one is forgotten."""
+        self._vad = VoiceActivityDetector(Encoding.PCMU, hangover_ms=hangover_ms)
+
+    def commit(self) -> list[Deed]:
+        """The client itself says that the caller's utterance is over, whatever was heard: that is a turn."""
+        return self._spoken_turn()
+
     @property
     def hearing(self) -> str:
         """What the utterance the caller speaks, or will speak next, is going to be understood as."""
@@ -113,6 +123,17 @@ class Actor:
             self._pending = None
         return deeds
 
+    def end_turn(self) -> list[Deed]:
+        """The caller's utterance is over because somebody says so; nothing where he does not speak."""
+        if not self._vad.speaking:
+            return []
+        self._vad = VoiceActivityDetector(Encoding.PCMU, hangover_ms=self._hangover_ms)
+        return [SpeechEnded(at_ms=self.heard_ms), *self._spoken_turn()]
+
+    def resume(self, turns: int) -> None:
+        """So many of the script's turns were done in an earlier session of the same conversation."""
+        self._turn = turns
+
     # ── what is written to it ────────────────────────────────────────────────────────────────────────────
 
     def greet(self, text: str) -> list[Deed]:
@@ -127,6 +148,12 @@ class Actor:
             return self._act(nxt)
         return [Answer(text=f"You wrote: {text}", turn=self._turn)]
 
+    def recall(self, text: str) -> None:
+        """``text`` tells what was said in an earlier conversation: turns it holds the answers of are over."""
+        turns = self.script.turns
+        while self._turn < len(turns) and turns[self._turn].says and turns[self._turn].says in text:
+            self._turn += 1
+
     def take_result(self, tool_call_id: str, output: str) -> list[Deed] | None:
         """Of a tool that was called; None for one that was not, or whose result is no longer wanted."""
         tool = self._running.pop(tool_call_id, None)
@@ -137,6 +164,10 @@ class Actor:
             return []
         turn, self._pending = self._pending, None
         return self._say(turn)
+
+    def may_cancel(self, tool_call_ids: Iterable[str]) -> bool:
+        """One of these waits for its result, and is taken back when the caller speaks."""
+        return any(key in self._running and self._running[key].cancel for key in tool_call_ids)
 
     @property
     def waits_for_tools(self) -> bool:

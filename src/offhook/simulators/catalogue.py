@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from offhook.simulators.cartesia import CartesiaSimulator
+from offhook.simulators.elevenlabs_agent import ElevenlabsSimulator
+from offhook.simulators.openai_realtime import OpenAiSimulator
 from offhook.simulators.stage import SimulatorFactory
 
 SIMULATORS: Mapping[str, SimulatorFactory] = {
     "cartesia": CartesiaSimulator,
+    "openai": OpenAiSimulator,
+    "elevenlabs": ElevenlabsSimulator,
 }
 
 BASE_PATHS: Mapping[str, str] = {"openai": "/v1"}
