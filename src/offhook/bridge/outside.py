@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from offhook.bridge.options import ProviderAccess
 from offhook.bridge.provider_http import ProviderHttp
+from offhook.model.audio import AudioFormat
 
 _NO_ACCESS = ProviderAccess()
 
 
+class Spoken(Protocol):
+    """``word_ms``: where each blank-separated word of the text begins in ``audio``."""
+
+    @property
+    def audio(self) -> bytes: ...
+
+    @property
+    def word_ms(self) -> tuple[int, ...]: ...
+
+
+LocalVoice = Callable[[str, AudioFormat], Awaitable[Spoken]]
+"""Says a text without any vendor. Raises ``BridgeError``."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outside:
-    """``accesses``: by the vendor's name, as the configuration and the environment have them."""
+    """``accesses``: by the vendor's name, as the configuration and the environment have them.
+
+    ``local_voice``: None where there is none.
+    """
 
     http: ProviderHttp
     accesses: Mapping[str, ProviderAccess] = field(default_factory=dict, repr=False)
+    local_voice: LocalVoice | None = None
 
     def access(self, vendor: str) -> ProviderAccess:
         return self.accesses.get(vendor, _NO_ACCESS)

@@ -1,8 +1,8 @@
 """What the parts of a cascade are: recogniser (STT), language model (LLM), voice (TTS).
 
-Parts that are websockets are pure codecs (``SttCodec``, ``TtsCodec``), pumped by ``socket``, which dials, retries once
-and gives up; parts that are HTTP implement what the pipeline uses (``Recogniser``, ``Voice``) over ``ProviderHttp``.
-A vendor's file exports a ``SttVendor`` or ``TtsVendor``, which ``vendors`` lists.
+Parts that are websockets are pure codecs (``SttCodec``, ``TtsCodec``); ``socket_recogniser`` and ``socket_voice`` pump
+them: dial, try once more, give up. Parts that are HTTP implement what the pipeline uses (``Recogniser``, ``Voice``).
+A vendor's file exports ``STT`` (a ``SttVendor``) or ``TTS`` (a ``TtsVendor``), which ``vendors`` lists.
 
 A *context* is one utterance of the agent, named by the pipeline; its name is the item of the call.
 """
@@ -56,7 +56,7 @@ SttEvent = SpeechBegan | PartialText | EagerEnd | Resumed | EndOfTurn | UsageRep
 
 
 class SttOutput(Protocol):
-    """Where a recogniser's codec puts what comes of a message; ``socket`` implements it, tests record it."""
+    """Where a recogniser's codec puts what comes of a message; the pump implements it, tests record it."""
 
     def stt_event(self, event: SttEvent) -> None: ...
 
@@ -190,7 +190,7 @@ class TtsListener(Protocol):
 
 
 class TtsOutput(TtsListener, Protocol):
-    """Where a voice's codec puts what comes of a message; ``socket`` implements it, tests record it."""
+    """Where a voice's codec puts what comes of a message; the pump implements it, tests record it."""
 
     def send(self, message: bytes) -> None:
         """A text message to the vendor, UTF-8."""
