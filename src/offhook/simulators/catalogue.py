@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from offhook.simulators.cartesia import CartesiaSimulator
 from offhook.simulators.elevenlabs_agent import ElevenlabsSimulator
+from offhook.simulators.elevenlabs_tts import ElevenLabsTtsSimulator
 from offhook.simulators.openai_realtime import OpenAiSimulator
 from offhook.simulators.stage import SimulatorFactory
 
@@ -13,6 +14,7 @@ SIMULATORS: Mapping[str, SimulatorFactory] = {
     "cartesia": CartesiaSimulator,
     "openai": OpenAiSimulator,
     "elevenlabs": ElevenlabsSimulator,
+    "elevenlabs_tts": ElevenLabsTtsSimulator,
 }
 
 BASE_PATHS: Mapping[str, str] = {"openai": "/v1"}
