@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 import msgspec
-from tests.bench.bench import API_REQUESTS, FLOORS, GROUND_RATES, SETUP_RATES, Plan, run
+from tests.bench.bench import API_REQUESTS, BRIDGED, FLOORS, GROUND_RATES, SETUP_RATES, TURNS, Plan, run
 from tests.bench.compare import compare, comparison_table
 from tests.bench.subject import BUILD, commit_of
 from tests.bench.table import table
@@ -36,6 +36,7 @@ def _note(text: str) -> None:
 @click.option("--floor/--no-floor", default=True, help="Measure the machine's floor beside it.")
 @click.option("--rates/--no-rates", default=True, help="Measure set-ups per second.")
 @click.option("--ground/--no-ground", default=True, help="Measure it with webhooks, and with an API that is asked.")
+@click.option("--bridged/--no-bridged", default=True, help="Measure calls bridged to an AI provider.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_context
 def bench(
@@ -47,6 +48,7 @@ def bench(
     floor: bool,
     rates: bool,
     ground: bool,
+    bridged: bool,
     as_json: bool,
 ) -> None:
     """Load the server with calls and measure what they cost."""
@@ -60,6 +62,8 @@ def bench(
         setup_rates=SETUP_RATES if rates else (),
         ground_rates=GROUND_RATES if ground else (),
         api_requests=API_REQUESTS if ground else (),
+        bridged=BRIDGED if bridged else (),
+        turns=TURNS if bridged else (),
     )
     BUILD.mkdir(parents=True, exist_ok=True)
     report = run(plan, _note)
@@ -79,7 +83,15 @@ def bench(
 def compare_command(*, old_commit: str, calls: tuple[int, ...], seconds: float, runs: int, as_json: bool) -> None:
     """Measure OLD_COMMIT and the working tree in turn."""
     plan = Plan(
-        name="compare", calls=calls, seconds=seconds, floors=(), setup_rates=(), ground_rates=(), api_requests=()
+        name="compare",
+        calls=calls,
+        seconds=seconds,
+        floors=(),
+        setup_rates=(),
+        ground_rates=(),
+        api_requests=(),
+        bridged=(),
+        turns=(),
     )
     rows = compare(old_commit, plan, runs, _note)
     if as_json:

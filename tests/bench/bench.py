@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 import msgspec
+from tests.bench.bridged import BridgedBench
 from tests.bench.figures import ApiRequest, Machine, MediaRun, Report, SetupRun, ratios
 from tests.bench.ground import GroundBench, MediaLoad
 from tests.bench.jobs import Job, MediaJob, SetupJob
@@ -27,6 +28,12 @@ SETUP_RATES = (12.5, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
 
 GROUND_RATES = ((20.0, 60.0), *((rate, 10.0) for rate in (30.0, 45.0, 65.0, 100.0, 150.0, 220.0)))
 """(calls per second, seconds): the aim of the issue for a minute, then upwards until one is not good."""
+
+BRIDGED = ((50, False), (200, False), (200, True))
+"""(calls, TLS)."""
+
+TURNS = ((20, 50),)
+"""(calls, turns of each)."""
 
 API_REQUESTS: tuple[ApiRequest | None, ...] = (None, *get_args(ApiRequest))
 
@@ -49,6 +56,8 @@ class Plan:
     ground_rates: tuple[tuple[float, float], ...] = GROUND_RATES
     api_requests: tuple[ApiRequest | None, ...] = API_REQUESTS
     api_calls: int = 100
+    bridged: tuple[tuple[int, bool], ...] = BRIDGED
+    turns: tuple[tuple[int, int], ...] = TURNS
     source: Path = SOURCE
 
 
@@ -68,6 +77,11 @@ def run(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Report:
         ground_runs = ground.climb(plan.ground_rates)
         load = MediaLoad(calls=plan.api_calls, seconds=plan.seconds, settle_s=plan.settle_s)
         api_runs = ground.api_beside(load, plan.api_requests)
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        bridge = BridgedBench(folder=folder, cores=cores, note=note)
+        bridged = [bridge.carry(calls, plan.seconds, tls=tls) for calls, tls in plan.bridged]
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        turns = [bridge.turns(calls, number) for calls, number in plan.turns]
     finally:
         shutil.rmtree(folder / "data", ignore_errors=True)
     clean = [one.rate_per_s for one in setup_rates if one.clean]
@@ -82,6 +96,8 @@ def run(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Report:
         ratios=ratios(media),
         ground=tuple(ground_runs),
         api=tuple(api_runs),
+        bridged=tuple(bridged),
+        turns=tuple(turns),
     )
     path = BUILD / f"{plan.name}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")

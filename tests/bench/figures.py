@@ -165,6 +165,26 @@ class ApiRun(_Figures, frozen=True):
     holes: int
 
 
+class BridgedRun(_Figures, frozen=True):
+    """Calls that an OpenAI session speaks to without end."""
+
+    tls: bool
+    media: MediaRun
+
+
+class TurnsFigures(_Figures, frozen=True):
+    """Our part of a turn, in milliseconds; see ``turns.TurnsRun``. ``latency_off_ms``: the record's latency of a turn
+    against the one seen at the caller's end."""
+
+    calls: int
+    turns: int
+    lost: int
+    inward_ms: Spread
+    outward_ms: Spread
+    stop_ms: Spread
+    latency_off_ms: Spread
+
+
 class Ratio(_Figures, frozen=True):
     """offhook's figure over the floor's at the same number of calls."""
 
@@ -196,6 +216,8 @@ class Report(_Figures, frozen=True):
     ratios: tuple[Ratio, ...]
     ground: tuple[GroundRun, ...] = ()
     api: tuple[ApiRun, ...] = ()
+    bridged: tuple[BridgedRun, ...] = ()
+    turns: tuple[TurnsFigures, ...] = ()
 
 
 def spread(values: Sequence[float], digits: int = 3) -> Spread:

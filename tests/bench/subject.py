@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "bench"
@@ -71,7 +72,12 @@ class Started:
 
 @contextmanager
 def serving(
-    folder: Path, *, core: int | None, source: Path = SOURCE, more: Mapping[str, object] | None = None
+    folder: Path,
+    *,
+    core: int | None,
+    source: Path = SOURCE,
+    more: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Started]:
     """``offhook serve`` of the package in ``source``, with a scripted agent, recording off; ``more``: of config.json.
 
@@ -87,7 +93,7 @@ def serving(
             [sys.executable, *argv],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={"OFFHOOK_HTTP_PORT": "0", **os.environ, "PYTHONPATH": str(source)},
+            env={"OFFHOOK_HTTP_PORT": "0", **os.environ, "PYTHONPATH": str(source), **(environment or {})},
         )
     try:
         sip_port = _announced_port(process, log)
@@ -153,7 +159,7 @@ def _announced_port(process: subprocess.Popen[bytes], log: Path) -> int:
     raise RuntimeError(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
 
-def stop_process(process: subprocess.Popen[bytes]) -> None:
+def stop_process(process: subprocess.Popen[Any]) -> None:
     process.terminate()
     try:
         process.wait(STOP_WITHIN_S)

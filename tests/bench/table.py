@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tests.bench.figures import ApiRun, GroundRun, MediaRun, Report, SetupRun
+from tests.bench.figures import ApiRun, GroundRun, MediaRun, Report, SetupRun, TurnsFigures
 
 BUSY_PERCENT = 20.0
 """Above this, something else took a fifth of a core: the figures are not to be trusted."""
@@ -21,6 +21,9 @@ _GROUND = (
 _API = (
     "calls", "asked for", "answered", "failed", "per s", "p50 ms", "p99", "max", "CPU %", "gap p50", "p99",
     "max ms", ">40",
+)  # fmt: skip
+_TURNS = (
+    "calls", "turns", "lost", "in p50 ms", "p99", "out p50 ms", "p99", "stop p50 ms", "p99", "record off p50 ms", "p99",
 )  # fmt: skip
 _RATIOS = ("calls", "floor", "CPU ×", "memory ×", "gap p99 ×")
 
@@ -46,6 +49,11 @@ def table(report: Report) -> str:
         parts.append(f"with webhooks\n{columns(_GROUND, map(_ground_row, report.ground))}\n{summary}")
     if report.api:
         parts.append("the API beside calls\n" + columns(_API, map(_api_row, report.api)))
+    if report.bridged:
+        bridged = (("TLS" if one.tls else "plain", *_media_row(one.media)) for one in report.bridged)
+        parts.append("bridged to OpenAI's protocol\n" + columns(("wire", *_MEDIA), bridged))
+    if report.turns:
+        parts.append("turns with an agent\n" + columns(_TURNS, map(_turns_row, report.turns)))
     parts += _warnings(report.media)
     return "\n\n".join(parts)
 
@@ -55,6 +63,11 @@ def columns(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [[*head], *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def _turns_row(run: TurnsFigures) -> list[object]:
+    measured = (run.inward_ms, run.outward_ms, run.stop_ms, run.latency_off_ms)
+    return [run.calls, run.turns, run.lost, *(point for one in measured for point in (one.p50, one.p99))]
 
 
 def _pinning(pinned: bool) -> str:

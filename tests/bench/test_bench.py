@@ -16,7 +16,7 @@ from tests.bench.table import table
 
 PACKETS_PER_SECOND = 50
 
-NO_GROUND: dict[str, Any] = {"ground_rates": (), "api_requests": ()}
+NO_GROUND: dict[str, Any] = {"ground_rates": (), "api_requests": (), "bridged": (), "turns": ()}
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,79 @@
+"""Twenty ways in which a provider fails, and a call that goes on all the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tests.parity.behaviours import LONG, facts
+from tests.parity.world import Scene, Talk
+
+EVER = 1000
+
+FAULTS: Mapping[str, Mapping[str, Any]] = {
+    "key refused": {"on": "connect", "do": "refuse", "code": 401},
+    "too many calls": {"on": "connect", "do": "refuse", "code": 429},
+    "out of order": {"on": "connect", "do": "refuse", "code": 503},
+    "connection lost at once": {"on": "setup", "do": "drop"},
+    "closed at once": {"on": "setup", "do": "close", "code": 1011},
+    "set-up refused": {"on": "setup", "do": "error", "text": "invalid_value"},
+    "set-up never answered": {"on": "setup", "do": "stall"},
+    "set-up answered with noise": {"on": "setup", "do": "garbage"},
+    "lost while it greets": {"on": "greeting", "do": "drop"},
+    "closed while it greets": {"on": "greeting", "do": "close", "code": 1011},
+    "lost before it answers": {"on": "turn", "do": "drop"},
+    "closed before it answers": {"on": "turn", "do": "close", "code": 1011},
+    "policy before it answers": {"on": "turn", "do": "close", "code": 1008},
+    "error instead of an answer": {"on": "turn", "do": "error", "text": "server_error"},
+    "noise instead of an answer": {"on": "turn", "do": "garbage"},
+    "unknown message": {"on": "turn", "do": "unknown"},
+    "lost in the middle of an answer": {"on": "audio", "do": "drop"},
+    "closed in the middle of an answer": {"on": "audio", "do": "close", "code": 1011},
+    "lost while a tool runs": {"on": "tool", "do": "drop"},
+    "lost when it is interrupted": {"on": "interrupted", "do": "drop"},
+}
+
+BEFORE_THE_TALK = frozenset({"connect", "setup", "greeting"})
+
+HEARD_WITHIN_S = 2.0
+
+TURN_S = 1.5
+"""From the caller's last word to an answer of a provider in good health, with a second to spare."""
+
+OPENING_S = 12.0
+"""A provider that never answers is given up after ten seconds, before the call is."""
+
+_STEPS = {"steps": [{"on": "text", "do": [{"do": "speak", "tone_hz": 2000, "ms": 3000, "text": "I go on."}]}]}
+
+_TAKES_OVER = {"provider": "scripted", "options": {"script": json.dumps(_STEPS)}}
+
+
+def key_of(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+def scene(fault: Mapping[str, Any]) -> Scene:
+    tools = fault["on"] == "tool"
+    turn = {"hears": "go on", "says": LONG, "tools": [{"name": "weather"}] if tools else []}
+    return Scene(
+        script={"turns": [turn, turn], "faults": [{**fault, "times": EVER}]},
+        agent={"greeting": "Hello there.", "fallbacks": [_TAKES_OVER], "tools": ["weather"]},
+    )
+
+
+async def goes_on(talk: Talk, fault: Mapping[str, Any]) -> None:
+    """Something is heard in time, whatever fails; and the record says whether anything did."""
+    if fault["on"] in BEFORE_THE_TALK:
+        await talk.caller.hears_anything(HEARD_WITHIN_S)
+    else:
+        await talk.hears("Hello there.")
+        await talk.caller.hears_silence(200)
+        await talk.says_something()
+        await talk.caller.hears_anything(HEARD_WITHIN_S + TURN_S)
+        if fault["on"] == "interrupted":
+            await talk.says_something()
+            await talk.caller.hears_anything(HEARD_WITHIN_S + TURN_S)
+    record = await talk.hangs_up()
+    assert (record["ended_by"], record["cause"]) == ("caller", "hangup")
+    assert facts(record, "ProviderFailed") or fault["do"] in {"unknown", "garbage"} or fault["on"] == "interrupted"
