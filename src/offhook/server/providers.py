@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
+from offhook.bridge import elevenlabs_agent
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
 from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
@@ -19,7 +20,9 @@ from offhook.config.settings import ProviderSettings, agents_of
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
 
-HOSTED: Mapping[str, Callable[[Outside], Provider]] = {}
+HOSTED: Mapping[str, Callable[[Outside], Provider]] = {
+    "elevenlabs": elevenlabs_agent.provider,
+}
 """Those of other companies, and what speaks like them: made when the server is, reached when a call is."""
 
 PROVIDERS = ("local", "scripted", *HOSTED)
