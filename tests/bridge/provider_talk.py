@@ -126,12 +126,13 @@ async def talk(
     options: Mapping[str, Any] | None = None,
     agent: Mapping[str, Any] | None = None,
     audio_format: AudioFormat = PCMU_8K,
+    output_format: AudioFormat | None = None,
     tools: tuple[ToolSpec, ...] = (),
     history: Sequence[Utterance] = (),
     greets: bool = True,
     api_key: str = "key",
 ) -> AsyncIterator[Talk]:
-    """Open and ready. ``provider`` is its module's function of that name."""
+    """Open and ready. ``provider`` is its module's function of that name; ``output_format`` None: as the input."""
     async with Stage(simulator) as stage:
         http = ProviderHttp()
         outside = Outside(http=http, accesses={name: ProviderAccess(api_key=api_key, base_url=stage.url)})
@@ -141,7 +142,7 @@ async def talk(
             call_id="call-1",
             agent=Agent(agent_id="a", provider=name, options=options or {}, **(agent or {})),
             input_format=audio_format,
-            output_format=audio_format,
+            output_format=output_format or audio_format,
             listener=listener,
             tools=tools,
             history=lambda: history,

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from offhook.simulators.cartesia import CartesiaSimulator
+from offhook.simulators.deepgram import DeepgramSimulator
 from offhook.simulators.elevenlabs_agent import ElevenlabsSimulator
 from offhook.simulators.elevenlabs_tts import ElevenLabsTtsSimulator
+from offhook.simulators.gemini_live import GeminiSimulator
 from offhook.simulators.openai_realtime import OpenAiSimulator
 from offhook.simulators.stage import SimulatorFactory
 
 SIMULATORS: Mapping[str, SimulatorFactory] = {
     "cartesia": CartesiaSimulator,
+    "deepgram": DeepgramSimulator,
     "openai": OpenAiSimulator,
     "elevenlabs": ElevenlabsSimulator,
     "elevenlabs_tts": ElevenLabsTtsSimulator,
+    "gemini": GeminiSimulator,
 }
 
 BASE_PATHS: Mapping[str, str] = {"openai": "/v1"}
