@@ -97,6 +97,9 @@ NOTICE_S = 540.0
 MAX_STALLS = 2
 """Beginnings without words, in a row: then the session is given up. Coughs are some of them."""
 
+WORDS_LOST = "it hears the caller and does not understand a word"
+ANSWER_LOST = "no answer came to what the caller said"
+
 LINGER_FRAMES = 500 // FRAME_MS
 """After an interruption audio of the old item may still be under way so long."""
 
@@ -276,12 +279,12 @@ class DeepgramAgentCodec:
 
     def _mind(self, lapse: Lapse, out: CodecOutput) -> None:
         if lapse == "no_answer":
-            self._fail("no answer came to what the caller said", out)
+            self._fail(ANSWER_LOST, out)
             return
         self._end_speech(out)
         self._stalls += 1
         if self._stalls >= MAX_STALLS:
-            self._fail("it hears the caller and does not understand a word", out)
+            self._fail(WORDS_LOST, out)
         else:
             out.send(b'{"type":"ForceEndTurn"}')
 
@@ -315,6 +318,7 @@ class DeepgramAgentCodec:
         elif not text.respond:
             self._note(f"The caller wrote: {text.text}", out)
         if text.respond:
+            self._repeats = 0
             self._write(f"[{text.text}]" if text.role == "system" else text.text, out)
 
     def _write(self, text: str, out: CodecOutput) -> None:
