@@ -34,6 +34,9 @@ END_CALL_ID = "call_end"
 LATE_PIECES = 3
 """Of audio that comes after an interruption, where the script wants it."""
 
+_WEB_SAFE = str.maketrans("-_", "+/")
+"""proto3 JSON takes both alphabets of base64; Google's own client writes this one."""
+
 _RATES: dict[str, SampleRate] = {"8000": 8000, "16000": 16000, "24000": 24000, "48000": 48000}
 
 
@@ -198,7 +201,7 @@ class GeminiSession:
     async def _hear(self, blob: dict[str, Any]) -> None:
         audio_format = _format_of(blob.get("mimeType", ""))
         try:
-            l16 = b64decode(blob.get("data", ""), validate=True)
+            l16 = b64decode(blob.get("data", "").translate(_WEB_SAFE), validate=True)
         except Base64Error:
             raise GeminiRefusalError(INVALID, "Invalid value at 'realtime_input.audio.data'") from None
         self._journal.hear(self._number, l16)
