@@ -150,6 +150,19 @@ def test_the_delay_is_told() -> None:
     assert detector.delay_ms == pytest.approx(240, abs=1)
 
 
+def test_what_is_sent_may_have_another_format_than_what_is_heard() -> None:
+    """A provider hears L16 where the line is PCMA."""
+    agent = voice(1)
+    detector, told = EchoDetector(L16_16K, PCMA_8K), list[Heard]()
+    heard = frames_of(coded(line(echo_of(agent, -16, 200)), L16_16K), L16_16K.frame_bytes)
+    for ours, theirs in zip(frames_of(coded(agent, PCMA_8K)), heard, strict=True):
+        told.append(detector.heard(theirs))
+        detector.sent(ours)
+    assert longest(told) <= LEAK_FRAMES
+    detector.sends_in(PCMU_8K)
+    assert not detector.may_echo
+
+
 def test_frames_of_any_length_are_taken() -> None:
     detector = EchoDetector(PCMU_8K)
     for length in (0, 1, 159, 160, 400):

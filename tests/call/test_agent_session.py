@@ -23,11 +23,24 @@ L16_24K = AudioFormat(encoding=Encoding.L16, sample_rate_hz=24_000)
 LEG_FORMATS = [PCMU_8K, PCMA_8K, L16_16K]
 
 
+class Connection:
+    """Remembers what it heard."""
+
+    def __init__(self, profile: BridgeProfile, heard: list[bytes]) -> None:
+        self.profile = profile
+        self._heard = heard
+
+    def send_audio(self, frame: bytes) -> None:
+        self._heard.append(frame)
+
+    def send(self, command: BridgeInput) -> None: ...
+
+
 class Provider:
     """A registry and its one connection; remembers what it was asked for and what it heard."""
 
     def __init__(self, *formats: AudioFormat) -> None:
-        self._profile = BridgeProfile(provider="toy", input_formats=formats, output_formats=formats)
+        self._profile = BridgeProfile(provider="toy", input_formats=formats, output_formats=formats, raw_line=True)
         self.heard: list[bytes] = []
         self.request: BridgeRequest | None = None
 
@@ -36,12 +49,7 @@ class Provider:
 
     def open_bridge(self, request: BridgeRequest) -> BridgeConnection:
         self.request = request
-        return cast(BridgeConnection, self)
-
-    def send_audio(self, frame: bytes) -> None:
-        self.heard.append(frame)
-
-    def send(self, command: BridgeInput) -> None: ...
+        return cast(BridgeConnection, Connection(self._profile, self.heard))
 
 
 def session(provider: Provider, leg: AudioFormat) -> AgentSession:

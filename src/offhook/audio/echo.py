@@ -12,15 +12,14 @@ is taken for one. A quiet frame costs 2 µs, one that sounds 13 µs, a search 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offhook.audio.g711 import SILENCE, decode
-from offhook.audio.level import LOUDNESS, loudness_of, rms_of, sketch
+from offhook.audio.g711 import SILENCE, decode, encode, silence
+from offhook.audio.level import LOUDNESS, loudness_of, rms_of
 from offhook.model.audio import FRAME_MS, AudioFormat, Encoding
 
 Signal = NDArray[np.float64]
@@ -98,58 +97,92 @@ class _Path:
     cross: Signal
 
 
-class EchoDetector:
-    """Follows one leg: each tick ``heard``, then ``sent``. Costs nothing but a copy while nothing is sent."""
+class _Reader:
+    """Brings frames of one format to ``FRAME`` bytes of G.711, which are cheap to keep and to weigh."""
 
     def __init__(self, audio_format: AudioFormat) -> None:
-        wideband = audio_format.encoding is Encoding.L16
-        self._narrow: Callable[[bytes], bytes] | None = sketch if wideband else None
-        self._encoding = Encoding.PCMU if wideband else audio_format.encoding
-        self._table = LOUDNESS[self._encoding]
-        self._silence = SILENCE[audio_format.encoding] * audio_format.frame_bytes
-        quiet = SILENCE[self._encoding] * FRAME
-        self._sent = bytearray(quiet * _SENT_FRAMES)
-        self._heard = bytearray(quiet * _HEARD_FRAMES)
-        self._quiet = quiet
+        linear = audio_format.encoding is Encoding.L16
+        self._step = audio_format.sample_rate_hz // 8000 if linear else 0
+        self.encoding = Encoding.PCMU if linear else audio_format.encoding
+        self.silent_frame = silence(audio_format)
+        self.quiet = SILENCE[self.encoding] * FRAME
+
+    def coded(self, frame: bytes) -> bytes:
+        """What lies above 4 kHz folds over, in the sound and in its echo alike."""
+        if self._step:
+            frame = encode(self.encoding, np.frombuffer(frame, dtype="<i2")[:: self._step].tobytes())
+        return frame if len(frame) == FRAME else frame[:FRAME].ljust(FRAME, self.quiet[:1])
+
+    def samples(self, coded: bytearray) -> Signal:
+        return np.frombuffer(decode(self.encoding, bytes(coded)), dtype="<i2").astype(np.float64)
+
+
+class EchoDetector:
+    """Follows one leg: each tick ``heard``, then ``sent``; hardly more than a copy while nothing is sent.
+
+    ``heard_in``: the format of what is heard: G.711, or L16 at a multiple of 8 kHz. What is sent may be in another.
+    """
+
+    def __init__(self, heard_in: AudioFormat, sent_in: AudioFormat | None = None) -> None:
+        self._ear = _Reader(heard_in)
+        self._table = LOUDNESS[self._ear.encoding]
+        self._heard = bytearray(self._ear.quiet * _HEARD_FRAMES)
         self._judged = [Heard.NOTHING] * _HEARD_FRAMES
-        self._frames_with_echo = 0
         self._least = loudness_of(QUIET_DBM0) * FRAME
         self._limit = self._least
         self._minima = [self._least] * _BLOCKS
         self._frames_in_block = 0
-        self._path: _Path | None = None
         self._unexplained = 0
         self._searches = 0
+        self._path: _Path | None = None
+        self.sends_in(heard_in if sent_in is None else sent_in)
+
+    def sends_in(self, audio_format: AudioFormat) -> None:
+        """From here on; what was sent before is forgotten, where the echo lies is not."""
+        self._mouth = _Reader(audio_format)
+        self._sent = bytearray(self._mouth.quiet * _SENT_FRAMES)
+        self._silent_frames = _SENT_FRAMES
 
     @property
     def may_echo(self) -> bool:
         """Something was sent so shortly ago that its echo may come."""
-        return self._frames_with_echo > 0
+        return self._silent_frames <= _DELAY_FRAMES
 
     @property
     def delay_ms(self) -> float | None:
         """Of the echo, once there was one."""
         return None if self._path is None else (self._path.lag + _TAPS_BEFORE) / 8
 
+    @property
+    def encoding(self) -> Encoding:
+        """Of ``newest``."""
+        return self._ear.encoding
+
+    @property
+    def newest(self) -> bytes:
+        """The frame last heard as 160 bytes of G.711; silence where it was an echo."""
+        return self._ear.quiet if self._judged[-1] is Heard.ECHO else bytes(self._heard[-FRAME:])
+
+    @property
+    def recent(self) -> list[Heard]:
+        """The last second, and a little more, the newest frame last."""
+        return self._judged.copy()
+
     def sent(self, frame: bytes) -> None:
         """What left in this tick, after ``heard``."""
-        if frame == self._silence:
-            if not self._frames_with_echo:
-                return
-            self._frames_with_echo -= 1
-            frame = self._quiet
+        if frame != self._mouth.silent_frame:
+            self._silent_frames = 0
+            self._sent += self._mouth.coded(frame)
+        elif self._silent_frames < _SENT_FRAMES:
+            self._silent_frames += 1
+            self._sent += self._mouth.quiet
         else:
-            self._frames_with_echo = _DELAY_FRAMES + 1
-            if self._narrow is not None:
-                frame = self._narrow(frame)
-        self._sent += frame
+            return
         del self._sent[:FRAME]
 
     def heard(self, frame: bytes) -> Heard:
-        """What this frame is; of a whole one, 20 ms."""
-        if self._narrow is not None:
-            frame = self._narrow(frame)
-        frame = frame[:FRAME].ljust(FRAME, self._quiet[:1])
+        """What this frame of 20 ms is."""
+        frame = self._ear.coded(frame)
         loudness = sum(frame.translate(self._table))
         self._heard += frame
         del self._heard[:FRAME]
@@ -196,15 +229,12 @@ class EchoDetector:
 
     def _explains(self, path: _Path) -> bool:
         """The newest frame is the echo of what was sent on ``path``."""
-        heard = self._samples(self._heard[-FRAME:])
+        heard = self._ear.samples(self._heard[-FRAME:])
         end = len(self._sent) + FRAME - path.lag
-        sent = self._samples(self._sent[end - FRAME - TAPS + 1 : end])
+        sent = self._mouth.samples(self._sent[end - FRAME - TAPS + 1 : end])
         left = heard - np.convolve(sent, path.taps, "valid")
         limit = min(MOST_LEFT_OVER, max(LEAST_LEFT_OVER, _WORSE_THAN_LEARNT * path.left_over))
         return float(left @ left) <= max(limit * float(heard @ heard), _QUIET_ENERGY)
-
-    def _samples(self, coded: bytearray) -> Signal:
-        return np.frombuffer(decode(self._encoding, bytes(coded)), dtype="<i2").astype(np.float64)
 
     # ── where the echo is ────────────────────────────────────────────────────────────────────────────────
 
@@ -214,10 +244,10 @@ class EchoDetector:
         sounding = WINDOW_FRAMES - self._judged[begin_frame:end_frame].count(Heard.NOTHING)
         if sounding < LEAST_SOUND_FRAMES:
             return False
-        heard = self._samples(self._heard[begin_frame * FRAME : end_frame * FRAME])
+        heard = self._ear.samples(self._heard[begin_frame * FRAME : end_frame * FRAME])
         # The history of what was sent ends one frame before that of what was heard.
         end = len(self._sent) - (_HEARD_FRAMES - end_frame) * FRAME
-        sent = self._samples(self._sent[end - (WINDOW_FRAMES + _DELAY_FRAMES - 1) * FRAME : end])
+        sent = self._mouth.samples(self._sent[end - (WINDOW_FRAMES + _DELAY_FRAMES - 1) * FRAME : end])
         sure = next(share for frames, share in _SURE if sounding >= frames)
         found = _learn(heard, sent, self._path, sure)
         if found is None:

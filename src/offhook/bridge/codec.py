@@ -35,6 +35,8 @@ class BridgeProfile:
     """It sends ``SpeechStarted`` and ``SpeechStopped`` itself."""
     judges_interruption: bool = False
     """It settles itself whether caller speech over the agent is a turn: it sends ``InterruptionJudged``."""
+    raw_line: bool = False
+    """It hears each frame as it came, and is believed whatever it says of the caller: a script, no AI."""
     digits: bool = True
     greets_on_open: bool = False
     """Its greeting comes with its session, not with ``Begin``: it is opened no sooner than it may speak."""

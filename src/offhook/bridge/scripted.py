@@ -36,6 +36,7 @@ from offhook.bridge.codec import (
     Digits,
     EndOfInput,
     Interrupt,
+    Interrupted,
     InterruptionJudged,
     Ready,
     ResponseDone,
@@ -73,6 +74,7 @@ PROFILE = BridgeProfile(
     input_formats=(PCMU_8K, PCMA_8K, L16_16K),
     output_formats=(PCMU_8K, PCMA_8K, L16_16K),
     exact_say=True,
+    raw_line=True,
 )
 
 Trigger = Literal["ready", "digit", "text", "speech_started", "speech_stopped", "interrupted", "tool_result"]
@@ -165,6 +167,10 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     vad: bool = False
     """Report the caller's speech by voice activity detection."""
     judges_interruption: bool = False
+    doubted: bool = False
+    """The call judges by its own ear what is said of the caller, as it does with an AI."""
+    gives_up: bool = False
+    """With ``vad``: it gives up what it is saying as soon as it hears the caller, and tells nothing else of him."""
     open_after_ms: DelayMs = 0
     open_fault: str = ""
     """``open`` raises with this sentence."""
@@ -214,7 +220,13 @@ class ScriptedConnection:
 
     def __init__(self, request: BridgeRequest, script: Script) -> None:
         self.received: list[BridgeInput] = []
-        self.profile = replace(PROFILE, judges_interruption=script.judges_interruption)
+        self.profile = replace(
+            PROFILE,
+            judges_interruption=script.judges_interruption,
+            raw_line=not script.doubted,
+            speech_events=not script.gives_up,
+        )
+        self._speaking = ""
         self._script = script
         self._steps = script.all_steps()
         self._request = request
@@ -295,11 +307,16 @@ class ScriptedConnection:
     def _watch(self, vad: VoiceActivityDetector, frame: bytes) -> None:
         change = vad.feed(frame)
         if change == "started":
-            self._emit(SpeechStarted())
+            self._emit(SpeechStarted() if not self._script.gives_up else Interrupted(item=self._give_up()))
             self._happened("speech_started")
         elif change == "stopped":
-            self._emit(SpeechStopped())
+            if not self._script.gives_up:
+                self._emit(SpeechStopped())
             self._happened("speech_stopped")
+
+    def _give_up(self) -> str:
+        self._interrupted.add(self._speaking)
+        return self._speaking
 
     # ── actions ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -332,7 +349,7 @@ class ScriptedConnection:
         self._emit(ToolCall(tool_call_id=f"call-{next(self._calls)}", name=name, arguments=text))
 
     def _speak(self, speak: Speak) -> None:
-        item = f"agent-{next(self._items)}"
+        item = self._speaking = f"agent-{next(self._items)}"
         audio = _tone(speak.tone_hz, speak.ms, speak.level_db, self._format)
         self._emit(ResponseStarted())
         self._audio(item, audio)

@@ -79,6 +79,11 @@ class Playout:
     def items(self) -> int:
         return len(self._items)
 
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The items that sound or come later, in their order."""
+        return tuple(dict.fromkeys(entry.name for entry in self._items))
+
     def play(self, item: str, audio: bytes) -> None:
         """Append audio of any length to an item: the last one queued under that name, else a new one."""
         room = (MAX_QUEUED_MS - self.queued_ms) * self._format.bytes_per_ms

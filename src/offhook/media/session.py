@@ -208,6 +208,11 @@ class MediaSession:
         return self._playout.playing
 
     @property
+    def waiting(self) -> tuple[str, ...]:
+        """The items that sound or come later, in their order."""
+        return self._playout.waiting
+
+    @property
     def queued_ms(self) -> int:
         return self._playout.queued_ms
 
