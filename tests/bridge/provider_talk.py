@@ -131,11 +131,14 @@ async def talk(
     history: Sequence[Utterance] = (),
     greets: bool = True,
     api_key: str = "key",
+    path: str = "",
 ) -> AsyncIterator[Talk]:
-    """Open and ready. ``provider`` is its module's function of that name; ``output_format`` None: as the input."""
+    """Open and ready. ``provider`` is its module's function of that name; ``output_format`` None: as the input;
+    ``path``: of the base URL.
+    """
     async with Stage(simulator) as stage:
         http = ProviderHttp()
-        outside = Outside(http=http, accesses={name: ProviderAccess(api_key=api_key, base_url=stage.url)})
+        outside = Outside(http=http, accesses={name: ProviderAccess(api_key=api_key, base_url=stage.url + path)})
         made: Provider = provider(outside)
         listener = RecordingListener()
         request = BridgeRequest(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from offhook.bridge import deepgram_agent, elevenlabs_agent, gemini_live
+from offhook.bridge import deepgram_agent, elevenlabs_agent, gemini_live, openai_realtime
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
 from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
@@ -24,6 +24,7 @@ HOSTED: Mapping[str, Callable[[Outside], Provider]] = {
     "deepgram": deepgram_agent.provider,
     "elevenlabs": elevenlabs_agent.provider,
     "gemini": gemini_live.provider,
+    "openai": openai_realtime.provider,
 }
 """Those of other companies, and what speaks like them: made when the server is, reached when a call is."""
 

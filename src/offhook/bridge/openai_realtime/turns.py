@@ -1,0 +1,103 @@
+"""Whose turn it is at OpenAI Realtime, and which turns of the caller are owed an answer. Pure; milliseconds of frames.
+
+The server answers each turn by itself, but not while a response of it runs, and it cannot know what the caller
+hears. So a turn that it could not answer is answered at our request once it proves to be one; and the answer to a
+sound that did not stop the agent ("mm-hm") is called off before it is heard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BACKCHANNEL_MS = 2000
+"""Whoever says more than this (the server's hangover included) wants an answer, though the agent was not stopped."""
+
+JUST_BEFORE_MS = 1500
+"""The call's own ear may cut the agent so much before the server notices a voice."""
+
+LAG_MS = 150
+"""What the playout is behind at most, of what was received."""
+
+
+@dataclass(slots=True)
+class CallerTurn:
+    """What the caller says, or said last. ``over_agent``: it began while the agent was to be heard."""
+
+    began_ms: int
+    over_agent: bool
+    cut_agent: bool
+    ended_ms: int | None = None
+
+    @property
+    def owed(self) -> bool:
+        """It deserves an answer, as far as one knows."""
+        long = self.ended_ms is not None and self.ended_ms - self.began_ms > BACKCHANNEL_MS
+        return self.cut_agent or not self.over_agent or long
+
+
+class Turns:
+    """``interruptible``: False where the agent is never stopped; then all that is said over it is answered after."""
+
+    def __init__(self, *, interruptible: bool) -> None:
+        self.now_ms = 0
+        self._interruptible = interruptible
+        self._audible_until_ms = 0
+        self._cut_at_ms = -JUST_BEFORE_MS
+        self._turn: CallerTurn | None = None
+        self._unanswered = False
+
+    @property
+    def caller_speaks(self) -> bool:
+        return self._turn is not None and self._turn.ended_ms is None
+
+    @property
+    def agent_audible(self) -> bool:
+        """By what was received and how long it takes to be played; pauses of the playout are not known here."""
+        return self.now_ms < self._audible_until_ms
+
+    def agent_said(self, ms: int) -> None:
+        self._audible_until_ms = max(self._audible_until_ms, self.now_ms + LAG_MS) + ms
+
+    def agent_cut(self) -> bool:
+        """The call stopped the agent for the caller. Returns whether a turn is to be answered at our request now."""
+        self._audible_until_ms = self._cut_at_ms = self.now_ms
+        if self._turn is not None:
+            self._turn.cut_agent = True
+        return self.answer_due()
+
+    def caller_began(self) -> None:
+        just_cut = self.now_ms - self._cut_at_ms < JUST_BEFORE_MS
+        over = self.agent_audible and self._interruptible
+        self._turn = CallerTurn(began_ms=self.now_ms, over_agent=over, cut_agent=just_cut)
+        self._unanswered = False
+
+    def caller_ended(self) -> None:
+        if self._turn is not None:
+            self._turn.ended_ms = self.now_ms
+
+    def committed(self, *, will_be_answered: bool) -> None:
+        """The caller's words became an item; ``will_be_answered``: by the server, by itself."""
+        if self._turn is None:  # the server made a turn of silence
+            self._turn = CallerTurn(began_ms=self.now_ms, over_agent=False, cut_agent=False)
+        self.caller_ended()
+        self._unanswered = not will_be_answered
+
+    def unwanted(self) -> bool:
+        """The server begins an answer to what did not stop the agent, while the agent is still to be heard."""
+        turn = self._turn
+        return turn is not None and turn.ended_ms is not None and not turn.owed and self.agent_audible
+
+    def called_off(self) -> None:
+        """An unwanted answer was: should the turn prove to be one, it is still owed."""
+        self._unanswered = True
+
+    def answered(self) -> None:
+        self._unanswered = False
+
+    def answer_due(self) -> bool:
+        """A turn that nobody answers is owed an answer; said once."""
+        turn = self._turn
+        due = self._unanswered and turn is not None and turn.ended_ms is not None and turn.owed
+        if due:
+            self._unanswered = False
+        return due
