@@ -103,3 +103,15 @@ def speakable(text: str) -> str:
     for pattern, replacement in _MARKDOWN:
         text = pattern.sub(replacement, text)
     return _SPACE.sub(" ", _EMOJI.sub("", text)).lstrip()
+
+
+def sentences(text: str) -> list[str]:
+    """``text`` word for word, in pieces that a voice takes at once; joined they are the text again."""
+    pieces: list[str] = []
+    while len(text) > MAX_CHARS:
+        ends = [match.end() for match in _SENTENCE_END.finditer(text, 0, MAX_CHARS)]
+        end = ends[-1] if ends else text.rfind(" ", 1, MAX_CHARS)
+        end = end if end > 0 else MAX_CHARS
+        pieces.append(text[:end])
+        text = text[end:]
+    return [*pieces, text] if text.strip() else pieces

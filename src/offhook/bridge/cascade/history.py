@@ -47,10 +47,13 @@ class _ToolGroup:
 class History:
     """``system`` comes first and may be changed; everything else is added at the end."""
 
-    def __init__(self, system: str, earlier: Sequence[Utterance] = ()) -> None:
+    def __init__(self, system: str) -> None:
         self._system = _message("system", system) if system else None
         self._messages: list[_Message] = []
         self._groups: list[_ToolGroup] = []
+
+    def recall(self, earlier: Sequence[Utterance]) -> None:
+        """What was said in the call before this conversation."""
         for utterance in earlier:
             if utterance.speaker == "caller":
                 self.caller_said(utterance.text)

@@ -75,7 +75,7 @@ class ChatModel:
                     raise BridgeError(error.provider, error.problem, _given_up(error)) from error
             await asyncio.sleep(RETRY_S)
 
-    async def check(self) -> None:
+    async def open(self) -> None:
         """Reach the server before it is needed. Raises ``BridgeError`` where nobody is there or the key is refused."""
         request = HttpRequest(method="GET", url=f"{self._settings.base_url}/models", headers=self._headers())
         try:

@@ -30,6 +30,9 @@ class Sound:
     words: tuple[tuple[str, int], ...] = ()
 
 
+MS_PER_CHARACTER = 65
+"""Fifteen characters a second, as people speak: words within a piece, where nothing says where they are."""
+
 Speak = Callable[[str], AsyncGenerator[Sound, None]]
 """One piece of text, in the call's format. Raises ``BridgeError``."""
 
@@ -130,7 +133,7 @@ class PiecewiseVoice:
 
     def _tell(self, name: str, context: _Context, text: str, sound: Sound, *, first: bool) -> None:
         at_ms = context.audio_bytes // self._bytes_per_ms
-        for word, word_ms in sound.words or (((text, 0),) if first else ()):
+        for word, word_ms in sound.words or (_estimated(text) if first else ()):
             self._listener.tts_event(Aligned(context=name, text=word, at_ms=at_ms + word_ms))
         context.audio_bytes += len(sound.audio)
         if sound.audio:
@@ -180,3 +183,14 @@ class _Ahead:
                 self._sounds.put_nowait(sound)
                 if self._bytes > MAX_AHEAD_BYTES:
                     return
+
+
+def _estimated(text: str) -> tuple[tuple[str, int], ...]:
+    """The beginning of a piece is known; its words follow as they would if a person said them."""
+    places: list[tuple[str, int]] = []
+    at = 0
+    for word in text.split():
+        at = text.index(word, at)
+        places.append((word, at * MS_PER_CHARACTER))
+        at += len(word)
+    return tuple(places)

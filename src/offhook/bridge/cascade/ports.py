@@ -2,7 +2,7 @@
 
 Parts that are websockets are pure codecs (``SttCodec``, ``TtsCodec``); ``socket_recogniser`` and ``socket_voice`` pump
 them: dial, try once more, give up. Parts that are HTTP implement what the pipeline uses (``Recogniser``, ``Voice``).
-A vendor's file exports ``STT`` (a ``SttVendor``) or ``TTS`` (a ``TtsVendor``), which ``vendors`` lists.
+A vendor's file exports a ``SttVendor`` or a ``TtsVendor``, which ``vendors`` lists.
 
 A *context* is one utterance of the agent, named by the pipeline; its name is the item of the call.
 """
@@ -139,6 +139,10 @@ LlmEvent = TextPiece | ToolUse | UsageReported
 
 
 class LanguageModel(Protocol):
+    async def open(self) -> None:
+        """Reach the vendor before it is needed. Raises ``BridgeError`` where it will not answer."""
+        ...
+
     def stream(self, messages: bytes, tools: Sequence[ToolSpec]) -> AsyncGenerator[LlmEvent, None]:
         """One answer; closing the generator (``aclosing``) aborts it at the vendor.
 

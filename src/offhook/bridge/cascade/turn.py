@@ -18,10 +18,12 @@ Overlap = Literal["none", "tail", "over"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TurnState:
-    """``withheld``: a turn over the agent that waits for the call's judgement. ``trial``: what an answer is being made
-    to on trial. ``holding``: an answer to what was said before waits for the end of what the caller says now.
+    """``speaking``: the caller. ``withheld``: a turn over the agent that waits for the call's judgement. ``trial``:
+    what an answer is being made to on trial. ``holding``: an answer to what was said before waits for the end of what
+    the caller says now.
     """
 
+    speaking: bool = False
     overlap: Overlap = "none"
     cut: bool = False
     withheld: str = ""
@@ -58,13 +60,18 @@ class AgentCut:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AgentFellSilent:
-    """The agent was heard to the end. ``interruptible`` False: the call judged nothing."""
+class AnswerBegan:
+    """To something else than the caller's words: a tool's result, or what the call told."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgementOver:
+    """The call had its time to judge what is withheld. ``interruptible`` False: it never does."""
 
     interruptible: bool
 
 
-TurnFact = CallerBegan | CallerPaused | CallerResumed | CallerEnded | AgentCut | AgentFellSilent
+TurnFact = CallerBegan | CallerPaused | CallerResumed | CallerEnded | AgentCut | AnswerBegan | JudgementOver
 
 
 class TurnOrder(Enum):
@@ -97,7 +104,7 @@ def decide(state: TurnState, fact: TurnFact) -> Decision:
     match fact:
         case CallerBegan(overlap=overlap, unheard=unheard):
             orders = (TurnOrder.HOLD,) if unheard else ()
-            return TurnState(overlap=overlap, holding=unheard), orders
+            return TurnState(speaking=True, overlap=overlap, holding=unheard), orders
         case CallerPaused(text=text):
             return _on_pause(state, text)
         case CallerResumed():
@@ -107,7 +114,10 @@ def decide(state: TurnState, fact: TurnFact) -> Decision:
         case AgentCut():
             cut = replace(state, cut=True, withheld="")
             return cut, ((Answer(text=state.withheld),) if state.withheld else ())
-        case AgentFellSilent(interruptible=interruptible):
+        case AnswerBegan():
+            hold = state.speaking and not _awaits_judgement(state)
+            return replace(state, holding=hold, trial=""), ((TurnOrder.HOLD,) if hold else ())
+        case JudgementOver(interruptible=interruptible):
             unjudged = state.withheld and not interruptible and not is_backchannel(state.withheld)
             return replace(state, withheld=""), ((Answer(text=state.withheld),) if unjudged else ())
         case _:

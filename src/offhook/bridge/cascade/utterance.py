@@ -31,8 +31,9 @@ class Utterance:
         at = self.said.find(wanted, self._cursor, self._cursor + SEARCH_CHARS + len(wanted)) if wanted else -1
         if at < 0:
             return ""
-        if not self._places or at_ms >= self._places[-1][0]:
-            self._places.append((at_ms, at))
+        while self._places and self._places[-1][0] > at_ms:  # estimates, and this is known
+            self._places.pop()
+        self._places.append((at_ms, at))
         before, self._cursor = self._cursor, at + len(wanted)
         return self.said[before : self._cursor]
 
