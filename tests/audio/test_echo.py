@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.audio.signals import Samples, frames_of, l16, spoken
+from tests.audio.signals import Samples, frames_of, l16, spoken, voice
 
 from offhook.audio.echo import EchoDetector, Heard
 from offhook.audio.g711 import encode, silence
@@ -18,23 +18,6 @@ LEAK_FRAMES = 7
 """At once: a voice activity detector needs 45 ms of sound at another threshold, 20 dB higher, to take it for speech."""
 
 AGENT = "This is the agent. Ask me for the time or the date, or say help. We are open from nine in the morning."
-
-
-def voice(seed: int, ms: int = 4000, level_dbm0: float = -16.0) -> Samples:
-    """Syllables of a buzz and a hiss through formants of their own: no speech, but as hard to tell from another."""
-    chance = np.random.default_rng(seed)
-    syllables: list[Samples] = []
-    while sum(one.size for one in syllables) < 8 * ms:
-        count = int(chance.integers(1200, 2600))
-        low, high = chance.uniform(90, 220, 2)
-        phase = np.cumsum(np.linspace(low, high, count)) / 8000
-        source = np.where(np.diff(np.floor(phase), prepend=0.0) > 0, 30.0, 0.0) + chance.normal(0, 1, count)
-        for hz in chance.uniform((250, 900, 2000), (800, 1900, 3200)):
-            decay = np.exp(-np.arange(80) / 20) * np.cos(2 * np.pi * hz * np.arange(80) / 8000)
-            source = 0.3 * source + np.convolve(source, decay)[:count]
-        syllables += [source * np.hanning(count), np.zeros(int(chance.integers(200, 900)))]
-    samples = np.concatenate(syllables)[: 8 * ms]
-    return samples * rms_of(level_dbm0) / float(np.sqrt(np.mean(samples**2)))
 
 
 def echo_of(sent: Samples, db: float, delay_ms: int, *, smeared: bool = False) -> Samples:
