@@ -1,14 +1,15 @@
 """ElevenLabs speaks: one websocket, one context for each utterance, characters with their times.
 
 elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-multi-stream-input. Clauses come whole, so
-``auto_mode`` is on: nothing is kept back for more text. Five contexts may be open at a time: each is closed when all of
-its text was sent, which lets it finish, or when it is cut off. Only a context that was closed tells its end.
+``auto_mode`` is on: nothing is kept back for more text. A context is closed when all of its text was sent, which lets
+it finish, or when it is cut off; only a context that was closed tells its end. Five may be open, and one that was cut
+off is open until they have told its end: after many interruptions in a row the next utterance waits for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,9 @@ DEFAULT_MODEL = "eleven_flash_v2_5"
 INACTIVITY_S = 180
 """The most they allow; without it a context, and the websocket, end after twenty seconds."""
 
+MAX_OPEN = 5
+"""Contexts; the sixth costs the websocket."""
+
 SPEEDS = (0.7, 1.2)
 
 MAX_WORD_CHARACTERS = 200
@@ -34,12 +38,14 @@ MAX_WORD_CHARACTERS = 200
 MAX_AT_MS = 3_600_000
 """No utterance is that long: such a time is a mistake."""
 
+IDLE_ERROR = "input_timeout_exceeded"
+
 RETRIED_ERRORS = (
     "max_active_conversations",
     "too_many_concurrent_requests",
     "system_busy",
     "rate_limit_exceeded",
-    "input_timeout_exceeded",
+    IDLE_ERROR,
     "internal_server_error",
 )
 """Other errors are about the key, the account, the voice, the model or the request."""
@@ -75,6 +81,8 @@ class _Utterance:
     wire_id: str
     opened: bool = False
     finished: bool = False
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+    """For a place among the open ones: what is to be sent then."""
     audio_bytes: int = 0
     characters: int = 0
     word: str = ""
@@ -92,6 +100,7 @@ class ElevenLabsVoice:
         self._decoder = msgspec.json.Decoder(_Message)
         self._utterances: dict[str, _Utterance] = {}
         self._by_wire_id: dict[str, _Utterance] = {}
+        self._open: set[str] = set()
         self._contexts = 0
 
     def target(self) -> WebsocketTarget:
@@ -114,6 +123,7 @@ class ElevenLabsVoice:
         """Contexts do not outlive their websocket."""
         self._utterances.clear()
         self._by_wire_id.clear()
+        self._open.clear()
 
     # ── speaking ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,12 +157,24 @@ class ElevenLabsVoice:
         utterance = self._utterances.get(context)
         if utterance is None:
             return
-        if utterance.opened and not utterance.finished:
+        if utterance.wire_id in self._open and not utterance.finished:
             self._send(utterance, {"close_context": True}, out)
         self._forget(utterance, out)
 
-    def _send(self, utterance: _Utterance, message: Mapping[str, Any], out: TtsOutput) -> None:
+    def _send(self, utterance: _Utterance, message: dict[str, Any], out: TtsOutput) -> None:
+        if utterance.wire_id not in self._open and len(self._open) >= MAX_OPEN:
+            utterance.waiting.append(message)
+            return
+        self._open.add(utterance.wire_id)
         out.send(msgspec.json.encode({**message, "context_id": utterance.wire_id}))
+
+    def _make_room(self, wire_id: str, out: TtsOutput) -> None:
+        """They told its end: who waits may speak."""
+        self._open.discard(wire_id)
+        for utterance in list(self._utterances.values()):
+            waiting, utterance.waiting = utterance.waiting, []
+            for message in waiting:
+                self._send(utterance, message, out)
 
     # ── what the server says ─────────────────────────────────────────────────────────────────────────────
 
@@ -163,8 +185,10 @@ class ElevenLabsVoice:
             out.tts_event(BridgeFault(problem="ElevenLabs sent what is no message of theirs", verdict="retry"))
             return
         if told.error:
-            out.tts_event(_fault(told))
+            self._refused(told, out)
             return
+        if told.is_final:
+            self._make_room(told.context_id or "", out)
         utterance = self._by_wire_id.get(told.context_id or "")
         if utterance is None:
             return  # of what was cut off, or ended
@@ -175,6 +199,13 @@ class ElevenLabsVoice:
             out.tts_audio(utterance.name, told.audio)
         if told.is_final:
             self._complete(utterance, out)
+
+    def _refused(self, told: _Message, out: TtsOutput) -> None:
+        if told.error == IDLE_ERROR and not self._speaks():
+            return  # and then they close the websocket
+        verdict: Verdict = "retry" if told.error in RETRIED_ERRORS else "fall_over"
+        problem = f"ElevenLabs: {told.error}: {told.message or 'no reason given'}"
+        out.tts_event(BridgeFault(problem=problem, verdict=verdict))
 
     def _placed(self, utterance: _Utterance, alignment: _Alignment) -> Iterator[tuple[str, int]]:
         """Whole words: where the first of their characters begins."""
@@ -212,9 +243,12 @@ class ElevenLabsVoice:
 
     def closed(self, code: int, reason: str) -> BridgeFault | None:
         """An idle one is closed with 1008, as one that was refused is; that one has told an error before."""
-        if not any(utterance.opened for utterance in self._utterances.values()):
+        if not self._speaks():
             return None
         return BridgeFault(problem=f"ElevenLabs closed the websocket: {code} {reason}".rstrip(), verdict="retry")
+
+    def _speaks(self) -> bool:
+        return any(utterance.opened for utterance in self._utterances.values())
 
     def goodbye(self) -> bytes | None:
         return b'{"close_socket":true}'
@@ -227,11 +261,6 @@ def _first_message(settings: PartSettings) -> dict[str, Any]:
         speed = min(max(settings.speed, SPEEDS[0]), SPEEDS[1])
         first["voice_settings"] = {"speed": speed, **first.get("voice_settings", {})}
     return first
-
-
-def _fault(told: _Message) -> BridgeFault:
-    verdict: Verdict = "retry" if told.error in RETRIED_ERRORS else "fall_over"
-    return BridgeFault(problem=f"ElevenLabs: {told.error}: {told.message or 'no reason given'}", verdict=verdict)
 
 
 ELEVENLABS_TTS = TtsVendor(
