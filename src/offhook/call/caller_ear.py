@@ -76,7 +76,8 @@ class NobodySpeaks(Floor):
 class Ears(Protocol):
     """Whose ear it is. ``emit`` gets what the call is to know, in order."""
 
-    floor: Floor
+    @property
+    def floor(self) -> Floor: ...
 
     def emit(self, event: BridgeEvent) -> None: ...
 
@@ -300,7 +301,7 @@ class CallerEar:
 
     def _judge(self, interjection: Interjection) -> None:
         genuine = interjection.verdict()
-        if genuine is not None:
+        if genuine is not None and self._interjection is interjection:
             self._settle(interjection, genuine=genuine)
 
     def _settle(self, interjection: Interjection, *, genuine: bool) -> None:
