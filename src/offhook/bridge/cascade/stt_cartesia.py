@@ -18,9 +18,9 @@ from offhook.bridge.cascade.ports import (
     SttVendor,
 )
 from offhook.bridge.cascade.vendor_wire import headers_of, refusal, websocket_url
-from offhook.bridge.codec import BridgeFault, UsageReported
+from offhook.bridge.codec import BridgeFault
 from offhook.bridge.wire import WebsocketTarget
-from offhook.model.audio import FRAME_MS, L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
+from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 
 API_VERSION = "2026-08-14"
 DEFAULT_MODEL = "ink-2"
@@ -55,7 +55,6 @@ class CartesiaRecogniser:
         self._format = audio_format
         self._decoder = msgspec.json.Decoder(_Event)
         self._in_turn = self._eager = False
-        self._frames = 0
 
     def target(self) -> WebsocketTarget:
         settings = self._settings
@@ -74,7 +73,6 @@ class CartesiaRecogniser:
         self._in_turn = self._eager = False
 
     def audio(self, frame: bytes, out: SttOutput) -> bytes | None:
-        self._frames += 1
         return frame
 
     def receive(self, message: bytes, out: SttOutput, *, is_text: bool) -> None:
@@ -106,13 +104,8 @@ class CartesiaRecogniser:
             case "turn.end":
                 self._in_turn = self._eager = False
                 out.stt_event(EndOfTurn(text=event.transcript))
-                self._report_usage(out)
             case _:
                 pass
-
-    def _report_usage(self, out: SttOutput) -> None:
-        frames, self._frames = self._frames, 0
-        out.stt_event(UsageReported(units="seconds", amount=frames * FRAME_MS / 1000))
 
     def _refused(self, event: _Event, out: SttOutput) -> None:
         status = event.status_code or 500

@@ -66,7 +66,6 @@ class _Error(msgspec.Struct, frozen=True):
 class _Usage(msgspec.Struct, frozen=True):
     input_tokens: float | None = None
     output_tokens: float | None = None
-    seconds: float | None = None
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -196,13 +195,10 @@ class OpenAIRecogniser:
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _report_usage(self, usage: _Usage | None, out: SttOutput) -> None:
+        """Models that are paid by the second are the pipeline's to count."""
         if usage is None:
             return
-        for units, amount in (
-            ("input_tokens", usage.input_tokens),
-            ("output_tokens", usage.output_tokens),
-            ("seconds", usage.seconds),
-        ):
+        for units, amount in (("input_tokens", usage.input_tokens), ("output_tokens", usage.output_tokens)):
             if amount:
                 out.stt_event(UsageReported(units=units, amount=amount))
 
