@@ -110,8 +110,8 @@ def test_a_built_in_tool_comes_before_one_of_the_same_name() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ('{"day": "monday"}', "arguments of book: hour missing"),
-        ("", "arguments of book: day, hour missing"),
+        ('{"day": "monday"}', 'arguments of book: "hour" is a required property'),
+        ("", 'arguments of book: "day" is a required property; "hour" is a required property'),
         ("[1]", "arguments of book: Expected `object`, got `array`"),
         ('{"day": ', "arguments of book: Input data was truncated"),
     ],

@@ -11,7 +11,7 @@ from offhook.call.answer_plan import Ask, Refuse, Speak, plan_answer, plan_by_an
 from offhook.call.asking import WHO_ANSWERS_S, by_deadline
 from offhook.call.conduct import Conduct
 from offhook.call.first_row import keep_first_row, refusal_of
-from offhook.call.inbox import AgentChosen, AgentFailed, AgentReady, InboxFact, Kept, MediaFact, NotKept, SipFact
+from offhook.call.inbox import AgentChosen, AgentLost, AgentReady, InboxFact, Kept, MediaFact, NotKept, SipFact
 from offhook.call.leg import Leg, dialled_user, refuse_invite
 from offhook.call.negotiation import Unacceptable
 from offhook.call.ports import AgentForCall
@@ -113,11 +113,11 @@ class Arrival:
         try:
             self._call.conduct = Conduct(self._call, leg, agent, self._call.wire(leg))
         except BridgeError as error:
-            self._refuse_provider(error)
+            self._refuse_provider(str(error))
             return
         if self._invite.request.body:
             self._awaited.add("agent")
-            self._call.conduct.engage()
+            self._call.conduct.engage(begins=True)
         # else our offer waits for its answer: only then is the codec known in which an agent can speak
         self._go_on(leg)
 
@@ -161,10 +161,8 @@ class Arrival:
                 self._refuse_as(refusal_of(fact), retry=True)
             case AgentChosen(answer=answer) if self._call.phase == "resolving" and self._answering is not None:
                 self._follow(plan_by_answer(self._answering, answer))
-            case AgentFailed(error=error, leg_id="") if self._call.phase in ("resolving", "ringing"):
-                self._refuse_provider(error)
-            case AgentFailed(error=error, leg_id=""):
-                self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
+            case AgentLost(problem=problem, leg_id="") if self._call.phase in ("resolving", "ringing"):
+                self._refuse_provider(problem)
             case SipFact(event=AckReceived(body=body)) if self._call.phase == "up":
                 self._acknowledged(body)
             case SipFact(event=UpdateReceived() | PrackReceived(is_offer=True) as event):
@@ -220,11 +218,11 @@ class Arrival:
         self._reject(why.status, (why.warning_header(self._invite.flow.local.host),))
         self._call.end(by="system", cause="refused", sip_code=why.status, reason=why.why)
 
-    def _refuse_provider(self, error: BridgeError) -> None:
+    def _refuse_provider(self, problem: str) -> None:
         fix = "see the log; offhook answers again once the provider works"
-        self._call.emit(CallRefused(status=480, rule="the agent's provider failed", evidence=str(error), fix=fix))
+        self._call.emit(CallRefused(status=480, rule="the agent's provider failed", evidence=problem, fix=fix))
         self._reject(480, ())
-        self._call.end(by="system", cause="provider_failed", sip_code=480, reason=str(error), provider_fault=str(error))
+        self._call.end(by="system", cause="provider_failed", sip_code=480, reason=problem, provider_fault=problem)
 
     def _refuse(self, status: int, *, rule: str, evidence: str, fix: str, retry: bool = False) -> None:
         self._refuse_as(CallRefused(status=status, rule=rule, evidence=evidence, fix=fix), retry=retry)

@@ -30,7 +30,19 @@ def briefing_agent(agent: Agent, destination: TransferDestination) -> Agent:
     """Who speaks to the operator: the destination's own agent, or a second presence of the one who transfers."""
     briefer = destination.briefing_agent or agent
     greeting = f"{destination.briefing or DEFAULT_BRIEFING} {CHOICE}"
-    return replace(briefer, greeting=greeting, destinations=(), record=False, briefs=True)
+    return replace(
+        briefer,
+        greeting=greeting,
+        first_speaker="agent",
+        destinations=(),
+        transfers_anywhere=False,
+        task="",
+        silence_prompt_s=0.0,
+        silence_timeout_s=0.0,
+        fallbacks=(),
+        record=False,
+        briefs=True,
+    )
 
 
 class Briefing:
@@ -46,7 +58,7 @@ class Briefing:
         self._over = False
         controls = _Controls(call, lambda: judged(False))
         self._conduct = Conduct(controls, leg, agent, call.wire(leg), self._key)
-        self._conduct.engage()
+        self._conduct.engage(begins=True)
 
     def observe(self, fact: MediaFact | AgentFact | AgentReady | AgentFailed | TimerFired | ToolAnswered) -> None:
         """What the agent, its timers and the operator's media tell."""
@@ -54,6 +66,7 @@ class Briefing:
             return
         match fact:
             case AgentReady():
+                self._conduct.observe(fact)
                 self._conduct.answered(None)
                 self._conduct.begin()
             case AgentFailed():

@@ -1,6 +1,6 @@
-"""How a call is conducted once it has a leg and an agent: who hears whom, turns, tools, digits, recording.
+"""How a call is conducted once it has a leg and an agent: who hears whom, turns, tools, digits, silence, goodbyes.
 
-Carries out what the pure modules decide; the lifetime is ``CallSession``'s.
+Carries out what the pure modules decide; the lifetime is ``CallSession``'s, the provider's is ``AgentSeat``'s.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from offhook.bridge.codec import (
     Ready,
     ResponseDone,
     ResponseStarted,
+    Say,
     SpeechStarted,
     SpeechStopped,
     TextInput,
@@ -31,128 +32,130 @@ from offhook.bridge.codec import (
     TranscriptDelta,
     UsageReported,
 )
+from offhook.call.agent_seat import AgentSeat
 from offhook.call.agent_session import AgentSession
 from offhook.call.controls import CallControls
 from offhook.call.inbox import (
     AgentFact,
     AgentFailed,
+    AgentLost,
     AgentReady,
-    BriefingJudged,
     Hold,
+    Inject,
     MediaFact,
+    SayText,
     Timer,
     ToolAnswered,
-    TransferCaller,
+    Voiced,
 )
 from offhook.call.leg import Leg
 from offhook.call.mid_call import MidCall
-from offhook.call.routing import agent_port, leg_port, tap_port
-from offhook.call.tool_runs import ToolRuns
-from offhook.call.tools import (
-    AskServer,
-    HangUpAfterSpeech,
-    JudgeTransfer,
-    ReturnResult,
-    SendDigits,
-    SendText,
-    StartTransfer,
-    run_tool,
-)
+from offhook.call.own_words import OWN_ITEM, OwnWords
+from offhook.call.parting import Parting
+from offhook.call.recording import Recording
+from offhook.call.routing import agent_port, leg_port
+from offhook.call.silence import Silence
+from offhook.call.tool_desk import ToolDesk
 from offhook.call.turn_taking import TurnTaking
 from offhook.call.wiring import Wiring
 from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, SpeechSent
-from offhook.media.recorder import Recorder
+from offhook.media.session import MediaSession
 from offhook.model.call_events import (
     AgentJoined,
     AgentLeft,
     CallFact,
     DigitReceived,
+    EndCause,
+    EndedBy,
     InterimTranscript,
     LiveSignal,
     MediaPathChanged,
-    ProviderFailed,
-    RecordingWritten,
     SpeechStateChanged,
-    ToolCalled,
+    TurnSpoken,
 )
-from offhook.model.errors import BridgeError
-from offhook.model.records import Agent, Tool
+from offhook.model.records import Agent
 from offhook.rtp.telephone_event import DigitPressed
 from offhook.sdp.offer_answer import Agreement
 from offhook.sip.events import SipEvent
 
-GOODBYE_LIMIT_S = 20.0
-"""An agent that wants to hang up may finish speaking; longer than any goodbye, shorter than a complaint."""
+LAST_WORDS_S = 5.0
+"""For a goodbye that the call asks for: one short sentence, and the time to begin it."""
 
-RECORDER = tap_port("recorder")
+GOODBYE = TextInput(
+    role="system",
+    text="The call ends now. Say goodbye to the caller in one short sentence, and nothing else.",
+    respond=True,
+)
 
 
 class Conduct:
     """One leg and one agent, from ringing to the end. ``agent_key``: how the agent's facts are told from another's."""
 
-    def __init__(self, call: CallControls, leg: Leg, agent: Agent, wiring: Wiring, agent_key: str = "") -> None:
-        """Raises ``BridgeError`` when the agent's provider does not exist or refuses its options."""
+    def __init__(
+        self, call: CallControls, leg: Leg, agent: Agent, wiring: Wiring, agent_key: str = "", *, resumed: bool = False
+    ) -> None:
+        """``resumed``: the talk began in another process. Raises ``BridgeError`` when the agent's provider does not
+        exist or refuses its options, and no other one can take its place.
+        """
         self._call = call
         self._leg = leg
         self._key = agent_key
-        self._agent = AgentSession(
-            call_id=call.call_id,
-            agent=agent,
-            bridges=call.equipment.bridges,
-            leg_format=leg.format,
-            report=lambda event: call.deliver(AgentFact(event=event, leg_id=agent_key)),
-        )
+        self._port = agent_port(agent_key or leg.leg_id)
+        self.agent = agent
+        self._seat = AgentSeat(call, leg, agent, agent_key, self, resumed=resumed)
         self._turns = TurnTaking(
-            agent=self._agent,
+            agent=self._seat.session,
             media=leg.media,
-            emit=self._emit,
+            emit=self.record,
             wake_at=lambda at: call.arm("judgement", at - time.monotonic(), agent_key),
         )
         self._wiring = wiring
         self._mid_call = MidCall(call, leg, wiring, self)
-        self._tools = ToolRuns(call, agent.agent_id, agent_key)
-        self._recorder: Recorder | None = None
-        self._after_speech: Callable[[], None] | None = None
+        self._tools = ToolDesk(call, agent_key, wiring, self)
+        self._recording = Recording(call, wiring, wanted=agent.record and not agent_key)
+        self._parting = Parting(call, agent_key, lambda: self.silent)
+        self._own_words = OwnWords(call, self._turns, self)
+        say = partial(self._own_words.say, exact=True)
+        give_up = partial(self.part, by="system", cause="silence_timeout", reason="nobody spoke any more")
+        self._silence = Silence(call, agent_key, agent, say=say, give_up=give_up)
         self._pass_key: Callable[[DigitPressed], None] | None = None
-        self._answered = False
+        self._caller_speaks = False
         self._left = False
-        self._fault = ""
-        self.talking = False
         self._early_hold = False
+        self.is_answered = False
+        self.talking = False
         if not agent_key:
             leg.media.expect(leg.format)
-        wiring.add_agent(agent_port(agent_key or leg.leg_id), self._agent)
+        wiring.add_agent(self._port, self._seat.session)
         if not agent_key:
             wiring.play_on_hold(agent.hold_audio)
         wiring.seat()
 
-    @property
-    def agent(self) -> Agent:
-        return self._agent.agent
-
-    def _emit(self, fact: CallFact) -> None:
+    def record(self, fact: CallFact) -> None:
+        if isinstance(fact, TurnSpoken):
+            self._seat.spoken(fact)
         self._call.emit(fact, self._leg.leg_id)
 
     # ── coming up ────────────────────────────────────────────────────────────────────────────────────────
 
-    def engage(self) -> None:
-        """Open the provider, in parallel with the ringing; ``AgentReady`` or ``AgentFailed`` follows."""
-        self._call.spawn(self._open())
+    @property
+    def greets_on_open(self) -> bool:
+        """Its provider speaks as soon as it is open: not before somebody can hear it."""
+        return self._seat.session.profile.greets_on_open
 
-    async def _open(self) -> None:
-        try:
-            await self._agent.open()
-        except BridgeError as error:
-            self._call.deliver(AgentFailed(error=error, leg_id=self._key))
-            return
-        self._call.deliver(AgentReady(leg_id=self._key))
+    def engage(self, *, begins: bool = False) -> None:
+        """Open the provider, in parallel with the ringing; ``AgentReady``, ``AgentFailed`` or ``AgentLost`` follows.
+
+        ``begins``: it may prepare its greeting at once; else with ``begin``.
+        """
+        self._seat.open(begins=begins)
 
     def answered(self, agreement: Agreement | None) -> None:
         """The leg is up: times count from now, RTP flows where the agreement stands, the duration is watched."""
-        self._answered = True
+        self.is_answered = True
         self._turns.answered(time.monotonic())
-        self._emit(AgentJoined(agent_id=self._agent.agent.agent_id, provider=self._agent.profile.provider))
-        self._call.arm("duration_limit", self._agent.agent.max_call_s, self._key)
+        self.record(AgentJoined(agent_id=self.agent.agent_id, provider=self._seat.session.profile.provider))
+        self._call.arm("duration_limit", self.agent.max_call_s, self._key)
         if agreement is not None:
             self.start_media(agreement)
 
@@ -165,188 +168,228 @@ class Conduct:
 
     def begin(self) -> None:
         """Media flows both ways and the agent may be heard. What an agent tells an operator is not recorded."""
-        if not self._key:
-            self._record()
+        self._recording.begin(self._leg)
         self._leg.media.confirm()
         self._leg.media.resume()
         self.talking = True
         if self._early_hold:
             self._call.deliver(Hold(wanted=True))
+        self._seat.may_begin()
+        self._settle()
 
     def hear_early(self) -> None:
         """The called side plays something before it answers: it is recorded, and no agent speaks into it."""
-        self._record()
-
-    def _record(self) -> None:
-        equipment = self._call.equipment
-        if equipment.recordings is None or not self._agent.agent.record or self._recorder is not None:
-            return
-        path = equipment.recordings_folder / f"{self._call.call_id}.wav"
-        self._recorder = equipment.recordings.open(path, self._leg.media.format)
-        self._wiring.add_tap(RECORDER, self._recorder.write)
-        self._wiring.seat(taps=frozenset({RECORDER}))
+        self._recording.begin(self._leg)
 
     # ── while it is up ───────────────────────────────────────────────────────────────────────────────────
 
-    def observe(self, fact: MediaFact | AgentFact | ToolAnswered | Hold) -> None:
+    def observe(
+        self,
+        fact: MediaFact | AgentFact | AgentReady | AgentFailed | ToolAnswered | Hold | SayText | Inject | Voiced,
+    ) -> None:
         """What its own leg's media and its own agent tell, and commands; anything else is somebody else's."""
         match fact:
             case MediaFact(leg_id=self._leg.leg_id, event=media_event):
                 self._on_media(media_event)
-            case AgentFact(leg_id=self._key, event=bridge_event) if not self._left:
+            case AgentFact(event=bridge_event) if self._seat.is_of_now(fact):
                 self._on_agent(bridge_event)
-            case ToolAnswered(leg_id=self._key) if self._tools.answered(fact):
-                told = fact.told
-                self._emit(told)
-                self.tell(ToolResult(tool_call_id=told.tool_call_id, output=told.output, is_error=told.is_error))
-            case Hold(wanted=wanted) if self.talking:
-                self.hold(wanted)
-                if not wanted and self._fault:
-                    self._give_up(self._fault)
-            case Hold(wanted=wanted) if not self._key:
-                self._early_hold = wanted  # asked for before the talk has begun
+            case AgentReady(leg_id=self._key) | AgentFailed(leg_id=self._key):
+                self._seat.observe(fact)
+            case ToolAnswered(leg_id=self._key):
+                self._tools.answered(fact)
+            case Hold() if not self._key:
+                self._hold_as_told(fact.wanted)
+            case SayText(text=text, exact=exact) if not self._key:
+                self._own_words.say(text, exact=exact)
+            case Inject(text=text_input) if not self._key:
+                self.tell(text_input)
+            case Voiced() if not self._key:
+                self._own_words.voiced(fact)
             case _:
                 pass
+        self._settle()
 
     def _on_media(self, event: MediaEvent) -> None:
         match event:
             case Drained():
                 self._turns.drained(event)
-                self._act_when_silent()
             case SpeechSent():
                 self._turns.speech_sent(event)
+                if not event.item.startswith(OWN_ITEM):
+                    self._seat.heard()
             case DtmfReceived():
                 self._mid_call.heard(event)
             case MediaTimedOut(after_s=after_s):
                 self._call.end(by="system", cause="media_timeout", reason=f"no RTP for {after_s:g} s")
             case PathChanged(remote=remote):
-                self._emit(MediaPathChanged(remote_address=f"{remote[0]}:{remote[1]}"))
+                self.record(MediaPathChanged(remote_address=f"{remote[0]}:{remote[1]}"))
             case _:
                 assert_never(event)
 
     def _on_agent(self, event: BridgeEvent) -> None:
+        self._seat.follow(event)
         match event:
             case SpeechStarted() | SpeechStopped() | InterruptionJudged() | TranscriptDelta() | Interrupted():
-                self._signal(event)
-                self._turns.observe(event)
-                self._act_when_silent()
+                self._listen(event)
             case ToolCall():
-                self._run_tool(event)
-            case BridgeFault(problem=problem, verdict=verdict):
-                self._on_fault(problem, verdict)
-            case AudioDone() | ResponseStarted() | ResponseDone() | Ready():
-                self._act_when_silent()
+                self._tools.use(event)
             case ToolCallCancelled(tool_call_id=tool_call_id):
                 self._tools.cancel(tool_call_id)
-            case UsageReported() | Expiring():
-                pass
+            case BridgeFault():
+                self._caller_speaks = False  # who could have told that he stopped is gone
+                self._seat.fault(event)
+            case Ready():
+                self._seat.back()
+            case ResponseStarted():
+                self._parting.began()
+                self._silence.agent_began()
+            case AudioDone() | ResponseDone() | UsageReported() | Expiring():
+                pass  # the session's and the seat's business
             case _:
                 assert_never(event)
 
+    def _listen(
+        self, event: SpeechStarted | SpeechStopped | InterruptionJudged | TranscriptDelta | Interrupted
+    ) -> None:
+        """Who has the floor."""
+        if isinstance(event, SpeechStarted | SpeechStopped):
+            self._caller_speaks = isinstance(event, SpeechStarted)
+        if not isinstance(event, TranscriptDelta) or event.speaker == "caller":
+            self._silence.sign_of_life()
+        if isinstance(event, SpeechStopped):
+            self._seat.owes_words()
+        if (signal := _live_signal(self._call.call_id, event)) is not None:
+            self._call.equipment.events.signal(signal)
+        self._turns.observe(event)
+
     def on_timer(self, timer: Timer) -> None:
-        if timer == "digits":
-            self._mid_call.keypad.on_timer()
-        elif timer == "judgement":
-            self._turns.deadline_passed(time.monotonic())
-            self._act_when_silent()
-        elif timer == "goodbye":
-            self._act_now()
+        match timer:
+            case "digits":
+                self._mid_call.keypad.on_timer()
+            case "judgement":
+                self._turns.deadline_passed(time.monotonic())
+            case "goodbye":
+                self._parting.act_now()
+            case "first_words":
+                self._parting.words_are_due()
+            case "filler":
+                self._tools.fill()
+            case "reassure":
+                self._seat.reassurance_is_due()
+            case "silence":
+                self._silence.passed()
+            case "duration_limit":
+                self.part(by="system", cause="duration_limit", reason="the call reached its longest duration")
+            case _:
+                pass  # the call's, or a dial's
+        self._settle()
 
     def on_sip(self, event: SipEvent) -> None:
         """Something happened in the leg's dialog."""
         self._mid_call.observe(event)
+        self._settle()
+
+    def _settle(self) -> None:
+        """After everything that happened: what waits for silence is done, and who waits hears something."""
+        self._parting.settle()
+        self._tools.settle()
+        self._seat.settle(silent=self.silent and self._is_heard)
+        if self._silence.watches:
+            self._silence.settle(quiet=self._expects_words)
 
     def format_changed(self) -> None:
-        if self._recorder is not None:
-            self._recorder.follow(self._leg.format)
+        self._recording.follow(self._leg)
 
     def pressed(self, key: DigitPressed) -> None:
-        self._emit(DigitReceived(digit=key.digit, duration_ms=key.duration_ms))
+        self.record(DigitReceived(digit=key.digit, duration_ms=key.duration_ms))
         self._turns.digit_received()
+        self._silence.sign_of_life()
         self.tell(Digits(digits=key.digit))
         if self._pass_key is not None:
             self._pass_key(key)
 
     def wrote(self, text: str) -> None:
+        self._silence.sign_of_life()
         self.tell(TextInput(role="user", text=text, respond=True))
 
-    def _signal(self, event: BridgeEvent) -> None:
-        signal: LiveSignal
-        match event:
-            case TranscriptDelta(final=False, speaker=speaker, text=text):
-                signal = InterimTranscript(call_id=self._call.call_id, speaker=speaker, text=text)
-            case SpeechStarted() | SpeechStopped():
-                speaking = isinstance(event, SpeechStarted)
-                signal = SpeechStateChanged(call_id=self._call.call_id, speaker="caller", speaking=speaking)
-            case _:
-                return
-        self._call.equipment.events.signal(signal)
+    # ── what the agent is told, and what is said for it ──────────────────────────────────────────────────
 
-    def _run_tool(self, call: ToolCall) -> None:
-        self._emit(ToolCalled(tool=call.name, arguments=call.arguments, tool_call_id=call.tool_call_id))
-        for command in run_tool(call, self._agent.agent):
-            match command:
-                case HangUpAfterSpeech(reason=reason):
-                    self.after_speech(partial(self._call.end, by="agent", cause="hangup", reason=reason))
-                case SendDigits(digits=digits):
-                    self._send_digits(call.tool_call_id, digits)
-                case SendText(text=text):
-                    self._leg.send_text(text)
-                case ReturnResult(result=result):
-                    self._agent.send(result)
-                case StartTransfer(destination=destination):
-                    wanted = TransferCaller(destination=destination, tool_call_id=call.tool_call_id)
-                    self._call.deliver(wanted)
-                case JudgeTransfer(accept=accept):
-                    self._call.deliver(BriefingJudged(accept=accept))
-                case AskServer(tool=tool, arguments=arguments):
-                    self._ask_server(tool, call, arguments)
-                case _:
-                    assert_never(command)
+    def tell(self, command: BridgeInput) -> None:
+        """Something the agent should know."""
+        if self._left:
+            return
+        if isinstance(command, ToolResult) or (isinstance(command, TextInput) and command.respond):
+            self._seat.owes_words()
+        self._seat.session.send(command)
 
-    def _ask_server(self, tool: Tool, call: ToolCall, arguments: str) -> None:
-        problem = self._tools.begin(tool, call, arguments)
-        if problem:
-            self.tell(ToolResult(tool_call_id=call.tool_call_id, output=problem, is_error=True))
+    @property
+    def media(self) -> MediaSession:
+        return self._leg.media
 
-    def _send_digits(self, tool_call_id: str, digits: str) -> None:
-        sent = self._mid_call.keypad.press(digits)
-        output = f"sent {digits}" if sent else "not sent: the other side takes no digits, or too many wait already"
-        self.tell(ToolResult(tool_call_id=tool_call_id, output=output, is_error=not sent))
+    @property
+    def says_exactly(self) -> bool:
+        return self._seat.session.profile.exact_say
 
-    def _on_fault(self, problem: str, verdict: str) -> None:
-        self._emit(ProviderFailed(provider=self._agent.profile.provider, problem=problem, verdict=verdict))
-        if verdict != "retry":
-            self._fault = problem
-            if self._wiring.seating.stage == "talking":
-                self._give_up(problem)
+    def say_in_passing(self, text: str) -> None:
+        """By the agent's own voice, word by word where it can."""
+        self.tell(Say(text=text, exact=self.says_exactly))
 
-    def _give_up(self, problem: str) -> None:
-        """Without its agent the call ends; but not while the caller is on his way to somebody else."""
-        self.after_speech(
-            partial(self._call.end, by="system", cause="provider_failed", reason=problem, provider_fault=problem)
-        )
+    def press(self, digits: str) -> bool:
+        """Send digits to the remote party; whether it takes any."""
+        return self._mid_call.keypad.press(digits)
 
-    # ── after what is being said ─────────────────────────────────────────────────────────────────────────
+    def write(self, text: str) -> None:
+        """Write to the remote party by a SIP MESSAGE."""
+        self._leg.send_text(text)
+
+    # ── silence, and the end of what is being said ───────────────────────────────────────────────────────
+
+    @property
+    def silent(self) -> bool:
+        """Nothing of the agent's is queued, and nothing of its present answer is still to come."""
+        return not self._turns.agent_audible and not self._seat.session.responding
+
+    @property
+    def _is_heard(self) -> bool:
+        """The caller hears the agent, when it speaks."""
+        seating = self._wiring.seating
+        return self.talking and not self._left and (bool(self._key) or seating.stage == "talking")
+
+    @property
+    def _expects_words(self) -> bool:
+        """It is the caller's turn, and he says nothing."""
+        nobody = self.silent and not self._caller_speaks and not self._tools.running
+        at_rest = not self._parting.pending and not self._seat.vacant and not self._wiring.seating.away
+        return nobody and at_rest and self._is_heard
 
     def after_speech(self, act: Callable[[], None]) -> None:
         """Do this once everything queued was heard, or after ``GOODBYE_LIMIT_S``; whoever asks first is served."""
-        if self._after_speech is None:
-            self._after_speech = act
-            self._call.arm("goodbye", GOODBYE_LIMIT_S, self._key)
-        self._act_when_silent()
+        self._parting.after_speech(act)
 
-    def _act_when_silent(self) -> None:
-        if self._after_speech is not None and not self._turns.agent_audible and not self._agent.responding:
-            self._act_now()
+    def hang_up_after_speech(self, reason: str, *, after_words: bool = False) -> None:
+        """The agent wants it. ``after_words``: it was asked for a last word."""
+        end = partial(self._call.end, by="agent", cause="hangup", reason=reason)
+        self._parting.after_speech(end, after_words=after_words)
 
-    def _act_now(self) -> None:
-        act, self._after_speech = self._after_speech, None
-        self._call.disarm("goodbye", self._key)
-        if act is not None:
-            act()
+    def part(self, *, by: EndedBy, cause: EndCause, reason: str, within_s: float = LAST_WORDS_S) -> None:
+        """The call ends; the agent may say goodbye where somebody hears it."""
+        end = partial(self._call.end, by=by, cause=cause, reason=reason)
+        if not self._is_heard or self._seat.vacant or self._parting.pending:
+            end()
+        else:
+            self._parting.after_speech(end, within_s=within_s, after_words=True)
+            self.tell(GOODBYE)
 
-    # ── waiting and transfers ────────────────────────────────────────────────────────────────────────────────────────
+    # ── waiting and transfers ────────────────────────────────────────────────────────────────────────────
+
+    def _hold_as_told(self, wanted: bool) -> None:
+        if not self.talking:
+            self._early_hold = wanted  # asked for before the talk has begun
+            return
+        self.hold(wanted)
+        self._silence.sign_of_life()
+        if not wanted:
+            self._seat.fall_back()
 
     def hold(self, wanted: bool) -> None:
         """Let the remote party wait, hearing the hold audio, or take it back. Not in the middle of a transfer."""
@@ -355,17 +398,17 @@ class Conduct:
             self._leg.hold(wanted)
             self._wiring.seat(stage="waiting" if wanted else "talking")
 
-    def tell(self, command: BridgeInput) -> None:
-        """Something the agent should know."""
-        if not self._left:
-            self._agent.send(command)
-
     def take_back(self, news: BridgeInput) -> None:
-        """The caller is the agent's again, which learns why; an agent that is gone meanwhile cannot have him."""
-        if self._fault:
-            self._give_up(self._fault)
+        """The caller is the agent's again, which learns why; where its provider is gone, another one has to do."""
+        self._silence.sign_of_life()
+        if self._seat.vacant:
+            self._seat.fall_back()
         else:
             self.tell(news)
+
+    def fall_back(self) -> None:
+        """The caller goes nowhere else: where his agent's provider is gone, another one has to do."""
+        self._seat.fall_back()
 
     def cut(self) -> None:
         """Silence at once: what is queued is not said."""
@@ -377,24 +420,54 @@ class Conduct:
             self._left = True
             self._turns.close()
             self._tools.stop()
-            self._call.disarm("goodbye", self._key)
-            self._call.spawn(self._agent.close())
-            self._emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason=reason))
+            self._parting.drop()
+            self._seat.leave()
+            self.record(AgentLeft(agent_id=self.agent.agent_id, reason=reason))
 
     def pass_keys(self, take: Callable[[DigitPressed], None]) -> None:
         """Keys of the remote party are somebody else's business as well, from here on."""
         self._pass_key = take
 
-    def press(self, digits: str) -> None:
-        """Send digits to the remote party."""
-        self._mid_call.keypad.press(digits)
-
     def move_to(self, leg: Leg) -> None:
         """The agent goes on with another party, from here on."""
         self._turns.move_to(leg.media)
         self._leg = leg
+        self._seat.move_to(leg)
         self._mid_call = MidCall(self._call, leg, self._wiring, self)
         self.format_changed()
+
+    # ── what the agent's seat needs ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        return self._turns.unfinished
+
+    def seated(self, session: AgentSession) -> None:
+        self._turns.go_on_with(session)
+        self._wiring.replace_agent(self._port, session)
+
+    def failed(self) -> None:
+        """The provider is gone: not while the caller is on his way to somebody else, or to the end."""
+        self._tools.stop()
+        if self._wiring.seating.stage == "talking" and not self._parting.pending:
+            self._seat.fall_back()
+
+    def reassure(self) -> None:
+        self._own_words.prompt("one_moment")
+
+    def play_recorded(self, audio: str, then: Callable[[], None]) -> None:
+        self._own_words.recorded(audio)
+        self._parting.after_speech(then)
+
+    def give_up(self, problem: str, *, apologise: bool) -> None:
+        """Without its agent the call ends."""
+        if not self.is_answered:
+            self._call.deliver(AgentLost(problem=problem, leg_id=self._key))
+            return
+        if apologise and not self._key:
+            self._own_words.prompt("apology")
+        end = partial(self._call.end, by="system", cause="provider_failed", reason=problem, provider_fault=problem)
+        self._parting.after_speech(end)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -406,12 +479,21 @@ class Conduct:
 
     async def close(self) -> None:
         """Close the provider and the recording, and report both."""
-        await self._agent.close()
-        if self._answered and not self._left:
+        await self._seat.close()
+        if self.is_answered and not self._left:
             self._left = True
-            self._emit(AgentLeft(agent_id=self._agent.agent.agent_id, reason="call ended"))
-        if self._recorder is not None:
-            duration_ms = self._recorder.close()
-            await self._recorder.written()
-            if self._recorder.problem is None:
-                self._emit(RecordingWritten(path=str(self._recorder.path), duration_ms=duration_ms))
+            self.record(AgentLeft(agent_id=self.agent.agent_id, reason="call ended"))
+        if (written := await self._recording.close()) is not None:
+            self.record(written)
+
+
+def _live_signal(call_id: str, event: BridgeEvent) -> LiveSignal | None:
+    """What streams are shown of it."""
+    match event:
+        case TranscriptDelta(final=False, speaker=speaker, text=text):
+            return InterimTranscript(call_id=call_id, speaker=speaker, text=text)
+        case SpeechStarted() | SpeechStopped():
+            speaking = isinstance(event, SpeechStarted)
+            return SpeechStateChanged(call_id=call_id, speaker="caller", speaking=speaking)
+        case _:
+            return None

@@ -50,6 +50,10 @@ class Conversation:
         self._caller_last_speech_at = last_speech_at
         self._awaiting_answer = True
 
+    def caller_disregarded(self) -> None:
+        """What the caller said last was no turn: what the agent says next is no answer to it."""
+        self._awaiting_answer = False
+
     def caller_said(self, text: str, now: float) -> TurnSpoken:
         """The final transcript of what the caller said last."""
         ended_at = self._caller_last_speech_at if self._caller_last_speech_at is not None else now
@@ -84,6 +88,12 @@ class Conversation:
             utterance.latency_ms = max(0, round((at - self._caller_last_speech_at) * 1000))
             self._awaiting_answer = False
         return utterance.latency_ms
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Utterances of the agent that began to be heard and did not end, as far as their words are known."""
+        begun = (_whole(utterance) for utterance in self._agent.values() if utterance.started_at is not None)
+        return tuple(text for text in begun if text)
 
     def agent_done(self, item: str, now: float) -> TurnSpoken | None:
         """The item was played to its end; None when it made no sound or had no words."""

@@ -11,7 +11,7 @@ from offhook.call.arrival import FIRST_LEG
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, NotReachedCause, Party
 from offhook.call.first_row import keep_first_row, refusal_of
-from offhook.call.inbox import AgentFailed, InboxFact, Kept, NotKept, WayFound
+from offhook.call.inbox import AgentLost, InboxFact, Kept, NotKept, WayFound
 from offhook.call.leg import Leg
 from offhook.call.session import CallSession
 from offhook.model.call_events import (
@@ -117,8 +117,8 @@ class Dialling:
                     self._dial.absorbs(self._way)
             case NotKept() if self._call.phase == "resolving":
                 self._refuse(refusal_of(fact))
-            case AgentFailed(error=error, leg_id=""):
-                self._provider_failed(error)
+            case AgentLost(problem=problem, leg_id=""):
+                self._provider_failed(problem)
             case _:
                 self._dial.observe(fact)
 
@@ -135,9 +135,10 @@ class Dialling:
             self._call.conduct = Conduct(self._call, leg, self._command.agent, self._call.wire(leg))
         except BridgeError as error:
             leg.gone()
-            self._provider_failed(error)
+            self._provider_failed(str(error))
             return
-        self._call.conduct.engage()
+        if not self._call.conduct.greets_on_open:
+            self._call.conduct.engage()
 
     def rings(self, status: int) -> None:
         if self._call.phase in {"resolving", "ringing"}:
@@ -155,6 +156,8 @@ class Dialling:
         self._call.emit(CallAnswered(codec=agreement.encoding.value, setup_ms=setup_ms, srtp=leg.srtp))
         conduct.answered(agreement)
         conduct.begin()
+        if conduct.greets_on_open:
+            conduct.engage()
 
     def not_reached(self, failure: NotReached) -> None:
         if failure.told is not None:
@@ -162,5 +165,5 @@ class Dialling:
         by: EndedBy = "caller" if failure.cause in {"refused", "cancelled"} else "system"
         self._call.end(by=by, cause=_CAUSES[failure.cause], sip_code=failure.status, reason=failure.reason)
 
-    def _provider_failed(self, error: BridgeError) -> None:
-        self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
+    def _provider_failed(self, problem: str) -> None:
+        self._call.end(by="system", cause="provider_failed", reason=problem, provider_fault=problem)

@@ -10,7 +10,7 @@ from offhook.call.account_limits import NoLimits
 from offhook.call.agent_session import Bridges
 from offhook.call.asking import NobodyToAsk
 from offhook.call.hold_audio import HoldAudio
-from offhook.call.ports import Directory, EventSink, Limits, Questions
+from offhook.call.ports import Directory, EventSink, Limits, Questions, Voice
 from offhook.media.events import MediaEvent
 from offhook.media.recorder import RecordingWriter
 from offhook.media.session import MediaSession
@@ -29,7 +29,7 @@ class Equipment:
     """``recordings`` None: nothing is recorded, whatever the agents say.
 
     ``find_trunk``: by its id, as it is at that moment; a trunk may go while its calls go on. ``hold_audio``: what
-    callers hear who wait.
+    callers hear who wait. ``voice`` says what an agent's provider cannot say word by word.
     ``teardown_s``: the remote party gets so long to answer our BYE or CANCEL; then the call is closed here, and the
     transaction goes on alone in the SIP core.
     """
@@ -43,6 +43,7 @@ class Equipment:
     questions: Questions = field(default_factory=NobodyToAsk)
     limits: Limits = field(default_factory=NoLimits)
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
+    voice: Voice | None = None
     recordings: RecordingWriter | None = None
     recordings_folder: Path = Path()
     teardown_s: float = 2.0

@@ -53,6 +53,10 @@ class HoldAudio:
             whole = len(converted) - len(converted) % size
             self._frames[name, target] = tuple(converted[at : at + size] for at in range(0, whole, size))
 
+    def audio(self, name: str, audio_format: AudioFormat) -> bytes:
+        """All of it, once; b"" where there is none of the name."""
+        return b"".join(self._frames.get((name, audio_format), ()))
+
     def player(self, name: str, audio_format: AudioFormat, leg: Relay) -> Player:
         frames = self._frames.get((name, audio_format)) or self._frames[MELODY, audio_format]
         return Player(frames, leg)

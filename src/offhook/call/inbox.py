@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from offhook.bridge.codec import BridgeEvent
+from offhook.bridge.codec import BridgeEvent, TextInput
 from offhook.call.leg import DialPlan
 from offhook.call.ports import AgentAnswer
 from offhook.media.events import MediaEvent
+from offhook.model.audio import AudioFormat
 from offhook.model.call_events import EndCause, EndedBy, ToolReturned
 from offhook.model.errors import BridgeError
 from offhook.model.records import TransferDestination
@@ -23,6 +24,10 @@ Timer = Literal[
     "duration_limit",
     "judgement",  # of a caller's sound over the agent's voice
     "goodbye",
+    "first_words",  # of a goodbye
+    "filler",  # a tool of the agent's runs for a while
+    "silence",
+    "reassure",  # the provider failed, and nobody is heard
     "transfer",  # the present step of a transfer takes too long
     "digits",  # the next digit by INFO
     "teardown",
@@ -48,19 +53,60 @@ class AgentFact:
 
     event: BridgeEvent
     leg_id: str = ""
+    session: int = 0
+    """Of the agent's providers, the one that came first is 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentReady:
-    """The provider is open."""
+    """The provider is open; or, with the ``session`` ``NO_PROVIDER``, none is, and yet somebody should pick up."""
 
     leg_id: str = ""
+    session: int = 0
+
+
+NO_PROVIDER = -1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentFailed:
+    """The provider could not be opened; there may be another."""
+
     error: BridgeError
     leg_id: str = ""
+    session: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentLost:
+    """No provider could be opened for a call that nobody has answered, and nothing takes its place."""
+
+    problem: str
+    leg_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SayText:
+    """The command to say something to the caller, ``exact``: word by word."""
+
+    text: str
+    exact: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inject:
+    """The command to tell the agent something in the middle of the talk."""
+
+    text: TextInput
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Voiced:
+    """``text`` was spoken by the local voice: ``audio``, in this format; None where it could not."""
+
+    text: str
+    audio: bytes | None
+    format: AudioFormat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +172,8 @@ class HangUp:
     by: EndedBy
     cause: EndCause
     reason: str = ""
+    goodbye_s: float = 0.0
+    """So long, at most, the agent may say goodbye."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,6 +211,10 @@ InboxFact = (
     | AgentFact
     | AgentReady
     | AgentFailed
+    | AgentLost
+    | SayText
+    | Inject
+    | Voiced
     | ToolAnswered
     | Kept
     | NotKept

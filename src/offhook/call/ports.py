@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from offhook.model.audio import AudioFormat
 from offhook.model.call_events import CallArrived, CallEvent, Direction, LiveSignal
 from offhook.model.records import Agent, Answering, Tool
 
@@ -112,3 +113,9 @@ class Questions(Protocol):
     ) -> AgentNamed | CallDeclined | NoAnswer: ...
 
     async def use_tool(self, question: ToolUse, deadline_s: float) -> ToolOutput | NoAnswer: ...
+
+
+class Voice(Protocol):
+    """A voice of this machine's. Raises ``BridgeError`` where it cannot speak."""
+
+    async def speak(self, text: str, audio_format: AudioFormat) -> bytes: ...

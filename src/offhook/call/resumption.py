@@ -13,7 +13,7 @@ import msgspec
 
 from offhook.call.arrival import FIRST_LEG
 from offhook.call.conduct import Conduct
-from offhook.call.inbox import AgentFailed, InboxFact, MediaFact, NoWay, SipFact, WayBack
+from offhook.call.inbox import AgentLost, InboxFact, MediaFact, NoWay, SipFact, WayBack
 from offhook.call.leg import Leg, new_capabilities
 from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.saved_legs import LegSnapshot
@@ -71,8 +71,8 @@ class Resumption:
                 self._restore(flow)
             case NoWay(problem=problem):
                 self._call.end(by="system", cause="unreachable", reason=problem)
-            case AgentFailed(error=error, leg_id=""):
-                self._call.end(by="system", cause="provider_failed", reason=str(error), provider_fault=str(error))
+            case AgentLost(problem=problem, leg_id=""):
+                self._call.end(by="system", cause="provider_failed", reason=problem, provider_fault=problem)
             case SipFact(event=ReinviteAnswered(response=response, is_refresh=False)):
                 self._answered(response.body)
             case SipFact(event=ReinviteFailed(status=status, reason=reason)):
@@ -109,7 +109,7 @@ class Resumption:
             )
             self._call.add_leg(leg)
             self._call.own_usage(usage_id)
-            self._call.conduct = Conduct(self._call, leg, self._snapshot.agent, self._call.wire(leg))
+            self._call.conduct = Conduct(self._call, leg, self._snapshot.agent, self._call.wire(leg), resumed=True)
         except OffhookError as error:
             media.close()
             self._call.end(by="system", cause="internal_error", reason=str(error))

@@ -15,6 +15,9 @@ Port = NewType("Port", str)
 Routing = frozenset[tuple[Port, Port]]
 
 HOLD_AUDIO = Port("player:hold")
+TOOL_AUDIO = Port("player:tool")
+"""What the caller hears while a tool of the agent's runs."""
+
 RINGING = Port("player:ringing")
 SILENCE = Port("player:silence")
 """What an agent hears that nobody talks to: providers close a connection that falls silent on the wire."""
@@ -49,7 +52,7 @@ class Seating:
     ``rings``: the caller hears our ringing tone before the answer. ``up``: it was answered; before, what the agent
     says waits in the leg, and nobody is heard.
     ``away``: legs whose party put us on hold: it wants to say and hear nothing. What an agent was saying waits in its
-    leg. ``briefer``: the agent at the operator's leg.
+    leg. ``briefer``: the agent at the operator's leg. ``tool_audio``: a tool runs that has audio for him who waits.
     """
 
     caller: Port
@@ -59,6 +62,7 @@ class Seating:
     stage: Stage = "talking"
     operator: Port | None = None
     briefer: Port | None = None
+    tool_audio: bool = False
     away: frozenset[Port] = frozenset()
     taps: frozenset[Port] = frozenset()
 
@@ -71,6 +75,8 @@ def route(seating: Seating) -> Routing:
     pairs = {pair for group in _groups(seating) for pair in permutations(group, 2)}
     if seating.stage in ("waiting", "briefing"):
         pairs.add((HOLD_AUDIO, seating.caller))
+    if seating.stage == "talking" and seating.tool_audio:
+        pairs.add((TOOL_AUDIO, seating.caller))
     if seating.stage == "early" and seating.operator is not None:
         pairs.add((seating.operator, seating.caller))
     agents = _there(None if seating.stage == "handed_over" else seating.agent, seating.briefer)

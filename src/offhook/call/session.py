@@ -23,21 +23,25 @@ from offhook.call.inbox import (
     AgentChosen,
     AgentFact,
     AgentFailed,
+    AgentLost,
     AgentReady,
     BriefingJudged,
     HangUp,
     Hold,
     InboxFact,
+    Inject,
     Kept,
     MediaFact,
     NotKept,
     NoWay,
     Replaced,
+    SayText,
     SipFact,
     Timer,
     TimerFired,
     ToolAnswered,
     TransferCaller,
+    Voiced,
     WayBack,
     WayFound,
 )
@@ -262,20 +266,36 @@ class CallSession:
         match fact:
             case SipFact(event=event):
                 self._on_sip(event)
-            case MediaFact() | AgentFact() | ToolAnswered() | Hold():
+            case (
+                MediaFact()
+                | AgentFact()
+                | AgentReady()
+                | AgentFailed()
+                | ToolAnswered()
+                | Hold()
+                | SayText()
+                | Inject()
+                | Voiced()
+            ):
                 if self.conduct is not None:
                     self.conduct.observe(fact)
             case TimerFired(timer=timer):
                 self._on_timer(timer)
-            case HangUp(by=by, cause=cause, reason=reason):
-                self.end(by=by, cause=cause, reason=reason)
+            case HangUp():
+                self._hang_up(fact)
             case TransferCaller() | BriefingJudged() | Replaced():
                 if self.transfers is not None:
                     self.transfers.command(fact)
-            case Kept() | NotKept() | AgentChosen() | AgentReady() | AgentFailed() | WayFound() | WayBack() | NoWay():
+            case Kept() | NotKept() | AgentChosen() | AgentLost() | WayFound() | WayBack() | NoWay():
                 pass  # the set-up's business
             case _:
                 assert_never(fact)
+
+    def _hang_up(self, wanted: HangUp) -> None:
+        if wanted.goodbye_s and self.conduct is not None:
+            self.conduct.part(by=wanted.by, cause=wanted.cause, reason=wanted.reason, within_s=wanted.goodbye_s)
+        else:
+            self.end(by=wanted.by, cause=wanted.cause, reason=wanted.reason)
 
     def _on_sip(self, event: SipEvent) -> None:
         """What may come in any phase; the rest is the set-up's."""
@@ -306,18 +326,15 @@ class CallSession:
 
     def _on_timer(self, timer: Timer) -> None:
         match timer:
-            case "duration_limit":
-                self.end(by="system", cause="duration_limit", reason="the call reached its longest duration")
             case "teardown":
                 for leg in self.legs.values():
                     leg.gone()
-            case "judgement" | "goodbye" | "digits":
-                if self.conduct is not None:
-                    self.conduct.on_timer(timer)
             case "next_way" | "no_answer" | "transfer":
                 pass  # of something that is over
+            case _ if self.conduct is not None:
+                self.conduct.on_timer(timer)
             case _:
-                assert_never(timer)
+                pass
 
     def _is_over(self) -> bool:
         """The call is over when its legs are."""

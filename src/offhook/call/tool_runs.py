@@ -28,6 +28,12 @@ class ToolRuns:
         self._agent_id = agent_id
         self._key = agent_key
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._tools: dict[str, Tool] = {}
+
+    @property
+    def running(self) -> tuple[Tool, ...]:
+        """The one that was asked first comes first."""
+        return tuple(self._tools.values())
 
     def begin(self, tool: Tool, asked: ToolCall, arguments: str) -> str:
         """Ask the tool's server; ``ToolAnswered`` follows. Returns why it is not asked; "" where it is."""
@@ -43,6 +49,7 @@ class ToolRuns:
             tool_call_id=asked.tool_call_id,
             arguments=arguments,
         )
+        self._tools[asked.tool_call_id] = tool
         self._running[asked.tool_call_id] = self._call.spawn(self._ask(question))
         return ""
 
@@ -56,10 +63,12 @@ class ToolRuns:
 
     def answered(self, fact: ToolAnswered) -> bool:
         """Whether the agent still waits for this."""
+        self._tools.pop(fact.told.tool_call_id, None)
         return self._running.pop(fact.told.tool_call_id, None) is not None
 
     def cancel(self, tool_call_id: str) -> None:
         """The model does not want to know any more; nothing is told of it."""
+        self._tools.pop(tool_call_id, None)
         task = self._running.pop(tool_call_id, None)
         if task is not None:
             task.cancel()

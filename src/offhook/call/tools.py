@@ -14,6 +14,7 @@ from offhook.bridge.codec import ToolCall, ToolResult
 from offhook.model.call_events import TransferMode
 from offhook.model.errors import SipParseError
 from offhook.model.records import Agent, Tool, TransferDestination
+from offhook.model.tool_schema import arguments_problem
 from offhook.sip.targets import parse_target
 
 MAX_DIGITS = 64
@@ -21,6 +22,9 @@ MAX_DIGITS = 64
 
 MAX_TEXT = 1000
 """Characters of a MESSAGE of ours: it fits one datagram (RFC 3428 §8 allows 1,300 bytes)."""
+
+MAX_SUMMARY = 4000
+"""Characters of what came of a task, as the record keeps it: a page."""
 
 _DTMF_ALPHABET = frozenset("0123456789*#ABCD")
 
@@ -75,7 +79,17 @@ class AskServer:
     arguments: str
 
 
-ToolCommand = HangUpAfterSpeech | SendDigits | SendText | ReturnResult | StartTransfer | JudgeTransfer | AskServer
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompleteTask:
+    """What the call is for is done, or cannot be; the agent says goodbye then."""
+
+    outcome: str
+    summary: str
+
+
+ToolCommand = (
+    HangUpAfterSpeech | SendDigits | SendText | ReturnResult | StartTransfer | JudgeTransfer | AskServer | CompleteTask
+)
 
 
 class _EndCall(msgspec.Struct, frozen=True):
@@ -90,10 +104,9 @@ class _SendText(msgspec.Struct, frozen=True):
     text: str
 
 
-class _Parameters(msgspec.Struct, frozen=True):
-    """Of a tool's JSON Schema, what is looked at."""
-
-    required: tuple[str, ...] = ()
+class _CompleteTask(msgspec.Struct, frozen=True):
+    outcome: str
+    summary: str = ""
 
 
 class _TransferCall(msgspec.Struct, frozen=True):
@@ -123,15 +136,10 @@ def run_tool(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
 def _ask_server(call: ToolCall, tool: Tool) -> AskServer | ReturnResult:
     arguments = call.arguments.strip() or "{}"
     given = msgspec.json.decode(arguments, type=dict[str, object])
-    missing = [name for name in _required(tool) if name not in given]
-    if missing:
-        return _error(call, f"arguments of {tool.name}: {', '.join(missing)} missing")
+    problem = arguments_problem(tool.parameters, given)
+    if problem:
+        return _error(call, f"arguments of {tool.name}: {problem}")
     return AskServer(tool=tool, arguments=arguments)
-
-
-def _required(tool: Tool) -> tuple[str, ...]:
-    """The keys without which its server need not be asked."""
-    return msgspec.json.decode(tool.parameters or "{}", type=_Parameters).required
 
 
 def _end_call(call: ToolCall, _: Agent) -> tuple[ToolCommand, ...]:
@@ -177,6 +185,13 @@ def _judge_transfer(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
     return (ReturnResult(result=done), JudgeTransfer(accept=accept))
 
 
+def _complete_task(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
+    if not agent.task:
+        return (_error(call, "this agent has no task to complete"),)
+    told = msgspec.json.decode(call.arguments, type=_CompleteTask)
+    return (CompleteTask(outcome=told.outcome[:MAX_TEXT], summary=told.summary[:MAX_SUMMARY]),)
+
+
 def _error(call: ToolCall, problem: str) -> ReturnResult:
     return ReturnResult(result=ToolResult(tool_call_id=call.tool_call_id, output=problem, is_error=True))
 
@@ -188,4 +203,5 @@ _TOOLS: Mapping[str, Callable[[ToolCall, Agent], tuple[ToolCommand, ...]]] = {
     "transfer_call": _transfer_call,
     "accept_transfer": _judge_transfer,
     "decline_transfer": _judge_transfer,
+    "complete_task": _complete_task,
 }

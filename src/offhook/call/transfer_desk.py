@@ -51,6 +51,8 @@ class TransferDesk:
             if call.conduct is not None and wanted.tool_call_id:
                 result = ToolResult(tool_call_id=wanted.tool_call_id, output=problem, is_error=True)
                 call.conduct.tell(result)
+            elif call.conduct is not None:
+                call.conduct.fall_back()
             return
         transfer = Transferring(call, call.leg, call.conduct, wanted.destination, wanted.tool_call_id)
         self._transfers.append(transfer)

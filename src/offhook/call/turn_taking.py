@@ -45,21 +45,35 @@ class TurnTaking:
         media: MediaSession,
         emit: Callable[[CallFact], None],
         wake_at: Callable[[float], None],
+        protected: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``protected``: what the agent says now is said to its end, whoever speaks."""
         self._agent = agent
+        agent.floor = self
+        self._protected = protected
         self._media = media
         self._emit = emit
         self._wake_at = wake_at
         self._state = BargeIn()
         self._conversation = Conversation()
+        self._responses_before: int | None = None
+        self._caller_speaks = False
 
     @property
     def agent_audible(self) -> bool:
         return self._media.playing is not None
 
     @property
-    def _interruptible(self) -> bool:
-        return self.agent_audible and self._agent.agent.interruptible
+    def audible(self) -> bool:
+        return self.agent_audible
+
+    @property
+    def interruptible(self) -> bool:
+        return self._agent.agent.interruptible and not self._protected()
+
+    @property
+    def _may_be_interrupted(self) -> bool:
+        return self.agent_audible and self.interruptible
 
     def answered(self, at: float) -> None:
         self._conversation.answered(at)
@@ -68,13 +82,17 @@ class TurnTaking:
         now = time.monotonic()
         match event:
             case SpeechStarted():
+                self._caller_speaks = True
                 self._conversation.caller_speech_started(now)
                 self._decide(self._speech(started=True, at=now))
             case SpeechStopped():
-                self._conversation.caller_speech_stopped(self._media.last_speech_at)
+                self._caller_stopped(self._media.last_speech_at)
                 self._decide(self._speech(started=False, at=now))
             case InterruptionJudged(genuine=genuine):
-                self._decide(Judged(genuine=genuine, agent_audible=self._interruptible, at=now))
+                if not genuine:
+                    self._caller_stopped(self._media.last_speech_at)
+                    self._conversation.caller_disregarded()
+                self._decide(Judged(genuine=genuine, agent_audible=self._may_be_interrupted, at=now))
             case TranscriptDelta():
                 self._take_words(event, now)
             case Interrupted():
@@ -86,7 +104,8 @@ class TurnTaking:
         self._conversation.caller_pressed()
 
     def speech_sent(self, event: SpeechSent) -> None:
-        """The first sound of an item left on RTP."""
+        """The first sound of an item left on RTP. Some providers tell only later that the caller has stopped."""
+        self._caller_stopped(event.caller_speech_at)
         self._conversation.agent_heard(event.item, event.at)
 
     def drained(self, event: Drained) -> None:
@@ -102,6 +121,19 @@ class TurnTaking:
         self.close()
         self._media = media
 
+    def go_on_with(self, agent: AgentSession) -> None:
+        """Another provider speaks from here on; what waits of the one before is still heard."""
+        self._agent = agent
+        agent.floor = self
+        self._responses_before = None
+        if self._state.phase == "judging":  # and the judge is gone
+            self._decide(Judged(genuine=False, agent_audible=True, at=time.monotonic()))
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Utterances of the agent that are being heard now, as far as their words are known."""
+        return self._conversation.unfinished
+
     def close(self) -> None:
         """The talk ends: what was being said was heard up to here."""
         for played in self._media.flush():
@@ -110,8 +142,8 @@ class TurnTaking:
     def _speech(self, *, started: bool, at: float) -> CallerSpeech:
         return CallerSpeech(
             started=started,
-            agent_audible=self._interruptible,
-            judged_later=self._agent.profile.judges_interruption,
+            agent_audible=self._may_be_interrupted,
+            judged_later=self._agent.judges_interruption,
             at=at,
         )
 
@@ -120,6 +152,7 @@ class TurnTaking:
         for command in commands:
             match command:
                 case PausePlayout(judge_by=judge_by):
+                    self._responses_before = self._agent.responses
                     self._media.pause()
                     self._wake_at(judge_by)
                 case ResumePlayout(paused_ms=paused_ms):
@@ -130,13 +163,30 @@ class TurnTaking:
                 case _:
                     assert_never(command)
 
+    def _caller_stopped(self, last_speech_at: float) -> None:
+        """Once for each time that the caller began."""
+        if self._caller_speaks:
+            self._caller_speaks = False
+            self._conversation.caller_speech_stopped(last_speech_at)
+
     def _cut(self, now: float) -> None:
-        """Silence at once; the provider learns how much was heard, the transcript keeps only that."""
-        for played in self._media.flush():
-            self._cut_off(played, now)
-            self._agent.forget(played.item)
-            self._agent.send(Interrupt(item=played.item, played_ms=played.played_ms))
+        """Silence at once; the provider learns how much was heard, the transcript keeps only that.
+
+        What the provider has begun to answer to the very interruption is said.
+        """
+        since = self._responses_before
+        spared = frozenset[str]() if since is None else self._agent.items_since(since)
+        self._responses_before = None
+        for item in self._media.waiting:
+            if item not in spared:
+                self._cut_item(item, now)
         self._media.resume()
+
+    def _cut_item(self, item: str, now: float) -> None:
+        for played in self._media.flush(item):
+            self._cut_off(played, now)
+            self._agent.forget(item)
+            self._agent.send(Interrupt(item=item, played_ms=played.played_ms))
 
     def _take_words(self, delta: TranscriptDelta, now: float) -> None:
         if delta.speaker == "agent":

@@ -12,7 +12,18 @@ from offhook.audio.mix import Mixer
 from offhook.call.agent_session import AgentSession
 from offhook.call.hold_audio import RINGING_TONE, HoldAudio
 from offhook.call.leg import Leg
-from offhook.call.routing import HOLD_AUDIO, RINGING, SILENCE, Port, Routing, Seating, change, route, sources_of
+from offhook.call.routing import (
+    HOLD_AUDIO,
+    RINGING,
+    SILENCE,
+    TOOL_AUDIO,
+    Port,
+    Routing,
+    Seating,
+    change,
+    route,
+    sources_of,
+)
 from offhook.media.session import MediaSession
 from offhook.model.audio import AudioFormat
 
@@ -29,6 +40,7 @@ class Wiring:
     def __init__(self, hold_audio: HoldAudio, seating: Seating) -> None:
         self._hold_audio = hold_audio
         self._hold_name = ""
+        self._tool_name = ""
         self._legs: dict[Port, Leg] = {}
         self._agents: dict[Port, AgentSession] = {}
         self._taps: dict[Port, Tap] = {}
@@ -53,6 +65,19 @@ class Wiring:
     def play_on_hold(self, name: str) -> None:
         """The hold audio from the next wait on."""
         self._hold_name = name
+
+    def play_while_waiting(self, name: str) -> None:
+        """To a caller for whom a tool runs, until it is called with ""."""
+        if self.seating.tool_audio:
+            self.seat(tool_audio=False)
+        self._tool_name = name
+        if name:
+            self.seat(tool_audio=True)
+
+    def replace_agent(self, port: Port, agent: AgentSession) -> None:
+        """Another provider speaks in the agent's place, and hears what it heard."""
+        self._agents[port] = agent
+        self.follow(port)
 
     def seat(self, **changes: Any) -> None:
         """Change the seating, and who hears whom with it."""
@@ -99,8 +124,8 @@ class Wiring:
         leg = self._legs[sink]
         if source in self._agents:
             return self._agents[source].speak_to(leg.media, leg.format)
-        if source in (HOLD_AUDIO, RINGING):
-            name = self._hold_name if source == HOLD_AUDIO else RINGING_TONE
+        if source in (HOLD_AUDIO, RINGING, TOOL_AUDIO):
+            name = {HOLD_AUDIO: self._hold_name, TOOL_AUDIO: self._tool_name}.get(source, RINGING_TONE)
             return _connect(leg.media, self._hold_audio.player(name, leg.format, leg.media).feed)
         other = self._legs[source]
         return _connect(other.media, _converted(other.format, leg.format, leg.media.relay))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+import msgspec
+
 from offhook.model.call_events import (
     DEFAULT_ACCOUNT,
     CallPhase,
@@ -81,31 +83,31 @@ class Tool:
     hold_audio: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProviderFallback:
+class ProviderFallback(msgspec.Struct, frozen=True, kw_only=True, tag="provider"):
     """Another provider goes on with the talk, as the same agent."""
 
     provider: str
     voice: str = ""
-    options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS)
+    options: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PromptFallback:
+class PromptFallback(msgspec.Struct, frozen=True, kw_only=True, tag="prompt"):
     """A recorded sentence is played: the WAV file ``audio``, or a shipped one; then the next fallback is tried."""
 
     audio: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TransferFallback:
+class TransferFallback(msgspec.Struct, frozen=True, kw_only=True, tag="transfer"):
     """The caller is handed over to this one of the agent's destinations."""
 
     destination: str
 
 
 Fallback = ProviderFallback | PromptFallback | TransferFallback
-"""What happens when an agent's provider fails in the call, in their order; after the last one the call ends."""
+"""What happens when an agent's provider fails in the call, in their order; after the last one the call ends.
+
+Structs with tags, not dataclasses: a call is handed to another process as JSON, agent and all.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,6 +35,7 @@ from offhook.model.records import (
     TransferDestination,
     TransferFallback,
 )
+from offhook.model.tool_schema import schema_problem
 from offhook.model.trunks import (
     MIN_SE_S,
     REGISTRATION_S,
@@ -73,7 +74,7 @@ ToolName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """What every model takes as the name of a function."""
 
 BUILT_IN_TOOLS = frozenset(
-    {"end_call", "send_dtmf", "send_text", "transfer_call", "accept_transfer", "decline_transfer"}
+    {"end_call", "send_dtmf", "send_text", "transfer_call", "accept_transfer", "decline_transfer", "complete_task"}
 )
 
 WebhookUrl = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -353,6 +354,9 @@ def check_tool(key: str, tool: ToolForm) -> None:
     if tool.parameters and tool.parameters.get("type", "object") != "object":
         fix = 'Write {"type": "object", "properties": {…}}'
         raise ConfigError(_at(key, "parameters"), "is no JSON Schema of an object", fix)
+    if problem := schema_problem(msgspec.json.encode(tool.parameters).decode()):
+        fix = "Write a JSON Schema that refers to nothing outside itself, with patterns without look-around"
+        raise ConfigError(_at(key, "parameters"), f"is no JSON Schema that can be used: {problem}", fix)
     for name, value in tool.headers.items():
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", name) or not re.fullmatch(r"[\x20-\x7e\t]*", value):
             raise ConfigError(_at(key, f"headers.{name}"), "cannot be sent", "Use one line of ASCII")
