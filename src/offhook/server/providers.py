@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from offhook.bridge import deepgram_agent, elevenlabs_agent, gemini_live, openai_realtime
+from offhook.bridge import deepgram_agent, elevenlabs_agent, gemini_live, openai_realtime, ultravox
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
 from offhook.bridge.local.engine import LocalEngine
 from offhook.bridge.local.provider import local_provider
@@ -23,6 +23,7 @@ from offhook.model.records import Agent
 HOSTED: Mapping[str, Callable[[Outside], Provider]] = {
     "deepgram": deepgram_agent.provider,
     "elevenlabs": elevenlabs_agent.provider,
+    "ultravox": ultravox.provider,
     "gemini": gemini_live.provider,
     "openai": openai_realtime.provider,
 }

@@ -11,12 +11,14 @@ from offhook.simulators.elevenlabs_tts import ElevenLabsTtsSimulator
 from offhook.simulators.gemini_live import GeminiSimulator
 from offhook.simulators.openai_realtime import OpenAiSimulator
 from offhook.simulators.stage import SimulatorFactory
+from offhook.simulators.ultravox import UltravoxSimulator
 
 SIMULATORS: Mapping[str, SimulatorFactory] = {
     "cartesia": CartesiaSimulator,
     "deepgram": DeepgramSimulator,
     "openai": OpenAiSimulator,
     "elevenlabs": ElevenlabsSimulator,
+    "ultravox": UltravoxSimulator,
     "elevenlabs_tts": ElevenLabsTtsSimulator,
     "gemini": GeminiSimulator,
 }
