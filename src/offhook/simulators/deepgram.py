@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
 from offhook.simulators.actor import Actor
 from offhook.simulators.deepgram_agent import AgentSocket
-from offhook.simulators.deepgram_wire import CLIENT_TIMEOUT_S, DeepgramSocket, admit
+from offhook.simulators.deepgram_listen import FluxSocket, NovaSocket
+from offhook.simulators.deepgram_speak import SpeakSocket
+from offhook.simulators.deepgram_wire import CLIENT_TIMEOUT_S, DeepgramRefusalError, DeepgramSocket, admit, refusal
 from offhook.simulators.script import Script
 from offhook.simulators.stage import Journal, open_websocket
 
@@ -24,16 +27,24 @@ class DeepgramSimulator:
         self._spent: Counter[int] = Counter()
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
-        return [web.get("/v1/agent/converse", self._agent)]
+        return [
+            web.get("/v1/agent/converse", partial(self._serve, AgentSocket)),
+            web.get("/v1/listen", partial(self._serve, NovaSocket)),
+            web.get("/v2/listen", partial(self._serve, FluxSocket)),
+            web.get("/v1/speak", partial(self._serve, SpeakSocket)),
+        ]
 
-    async def _agent(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, AgentSocket)
-
-    async def _serve(self, request: web.Request, kind: type[DeepgramSocket]) -> web.StreamResponse:
+    async def _serve(self, kind: type[DeepgramSocket], request: web.Request) -> web.StreamResponse:
         actor = Actor(self.script, self._spent)
         refused = await admit(request, actor, self.journal)
         if refused is not None:
             return refused
+        try:
+            kind.check(request.query)
+        except DeepgramRefusalError as error:
+            self.journal.problems.append(str(error))
+            return refusal(400, error.code, error.problem)
         websocket = await open_websocket(request)
-        await kind(request, websocket, actor, self.journal).run(self._client_timeout_s)
+        timeout_s = None if kind is SpeakSocket else self._client_timeout_s
+        await kind(request, websocket, actor, self.journal).run(timeout_s)
         return websocket

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from aiohttp import WSMessage, WSMsgType, web
@@ -73,8 +73,6 @@ def refusal(status: int, code: str, problem: str) -> web.Response:
 class DeepgramSocket:
     """One websocket of the service. ``turn`` counts what is answered; a script's faults refer to it."""
 
-    timeout_s: ClassVar[float | None] = CLIENT_TIMEOUT_S
-
     def __init__(self, request: web.Request, websocket: web.WebSocketResponse, actor: Actor, journal: Journal) -> None:
         self.actor = actor
         self.journal = journal
@@ -84,6 +82,10 @@ class DeepgramSocket:
         self._last = ""
         self._silent = False
         """A stall that never ends."""
+
+    @classmethod
+    def check(cls, query: Mapping[str, str]) -> None:
+        """Of the handshake. Raises ``DeepgramRefusalError``."""
 
     async def run(self, timeout_s: float | None) -> None:
         """Until somebody closes. A client that says nothing for ``timeout_s`` is told so."""
