@@ -92,7 +92,7 @@ class GeminiCodec:
         self._caller = CallerAudio(holds=session.options.barge_in == "judged")
         self._replies = Replies()
         self._numbers = count(1)
-        self._history: Sequence[Utterance] = request.history()[-MAX_HISTORY:]
+        self._history: Sequence[Utterance] | None = None
         self._notes: deque[str] = deque(maxlen=MAX_NOTES)
         self._later: deque[str] = deque(maxlen=MAX_LATER)
         self._calls: dict[str, tuple[str, bool]] = {}
@@ -124,6 +124,8 @@ class GeminiCodec:
 
     def opened(self, out: CodecOutput) -> None:
         self._replies.lost(out)
+        if self._history is None:
+            self._history = self._request.history()[-MAX_HISTORY:]
         out.send(wire.encoded({"setup": self._setup()}))
 
     def refused(self, status: int, body: bytes) -> BridgeFault:
@@ -343,7 +345,7 @@ class GeminiCodec:
             return
         self._ready = True
         if self._tells_history:
-            turns = [wire.history_turn(utterance) for utterance in self._history]
+            turns = [wire.history_turn(utterance) for utterance in self._history or ()]
             out.send(wire.client_content(turns, complete=True))
         self._history = ()
         out.bridge_event(Ready())
@@ -392,8 +394,9 @@ class GeminiCodec:
         return self._resampler[1](audio.data)
 
     def _rarely(self, said: wire.ServerMessage, out: CodecOutput) -> None:
-        for call in wire.read_tool_calls(said.tool_call):
-            self._tool_call(call, out)
+        calls = wire.read_tool_calls(said.tool_call)
+        if calls:
+            self._tool_calls(calls, out)
         for key in wire.read_cancelled(said.tool_call_cancellation):
             if self._calls.pop(key, None) is not None:
                 out.bridge_event(ToolCallCancelled(tool_call_id=key))
@@ -404,17 +407,19 @@ class GeminiCodec:
         if time_left_s is not None:
             out.bridge_event(Expiring(seconds=time_left_s))
 
-    def _tool_call(self, call: wire.FunctionCall, out: CodecOutput) -> None:
+    def _tool_calls(self, calls: Sequence[wire.FunctionCall], out: CodecOutput) -> None:
         self._asked = ""
         self._replies.begin_response(out)
-        key = call.id or f"gemini-call-{next(self._numbers)}"
-        self._calls[key] = (call.name, bool(call.id))
+        self._replies.end_item(out)
+        for call in calls:
+            key = call.id or f"gemini-call-{next(self._numbers)}"
+            self._calls[key] = (call.name, bool(call.id))
+            arguments = bytes(call.args).decode("utf-8", "replace")
+            if arguments == "null":
+                arguments = "{}"
+            out.bridge_event(ToolCall(tool_call_id=key, name=call.name, arguments=arguments))
         while len(self._calls) > MAX_OPEN_CALLS:
             del self._calls[next(iter(self._calls))]
-        arguments = bytes(call.args).decode("utf-8", "replace")
-        out.bridge_event(
-            ToolCall(tool_call_id=key, name=call.name, arguments=arguments if arguments != "null" else "{}")
-        )
         self._replies.generated(out)
 
 

@@ -74,7 +74,7 @@ class Replies:
                 self._cut_at = now
                 return None
             self._cut_at = None
-            self._end_item(out)
+            self.end_item(out)
         if not self.item:
             self._begin_item(out)
         return self.item
@@ -96,8 +96,8 @@ class Replies:
             out.bridge_event(ResponseStarted())
 
     def generated(self, out: CodecOutput) -> None:
-        """``generationComplete``, or a tool was called: what comes next is another item."""
-        self._end_item(out)
+        """``generationComplete``, or tools were called: what comes next is another item."""
+        self.end_item(out)
         self._end_response(out)
 
     def turn_complete(self, out: CodecOutput) -> None:
@@ -134,7 +134,8 @@ class Replies:
         for text in early:
             self.agent_words(text, out)
 
-    def _end_item(self, out: CodecOutput) -> None:
+    def end_item(self, out: CodecOutput) -> None:
+        """No more audio of it comes."""
         if self.item:
             out.bridge_event(AudioDone(item=self.item))
         self.item = ""
