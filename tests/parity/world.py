@@ -12,16 +12,15 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import numpy as np
 from aiohttp import web
-from tests.interop.speech import RATE_HZ, Samples, read_wav
+from tests.interop.speech import Samples, read_wav
 from tests.kept_calls import kept_calls
 from tests.parity.caller import Caller, until
 
 from offhook.config.checking import convert
 from offhook.model.audio import Encoding
 from offhook.server.service import Server
-from offhook.simulators.catalogue import SIMULATORS
+from offhook.simulators.catalogue import BASE_PATHS, SIMULATORS
 from offhook.simulators.script import Script
 from offhook.simulators.stage import Journal, Stage
 from offhook.simulators.voice import pitch_hz
@@ -82,8 +81,8 @@ class Talk:
         await self.caller.hears_tone(pitch_hz(text), within_s)
 
     async def says_something(self) -> None:
-        """The caller does: a second of speech, then silence long enough for a turn."""
-        await self.caller.phone.say(np.concatenate([speech(), np.zeros(RATE_HZ)]))
+        """The caller does, for a second; the line stays quiet after it."""
+        await self.caller.phone.say(speech())
 
     async def told(self, needle: str, within_s: float = PATIENCE_S) -> None:
         """A provider gets a message that holds this."""
@@ -148,7 +147,7 @@ async def world(column: Column, scenes: Mapping[str, Scene], folder: Path) -> As
             script = msgspec.convert(scene.script, Script)
             stages = {one: await stack.enter_async_context(Stage(SIMULATORS[one](script))) for one in column.simulators}
             journals[name] = [stage.simulator.journal for stage in stages.values()]
-            options = column.options({one: stage.url for one, stage in stages.items()})
+            options = column.options({one: stage.url + BASE_PATHS.get(one, "") for one, stage in stages.items()})
             agents.append({"id": name, "provider": column.provider, "record": False, "options": options, **scene.agent})
         config = {
             "sip": {"host": "127.0.0.1", "port": 0, "transports": ["udp"], "trace": False},

@@ -202,7 +202,8 @@ class Actor:
     def fault(self, on: FaultMoment, turn: int = 0) -> Fault | None:
         """What goes wrong at this moment, if anything does; each as often as it says."""
         for index, fault in enumerate(self.script.faults):
-            if fault.on == on and fault.turn in (0, turn) and self._spent[index] < fault.times:
+            if fault.on == on and fault.turn in (0, turn):
                 self._spent[index] += 1
-                return fault
+                if fault.spares < self._spent[index] <= fault.spares + fault.times:
+                    return fault
         return None

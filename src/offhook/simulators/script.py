@@ -71,7 +71,7 @@ class Turn(_Data, frozen=True):
 
 
 class Fault(_Data, frozen=True):
-    """``times``: how often in the life of the simulator; later connections are spared."""
+    """``times``: how often in the life of the simulator, after it was spared so many times first (``spares``)."""
 
     do: FaultKind
     on: FaultMoment = "turn"
@@ -80,6 +80,7 @@ class Fault(_Data, frozen=True):
     text: str = ""
     ms: int = 0
     times: int = 1
+    spares: int = 0
 
 
 class Script(_Data, frozen=True):
