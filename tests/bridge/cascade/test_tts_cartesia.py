@@ -17,7 +17,7 @@ from tests.bridge.cascade.recorded_parts import RecordedVoice
 from offhook.bridge.cascade.ports import Aligned, ContextDone, ContextFailed, PartSettings
 from offhook.bridge.cascade.socket_voice import SocketVoice
 from offhook.bridge.cascade.tts_cartesia import API_VERSION, CARTESIA_TTS, CartesiaVoice
-from offhook.bridge.codec import BridgeFault, UsageReported
+from offhook.bridge.codec import BridgeFault
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 from offhook.model.errors import BridgeError
 from offhook.simulators.cartesia import CartesiaSimulator
@@ -123,7 +123,7 @@ def test_nothing_of_a_cancelled_context_is_heard_and_it_is_cancelled_once() -> N
     talk.hear(type="error", context_id=wire_id, status_code=400, title="gone")
     assert [message for message in talk.out.sent if "cancel" in message] == [{"context_id": wire_id, "cancel": True}]
     assert talk.out.audio == {"a": b"1"}
-    assert talk.out.events == [UsageReported(units="characters", amount=14)]
+    assert talk.out.events == []
 
 
 def test_contexts_that_are_done_or_were_never_opened_are_not_cancelled() -> None:
@@ -317,7 +317,6 @@ async def test_what_is_spoken_is_what_was_sent(audio_format: AudioFormat) -> Non
     assert heard.audio["b"] == spoken("And again.", audio_format)
     assert [word for word, _ in heard.words("a")] == ["Good", "morning,", "how", "are", "you?"]
     assert dict(heard.words("a"))["how"] == len(first) // 8
-    assert [usage.amount for usage in heard.of(UsageReported)] == [26, 10]
     assert simulator.journal.problems == []
 
 

@@ -17,7 +17,7 @@ from tests.bridge.cascade.recorded_parts import RecordedVoice
 from offhook.bridge.cascade.ports import PartSettings
 from offhook.bridge.cascade.socket_voice import SocketVoice
 from offhook.bridge.cascade.tts_elevenlabs import ELEVENLABS_TTS, MAX_OPEN, ElevenLabsVoice
-from offhook.bridge.codec import BridgeFault, UsageReported
+from offhook.bridge.codec import BridgeFault
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 from offhook.model.errors import BridgeError
 from offhook.simulators.elevenlabs_tts import ElevenLabsTtsSimulator
@@ -127,7 +127,7 @@ def test_a_context_that_is_cut_off_is_closed_once_and_no_more_heard_of() -> None
     talk.hear(isFinal=True)
     assert talk.out.sent[2:] == [{"close_context": True, "context_id": "offhook-1"}]
     assert talk.out.audio == {"a": b"1"}
-    assert talk.out.events == [UsageReported(units="characters", amount=13)]
+    assert talk.out.events == []
 
 
 def test_a_context_that_is_closed_already_is_not_closed_when_it_is_cut_off() -> None:

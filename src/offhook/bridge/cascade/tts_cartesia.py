@@ -24,7 +24,7 @@ from offhook.bridge.cascade.ports import (
     TtsVendor,
 )
 from offhook.bridge.cascade.vendor_wire import headers_of, refusal, websocket_url
-from offhook.bridge.codec import BridgeFault, UsageReported
+from offhook.bridge.codec import BridgeFault
 from offhook.bridge.wire import WebsocketTarget
 from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 from offhook.model.errors import Verdict
@@ -78,7 +78,6 @@ class _Utterance:
     audio_bytes: int = 0
     began_at: int = 0
     """``audio_bytes`` when the open context began: the server's times count from there."""
-    characters: int = 0
     finished: bool = False
     lost: int = 0
 
@@ -114,7 +113,6 @@ class CartesiaVoice:
         utterance = self._utterances.get(context)
         if utterance is None or utterance.finished:
             return
-        utterance.characters += len(text)
         utterance.silent += text
         if utterance.wire_id:
             self._send(utterance, text, out)
@@ -138,7 +136,7 @@ class CartesiaVoice:
             return
         if utterance.wire_id:
             out.send(msgspec.json.encode({"context_id": utterance.wire_id, "cancel": True}))
-        self._forget(utterance, out)
+        self._forget(utterance)
 
     def _open(self, utterance: _Utterance, out: TtsOutput) -> None:
         """Another context of theirs, which begins with whatever nothing was heard of."""
@@ -208,23 +206,21 @@ class CartesiaVoice:
             self._ended(utterance, out)  # what was heard in part was no bad request: their context had expired
         else:
             self._close(utterance)
-            self._forget(utterance, out)
+            self._forget(utterance)
             fault = BridgeFault(problem=problem, verdict=verdict_of(status))
             out.tts_event(ContextFailed(context=utterance.name, fault=fault))
 
     def _complete(self, utterance: _Utterance, out: TtsOutput) -> None:
-        self._forget(utterance, out)
+        self._forget(utterance)
         out.tts_event(ContextDone(context=utterance.name))
 
     def _close(self, utterance: _Utterance) -> None:
         self._by_wire_id.pop(utterance.wire_id, None)
         utterance.wire_id = ""
 
-    def _forget(self, utterance: _Utterance, out: TtsOutput) -> None:
+    def _forget(self, utterance: _Utterance) -> None:
         self._close(utterance)
         self._utterances.pop(utterance.name, None)
-        if utterance.characters:
-            out.tts_event(UsageReported(units="characters", amount=utterance.characters))
 
     # ── the websocket ────────────────────────────────────────────────────────────────────────────────────
 

@@ -17,7 +17,7 @@ import msgspec
 
 from offhook.bridge.cascade.ports import Aligned, ContextDone, PartSettings, TtsOutput, TtsVendor
 from offhook.bridge.cascade.vendor_wire import headers_of, refusal, websocket_url
-from offhook.bridge.codec import BridgeFault, UsageReported
+from offhook.bridge.codec import BridgeFault
 from offhook.bridge.wire import WebsocketTarget
 from offhook.model.audio import L16_8K, L16_16K, L16_24K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 from offhook.model.errors import Verdict
@@ -84,7 +84,6 @@ class _Utterance:
     waiting: list[dict[str, Any]] = field(default_factory=list)
     """For a place among the open ones: what is to be sent then."""
     audio_bytes: int = 0
-    characters: int = 0
     word: str = ""
     """Of which not all characters came."""
     word_at_ms: int = 0
@@ -139,7 +138,6 @@ class ElevenLabsVoice:
         if not utterance.opened:
             utterance.opened = True
             self._send(utterance, {"text": " ", **_first_message(self._settings)}, out)
-        utterance.characters += len(text)
         self._send(utterance, {"text": text if text[-1].isspace() else f"{text} "}, out)
 
     def finish(self, context: str, out: TtsOutput) -> None:
@@ -159,7 +157,7 @@ class ElevenLabsVoice:
             return
         if utterance.wire_id in self._open and not utterance.finished:
             self._send(utterance, {"close_context": True}, out)
-        self._forget(utterance, out)
+        self._forget(utterance)
 
     def _send(self, utterance: _Utterance, message: dict[str, Any], out: TtsOutput) -> None:
         if utterance.wire_id not in self._open and len(self._open) >= MAX_OPEN:
@@ -227,14 +225,12 @@ class ElevenLabsVoice:
     def _complete(self, utterance: _Utterance, out: TtsOutput) -> None:
         for text, at_ms in self._word(utterance):
             out.tts_event(Aligned(context=utterance.name, text=text, at_ms=at_ms))
-        self._forget(utterance, out)
+        self._forget(utterance)
         out.tts_event(ContextDone(context=utterance.name))
 
-    def _forget(self, utterance: _Utterance, out: TtsOutput) -> None:
+    def _forget(self, utterance: _Utterance) -> None:
         self._by_wire_id.pop(utterance.wire_id, None)
         self._utterances.pop(utterance.name, None)
-        if utterance.characters:
-            out.tts_event(UsageReported(units="characters", amount=utterance.characters))
 
     # ── the websocket ────────────────────────────────────────────────────────────────────────────────────
 
