@@ -10,6 +10,7 @@ from offhook.simulators.elevenlabs_agent import ElevenlabsSimulator
 from offhook.simulators.elevenlabs_tts import ElevenLabsTtsSimulator
 from offhook.simulators.gemini_live import GeminiSimulator
 from offhook.simulators.openai_realtime import OpenAiSimulator
+from offhook.simulators.self_hosted import SelfHostedSimulator
 from offhook.simulators.stage import SimulatorFactory
 from offhook.simulators.ultravox import UltravoxSimulator
 
@@ -21,7 +22,8 @@ SIMULATORS: Mapping[str, SimulatorFactory] = {
     "ultravox": UltravoxSimulator,
     "elevenlabs_tts": ElevenLabsTtsSimulator,
     "gemini": GeminiSimulator,
+    "self_hosted": SelfHostedSimulator,
 }
 
-BASE_PATHS: Mapping[str, str] = {"openai": "/v1"}
+BASE_PATHS: Mapping[str, str] = {"openai": "/v1", "self_hosted": "/v1"}
 """What follows host and port in the provider's base URL, as its own tools and offhook read it; none for the others."""

@@ -21,6 +21,9 @@ from offhook.model.records import Agent
 
 RATES_HZ = (8000, 48000)
 
+SHARED_ACCESS = "pipeline"
+"""Whose URL and key of this server are those of ``custom`` parts."""
+
 Vendor = SttVendor | TtsVendor | HttpVendor
 
 
@@ -159,10 +162,10 @@ def _settings(part: str, vendor: Vendor, options: CascadeOptions, outside: Outsi
         return PartSettings(base_url="")
     own_url, own_key = str(getattr(options, f"{part}_base_url")), str(getattr(options, f"{part}_api_key"))
     shared = vendor.name == "custom"
-    given = outside.access(vendor.name)
-    url = own_url or (options.base_url if shared else given.base_url or vendor.url)
+    given = outside.access(SHARED_ACCESS if shared else vendor.name)
+    url = own_url or (options.base_url if shared else "") or given.base_url or vendor.url
     _check_url(part, url)
-    key = own_key or (options.api_key if shared else given.api_key)
+    key = own_key or (options.api_key if shared else "") or given.api_key
     if not key and (vendor.key_need == "always" or url.rstrip("/") == vendor.url) and not shared:
         fix = f"Set {vendor.key_variable} in the environment, or options.{part}_api_key"
         raise ConfigError(f"options.{part}_api_key", "is missing", fix)
