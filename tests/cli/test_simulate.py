@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import ssl
+import subprocess
+import sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from tests.cli.typed import typed
@@ -41,3 +48,26 @@ def test_a_provider_nobody_simulates_is_told() -> None:
     done = typed("simulate", "nobody")
     assert done.returncode == 2
     assert "PROVIDER" in done.stderr
+
+
+def test_it_serves_until_ctrl_c_and_tells_what_clients_did_wrong() -> None:
+    command = [sys.executable, "-m", "offhook", "simulate", "deepgram", "--port", "0", "--tls"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(4)]
+            exported = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
+            context = ssl.create_default_context(cafile=exported["SSL_CERT_FILE"])
+            url = f"{exported['DEEPGRAM_BASE_URL']}/v1/agent/converse"
+            with pytest.raises(HTTPError, match="401") as refused, urlopen(url, context=context):
+                pass
+            refused.value.close()
+            assert "no Authorization" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert exported["DEEPGRAM_API_KEY"] == "simulated"
+    assert rest == "1 connections, 1 problems\n"
+    assert process.returncode == 0
+    assert not Path(exported["SSL_CERT_FILE"]).exists()
