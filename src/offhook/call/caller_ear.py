@@ -42,6 +42,9 @@ GAP_FRAMES = 200 // FRAME_MS
 FEW_FRAMES = 3
 """60 ms of sound; less is a click, or the first of an echo before it is known as one."""
 
+SURE_FRAMES = 60 // FRAME_MS
+"""So much longer our own detector waits while the agent speaks: until then an echo is known as one."""
+
 AFRESH_FRAMES = 160 // FRAME_MS
 """Of sound on end, and the caller speaks though no beginning was told: his agent began to speak over him, or he goes on
 after an "mm-hm"."""
@@ -96,6 +99,7 @@ class CallerEar:
         own = not profile.speech_events and not self._only_screens
         self._vad = VoiceActivityDetector(self._detector.encoding) if own else None
         self._frames: deque[bytes] = deque(maxlen=MOST_FRAMES)
+        self._began_at: int | None = None  # as the detector has it, and nobody was told yet
         self._now = 0
         self._sounds = 0  # frames with sound on end
         self._is_nothing = False  # what is said to have begun is none of the caller's, or was judged
@@ -138,9 +142,15 @@ class CallerEar:
     def _follow(self, vad: VoiceActivityDetector) -> None:
         change = vad.feed(self._detector.newest)
         if change == "started":
-            self._voice_began()
-        elif change == "stopped":
+            self._began_at = self._now
+        elif change == "stopped" and self._began_at is None:
             self._voice_ended()
+        elif change == "stopped":
+            self._began_at = None
+        sure_frames = SURE_FRAMES if self._whose.floor.audible else 0
+        if self._began_at is not None and self._now >= self._began_at + sure_frames:
+            self._began_at = None
+            self._voice_began()
 
     # ── the provider ─────────────────────────────────────────────────────────────────────────────────────
 

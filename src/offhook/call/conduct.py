@@ -103,17 +103,18 @@ class Conduct:
         self._port = agent_port(agent_key or leg.leg_id)
         self.agent = agent
         self._seat = AgentSeat(call, leg, agent, agent_key, self, resumed=resumed)
+        self._parting = Parting(call, agent_key, lambda: self.silent)
         self._turns = TurnTaking(
             agent=self._seat.session,
             media=leg.media,
             emit=self.record,
             wake_at=lambda at: call.arm("judgement", at - time.monotonic(), agent_key),
+            protected=self._is_parting,
         )
         self._wiring = wiring
         self._mid_call = MidCall(call, leg, wiring, self)
         self._tools = ToolDesk(call, agent_key, wiring, self)
         self._recording = Recording(call, wiring, wanted=agent.record and not agent_key)
-        self._parting = Parting(call, agent_key, lambda: self.silent)
         self._own_words = OwnWords(call, self._turns, self)
         say = partial(self._own_words.say, exact=True)
         give_up = partial(self.part, by="system", cause="silence_timeout", reason="nobody spoke any more")
@@ -130,6 +131,9 @@ class Conduct:
         if not agent_key:
             wiring.play_on_hold(agent.hold_audio)
         wiring.seat()
+
+    def _is_parting(self) -> bool:
+        return self._parting.pending
 
     def record(self, fact: CallFact) -> None:
         if isinstance(fact, TurnSpoken):
