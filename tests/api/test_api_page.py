@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import pytest
+from tests.api.running_calls import Running
 from tests.api.served import Said, Served
-from tests.store.stories import WHOLE, happened
+from tests.store.stories import ARRIVED, WHOLE, happened
 
 from offhook.api.auth import KEY_RATE
 from offhook.api.native.table import NATIVE
 from offhook.api.problems import MEANINGS
 from offhook.delivery.event_documents import EVENT_NAMES
+from offhook.store.database import Database
 
 PAGE = (Path(__file__).parents[2] / "docs" / "API.md").read_text()
 
@@ -51,11 +55,18 @@ def parsed(command: str, variables: dict[str, str]) -> Curl:
     return Curl(method or "GET", target, headers, data)
 
 
+@pytest.fixture
+async def served(database: Database, tmp_path: Path) -> AsyncIterator[Served]:
+    async with Served(database, tmp_path, calls=Running("c2")) as one:
+        yield one
+
+
 async def test_every_command_is_done_in_the_order_of_the_page(served: Served) -> None:
     happened(served.database, *WHOLE)
+    happened(served.database, ARRIVED, call_id="c2")
     (served.data_dir / "recordings").mkdir()
     (served.data_dir / "recordings" / "c1.wav").write_bytes(b"RIFF" * 100)
-    variables = {"CALL": "c1"}
+    variables = {"CALL": "c1", "RUNNING": "c2"}
     said: list[Said] = []
     for command in commands():
         curl = parsed(command, variables)

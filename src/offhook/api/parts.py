@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from offhook.api.auth import FAILURE_RATE, KEY_RATE
 from offhook.api.live import LiveFeed
 from offhook.api.rates import Rate
+from offhook.bridge.codec import TextInput
 from offhook.model.trunks import TrunkChanged
 from offhook.store.database import Database
 from offhook.store.directory import DirectoryState
@@ -27,6 +29,34 @@ class ReadyPart:
 
 Readiness = Callable[[], tuple[ReadyPart, ...]]
 """Every part, judged now. In memory: never waits."""
+
+
+class RunningCalls(Protocol):
+    """Those of this process; ``CallManager`` implements it. Each command returns whether there is such a call."""
+
+    @property
+    def calls(self) -> Container[str]: ...
+
+    def inject(self, call_id: str, text: TextInput) -> bool: ...
+
+    def say(self, call_id: str, text: str, *, exact: bool) -> bool: ...
+
+    def hang_up(self, call_id: str, *, goodbye_s: float) -> bool: ...
+
+
+class NoCalls:
+    """Of a process that has none."""
+
+    calls: Container[str] = frozenset()
+
+    def inject(self, call_id: str, text: TextInput) -> bool:
+        return False
+
+    def say(self, call_id: str, text: str, *, exact: bool) -> bool:
+        return False
+
+    def hang_up(self, call_id: str, *, goodbye_s: float) -> bool:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +87,7 @@ class ApiParts:
     readiness: Readiness
     metrics: Callable[[], Awaitable[bytes]]
     trunk_states: Callable[[], Mapping[str, TrunkChanged]]
+    calls: RunningCalls = field(default_factory=NoCalls)
     wake_sender: Callable[[], None] = lambda: None
     config_file: str = "config.json"
     providers: tuple[str, ...] = ()

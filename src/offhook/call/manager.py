@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
+from offhook.bridge.codec import TextInput
 from offhook.call.aftermath import end_lost_calls
 from offhook.call.arrival import RETRY_AFTER_S, Arrival
 from offhook.call.controls import UsageOwner
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
-from offhook.call.inbox import HangUp, Hold, Replaced, SipFact, TransferCaller
+from offhook.call.inbox import HangUp, Hold, InboxFact, Inject, Replaced, SayText, SipFact, TransferCaller
 from offhook.call.leg import refuse_invite
 from offhook.call.rejections import Rejections
 from offhook.call.resumption import CallSnapshot, Resumption
@@ -23,6 +24,7 @@ from offhook.call.saved_legs import leg_snapshot
 from offhook.call.session import CallSession, SetUp
 from offhook.call.transfer_desk import TransferDesk
 from offhook.call.trunks import Trunks
+from offhook.model.call_events import EndCause
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
 from offhook.model.records import TransferDestination, UnfinishedCall
 from offhook.observability.logs import about_call
@@ -132,18 +134,32 @@ class CallManager:
         not_ours = [call for call in lost if call.call_id not in self._calls]
         await end_lost_calls(not_ours, self._need_equipment(), self._by_usage)
 
+    def inject(self, call_id: str, text: TextInput) -> bool:
+        """Tell the agent something. False where there is no such call."""
+        return self._deliver(call_id, Inject(text=text))
+
+    def say(self, call_id: str, text: str, *, exact: bool = True) -> bool:
+        """Say something to the caller, ``exact`` word by word. False where there is no such call."""
+        return self._deliver(call_id, SayText(text=text, exact=exact))
+
+    def hang_up(self, call_id: str, *, goodbye_s: float) -> bool:
+        """The agent may say goodbye for so long, where somebody hears it. False where there is no such call."""
+        call = self._calls.get(call_id)
+        cause: EndCause = "hangup" if call is not None and call.phase in ("up", "ending") else "cancelled"
+        return self._deliver(call_id, HangUp(by="system", cause=cause, reason="asked for", goodbye_s=goodbye_s))
+
     def transfer(self, call_id: str, destination: TransferDestination) -> bool:
         """Transfer the caller; what becomes of it is told by ``TransferEnded``. False where there is no such call."""
-        call = self._calls.get(call_id)
-        if call is not None:
-            call.deliver(TransferCaller(destination=destination))
-        return call is not None
+        return self._deliver(call_id, TransferCaller(destination=destination))
 
     def hold(self, call_id: str, wanted: bool) -> bool:
         """Let the caller wait, hearing the hold audio, or take him back. False where there is no such call."""
+        return self._deliver(call_id, Hold(wanted=wanted))
+
+    def _deliver(self, call_id: str, command: InboxFact) -> bool:
         call = self._calls.get(call_id)
         if call is not None:
-            call.deliver(Hold(wanted=wanted))
+            call.deliver(command)
         return call is not None
 
     async def wait(self, call: CallSession) -> None:

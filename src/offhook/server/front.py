@@ -9,6 +9,7 @@ from offhook.api.app import build_app
 from offhook.api.listener import HttpListener, Where
 from offhook.api.native.table import NATIVE
 from offhook.api.parts import ApiParts
+from offhook.call.manager import CallManager
 from offhook.config import Settings
 from offhook.model.trunks import TrunkChanged
 from offhook.observability.metrics import Metrics
@@ -18,7 +19,7 @@ from offhook.server.vitals import Vitals
 
 
 class Front:
-    """``trunk_states`` are those of this process."""
+    """``trunk_states`` and ``calls`` are those of this process."""
 
     def __init__(
         self,
@@ -26,7 +27,9 @@ class Front:
         ground: Ground,
         vitals: Vitals,
         metrics: Metrics,
+        *,
         trunk_states: Callable[[], Mapping[str, TrunkChanged]],
+        calls: CallManager,
     ) -> None:
         self._ground = ground
         http, security = settings.http, settings.security
@@ -40,6 +43,7 @@ class Front:
             readiness=vitals.readiness,
             metrics=vitals.scrape,
             trunk_states=trunk_states,
+            calls=calls,
             wake_sender=ground.sender.wake,
             config_file=ground.resources.config_file,
             providers=PROVIDERS,

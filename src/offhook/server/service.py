@@ -115,7 +115,14 @@ class Server:
         await listen_everywhere(phone.endpoint, settings.sip)
         self._spawn(phone.manager.end_lost(lost))
         if settings.http.enabled:
-            self._front = Front(settings, self._ground, self._vitals, self.metrics, lambda: self.trunk_states)
+            self._front = Front(
+                settings,
+                self._ground,
+                self._vitals,
+                self.metrics,
+                trunk_states=lambda: self.trunk_states,
+                calls=phone.manager,
+            )
             await self._front.start()
         if settings.sip.stun_server:
             await self._start_stun(phone)

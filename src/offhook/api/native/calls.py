@@ -1,7 +1,6 @@
 """Calls, running and over: lists, records, events as history and as they happen, recordings, SIP messages.
 
-To place a call, and to command one, comes with the dialects: more endpoints in this table, which give ``ApiParts`` the
-commands of ``call.manager``.
+What can be asked of a running one is in ``call_commands``.
 """
 
 from __future__ import annotations

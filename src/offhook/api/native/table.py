@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from offhook.api.endpoints import Endpoint
-from offhook.api.native import account, calls, keys, resources, service, traces, trunk_states, webhooks
+from offhook.api.native import account, call_commands, calls, keys, resources, service, traces, trunk_states, webhooks
 
 _OTHERS: tuple[Endpoint, ...] = (
     *service.ENDPOINTS,
@@ -11,6 +11,7 @@ _OTHERS: tuple[Endpoint, ...] = (
     *trunk_states.ENDPOINTS,
     *webhooks.ENDPOINTS,
     *calls.ENDPOINTS,
+    *call_commands.ENDPOINTS,
     *traces.ENDPOINTS,
     *keys.ENDPOINTS,
     *account.ENDPOINTS,
