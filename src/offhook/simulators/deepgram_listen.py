@@ -256,6 +256,7 @@ class NovaSocket(ListenSocket):
         await self.misbehave("setup")
 
     async def speech_began(self) -> None:
+        self._last_word_ms = None
         if self.query.get("vad_events") == "true":
             event = {"type": "SpeechStarted", "channel": [0, 1], "timestamp": self.actor.heard_ms / 1000}
             await self.send(event)
