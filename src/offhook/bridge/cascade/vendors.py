@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from offhook.bridge.cascade.ports import KeyNeed, SttVendor, TtsVendor
 from offhook.bridge.cascade.stt_cartesia import CARTESIA_STT
+from offhook.bridge.cascade.stt_deepgram import DEEPGRAM_STT
 from offhook.bridge.cascade.stt_openai import OPENAI_STT
 from offhook.bridge.cascade.tts_cartesia import CARTESIA_TTS
+from offhook.bridge.cascade.tts_deepgram import DEEPGRAM_TTS
 from offhook.bridge.cascade.tts_elevenlabs import ELEVENLABS_TTS
 
 _log = logging.getLogger("offhook.bridge")
@@ -32,6 +34,7 @@ class HttpVendor:
 STT_VENDORS: Mapping[str, SttVendor | HttpVendor] = {
     "custom": HttpVendor(name="custom", key_need="vendor_url"),
     "cartesia": CARTESIA_STT,
+    "deepgram": DEEPGRAM_STT,
     "openai": OPENAI_STT,
 }
 
@@ -73,6 +76,7 @@ TTS_VENDORS: Mapping[str, TtsVendor | HttpVendor] = {
     ),
     "cartesia": CARTESIA_TTS,
     "elevenlabs": ELEVENLABS_TTS,
+    "deepgram": DEEPGRAM_TTS,
     "local": HttpVendor(name="local"),
 }
 
