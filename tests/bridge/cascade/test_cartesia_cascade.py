@@ -39,9 +39,10 @@ from offhook.bridge.options import ProviderAccess
 from offhook.bridge.outside import Outside
 from offhook.bridge.provider_http import ProviderHttp
 from offhook.model.audio import PCMA_8K, PCMU_8K, AudioFormat
+from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
 from offhook.simulators.cartesia import CartesiaSimulator
-from offhook.simulators.script import Fault, Script, ScriptedTool, Turn
+from offhook.simulators.script import Fault, FaultKind, FaultMoment, Script, ScriptedTool, Turn
 from offhook.simulators.self_hosted import SelfHostedSimulator
 from offhook.simulators.stage import Stage
 from offhook.simulators.voice import spoken
@@ -99,10 +100,14 @@ async def call(
     history: Sequence[Utterance] = (),
     greeting: str = "Good morning.",
     voice_faults: tuple[Fault, ...] = (),
+    model_script: Script | None = None,
     **options: Any,
 ) -> AsyncIterator[tuple[Talk, RecordingListener]]:
-    """Open and ready. The recogniser and the model play the same script; ``voice_faults`` are the voice's alone."""
-    ear, model = CartesiaSimulator(script), SelfHostedSimulator(script)
+    """Open and ready. The recogniser and the model play the same script; ``voice_faults`` are the voice's alone.
+
+    ``model_script``: of the model, where it is not the recogniser's too.
+    """
+    ear, model = CartesiaSimulator(script), SelfHostedSimulator(model_script or script)
     mouth = CartesiaSimulator(Script(pace=script.pace, faults=voice_faults))
     listener = RecordingListener()
     async with AsyncExitStack() as stack:
@@ -251,6 +256,65 @@ async def test_a_recogniser_that_breaks_in_a_turn_hears_it_all_the_same() -> Non
         talk.speak()
         await talk.listen(lambda: "Yes." in listener.said())
         await until(lambda: listener.heard() == ["is it open"])
+
+
+BREAKS: tuple[FaultKind, ...] = ("close", "drop", "error", "garbage")
+
+
+def once(moments: Sequence[FaultMoment], *oddities: FaultKind) -> list[Fault]:
+    """Every way to break at each of these moments, and what is merely odd; each happens once."""
+    breaks = [Fault(do=do, on=on, ms=20) for on in moments for do in BREAKS]
+    refused = Fault(do="refuse", on="connect", code=503)
+    return [*breaks, Fault(do="drop", on="connect"), refused, *(Fault(do=do) for do in oddities)]
+
+
+def named(fault: Fault) -> str:
+    return f"{fault.do} on {fault.on}"
+
+
+@pytest.mark.parametrize(
+    "fault", once(["turn", "audio", "after"], "unknown", "burst", "trickle", "late_audio"), ids=named
+)
+async def test_whatever_goes_wrong_once_with_the_voice_the_caller_is_answered(fault: Fault) -> None:
+    script = Script(turns=(Turn(hears="is it open", says="Yes, until six."),))
+    async with call(script, voice_faults=(fault,)) as (talk, listener):
+        talk.speak()
+        await talk.listen(lambda: "Yes, until six." in listener.said())
+    assert listener.of(BridgeFault) == []
+
+
+@pytest.mark.parametrize("fault", once(["setup", "turn"], "unknown", "duplicate"), ids=named)
+async def test_whatever_goes_wrong_once_with_the_ear_the_caller_is_answered(fault: Fault) -> None:
+    script = Script(turns=(Turn(hears="is it open", says="Yes, until six."),), faults=(fault,))
+    async with call(script, model_script=Script(turns=script.turns)) as (talk, listener):
+        talk.speak()
+        await talk.listen(lambda: "Yes, until six." in listener.said())
+        assert [text for role, text in talk.told_the_model() if role == "user"] == ["is it open"]
+    assert listener.of(BridgeFault) == []
+
+
+@pytest.mark.parametrize("part", ["voice", "ear"])
+@pytest.mark.parametrize("do", BREAKS)
+async def test_what_goes_wrong_again_and_again_falls_over(part: str, do: FaultKind) -> None:
+    faults = (Fault(do=do, code=1011, times=100),)
+    turns = (Turn(hears="is it open", says="Yes, until six."),)
+    script = Script(turns=turns, faults=faults if part == "ear" else ())
+    voice_faults = faults if part == "voice" else ()
+    async with call(script, model_script=Script(turns=turns), voice_faults=voice_faults) as (talk, listener):
+        talk.speak()
+        await talk.listen(lambda: bool(listener.of(BridgeFault)))
+    assert [fault.verdict for fault in listener.of(BridgeFault)] == ["fall_over"]
+
+
+@pytest.mark.parametrize("part", ["voice", "ear"])
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (402, "quota_exceeded")])
+async def test_who_is_not_let_in_falls_over_at_once(part: str, status: int, code: str) -> None:
+    faults = (Fault(do="refuse", on="connect", code=status, text=code),)
+    script = Script(faults=faults if part == "ear" else ())
+    with pytest.raises(BridgeError, match=code) as told:
+        async with call(script, model_script=Script(), voice_faults=faults if part == "voice" else ()):
+            pass
+    assert told.value.verdict == "fall_over"
 
 
 def test_the_page_shows_an_agent_that_works() -> None:

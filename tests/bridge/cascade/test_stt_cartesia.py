@@ -17,9 +17,15 @@ from tests.bridge.cascade.recorded_parts import RecordedEar
 from offhook.audio.tones import tone
 from offhook.bridge.cascade.ports import EagerEnd, EndOfTurn, PartialText, PartSettings, Resumed, SpeechBegan
 from offhook.bridge.cascade.socket_recogniser import SocketRecogniser
-from offhook.bridge.cascade.stt_cartesia import CARTESIA_STT, MAX_KEYTERM_CHARACTERS, CartesiaRecogniser
+from offhook.bridge.cascade.stt_cartesia import (
+    CARTESIA_STT,
+    END_TIMEOUT_MS,
+    MAX_KEYTERM_CHARACTERS,
+    SLACK_MS,
+    CartesiaRecogniser,
+)
 from offhook.bridge.codec import BridgeFault
-from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
+from offhook.model.audio import FRAME_MS, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 from offhook.model.errors import BridgeError
 from offhook.simulators.cartesia import CartesiaSimulator
 from offhook.simulators.script import Fault, Script, Turn
@@ -95,6 +101,19 @@ def test_repetitions_and_what_belongs_to_no_turn_are_nothing() -> None:
     talk.hear("turn.start", "turn.start", "turn.resume")
     talk.hear("turn.end", "turn.end", transcript="once")
     assert talk.out.names() == ["SpeechBegan", "EndOfTurn"]
+
+
+def test_a_turn_of_which_nothing_more_is_told_is_a_fault() -> None:
+    talk = Talk()
+    silent = (END_TIMEOUT_MS + SLACK_MS) // FRAME_MS
+    for _ in range(2 * silent):
+        talk.codec.audio(b"\xff" * 160, talk.out)
+    talk.hear("turn.start")
+    for _ in range(silent):
+        talk.codec.audio(b"\xff" * 160, talk.out)
+    assert talk.out.names() == ["SpeechBegan"]
+    talk.codec.audio(b"\xff" * 160, talk.out)
+    assert [fault.verdict for fault in talk.out.of(BridgeFault)] == ["retry"]
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,19 @@ from offhook.bridge.cascade.ports import (
 from offhook.bridge.cascade.vendor_wire import headers_of, refusal, websocket_url
 from offhook.bridge.codec import BridgeFault
 from offhook.bridge.wire import WebsocketTarget
-from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
+from offhook.model.audio import FRAME_MS, L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 
 API_VERSION = "2026-08-14"
 DEFAULT_MODEL = "ink-2"
 
 MAX_KEYTERMS, MAX_KEYTERM_CHARACTERS = 100, 1200
 """Of all of them together; what goes beyond is left out, as the handshake would be refused."""
+
+END_TIMEOUT_MS = 5600
+"""Theirs, unless ``turn_end_timeout_ms`` says otherwise: so long they wait in silence before a turn is over."""
+
+SLACK_MS = 3000
+"""In a turn they tell what they understand several times a second; who says nothing for so much longer is stuck."""
 
 _ENCODINGS: Mapping[Encoding, str] = {
     Encoding.PCMU: "pcm_mulaw",
@@ -55,6 +61,10 @@ class CartesiaRecogniser:
         self._format = audio_format
         self._decoder = msgspec.json.Decoder(_Event)
         self._in_turn = self._eager = False
+        self._frames = 0
+        """Since their last word."""
+        limit_ms = SLACK_MS + _number(settings.extra.get("turn_end_timeout_ms"), END_TIMEOUT_MS)
+        self._limit = limit_ms // FRAME_MS
 
     def target(self) -> WebsocketTarget:
         settings = self._settings
@@ -73,6 +83,11 @@ class CartesiaRecogniser:
         self._in_turn = self._eager = False
 
     def audio(self, frame: bytes, out: SttOutput) -> bytes | None:
+        self._frames += 1
+        if self._in_turn and self._frames > self._limit:
+            self._in_turn = False
+            problem = f"Cartesia said nothing for {self._frames * FRAME_MS / 1000:g} s in the middle of a turn"
+            out.stt_event(BridgeFault(problem=problem, verdict="retry"))
         return frame
 
     def receive(self, message: bytes, out: SttOutput, *, is_text: bool) -> None:
@@ -81,6 +96,7 @@ class CartesiaRecogniser:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             out.stt_event(BridgeFault(problem="Cartesia sent what is no message of theirs", verdict="retry"))
             return
+        self._frames = 0
         if event.type == "error":
             self._refused(event, out)
         elif event.type == "turn.start":
@@ -120,6 +136,10 @@ class CartesiaRecogniser:
 
     def goodbye(self) -> bytes | None:
         return b'{"type":"close"}'
+
+
+def _number(value: object, default: int) -> int:
+    return int(value) if isinstance(value, int | float) else default
 
 
 def _keyterms(keywords: tuple[str, ...]) -> list[str]:
