@@ -8,11 +8,11 @@ from typing import Any
 from tests.parity.world import Column
 
 
-def _one(provider: str, **more: Any) -> Column:
+def _one(provider: str, *, takes_tools_back: bool = False, **more: Any) -> Column:
     def options(urls: Mapping[str, str]) -> dict[str, Any]:
         return {"api_key": "key", "base_url": urls[provider], **more}
 
-    return Column(provider=provider, simulators=(provider,), options=options)
+    return Column(provider=provider, simulators=(provider,), options=options, takes_tools_back=takes_tools_back)
 
 
 COLUMNS = {
@@ -21,7 +21,7 @@ COLUMNS = {
         _one("openai"),
         _one("elevenlabs", agent_id="agent_1"),
         _one("gemini"),
-        _one("deepgram"),
+        _one("deepgram", takes_tools_back=True),
         _one("ultravox"),
     )
 }
