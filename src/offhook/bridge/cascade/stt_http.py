@@ -61,7 +61,6 @@ _HALLUCINATIONS = frozenset(
         "untertitel im auftrag des zdf für funk 2017",
         "soustitres réalisés par la communauté damaraorg",
         "you",
-        "bye",
         "music",
         "applause",
         "blankaudio",
