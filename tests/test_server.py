@@ -12,8 +12,9 @@ from offhook.call.hold_audio import HoldAudio
 from offhook.config import Settings
 from offhook.model.audio import PCMU_8K, Encoding
 from offhook.model.errors import ConfigError
+from offhook.server.providers import provider_problems
 from offhook.server.service import add_hold_audio
-from offhook.store.forms import AgentForm
+from offhook.store.forms import AgentForm, FallbackForm, ToolForm
 
 
 class Leg:
@@ -37,6 +38,37 @@ def test_an_agent_s_hold_audio_is_read_at_start(tmp_path: Path) -> None:
     add_hold_audio(audio, with_hold_audio(path))
     audio.player(str(path), PCMU_8K, leg).feed(b"")
     assert leg.frames == [sound]
+
+
+def test_the_audio_of_tools_and_of_fallbacks_is_read_at_start(tmp_path: Path) -> None:
+    sound = tone(440, 20, -10, Encoding.PCMU)
+    path = tmp_path / "wait.wav"
+    path.write_bytes(write_wav(PCMU_8K, sound))
+    tool = ToolForm(id="t", name="t", url="https://t.example/", hold_audio=str(path))
+    fallback = FallbackForm(prompt=str(path))
+    for settings in (Settings(tools=(tool,)), Settings(agents=(AgentForm(id="a", fallbacks=(fallback,)),))):
+        audio = HoldAudio()
+        add_hold_audio(audio, settings)
+        assert audio.audio(str(path), PCMU_8K) == sound
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (Settings(tools=(ToolForm(id="t", name="t", url="https://t.example/", hold_audio="no.wav"),)), "tools[0]"),
+        (Settings(agents=(AgentForm(id="a", fallbacks=(FallbackForm(prompt="no.wav"),)),)), "agents[0].fallbacks[0]"),
+    ],
+)
+def test_audio_that_is_not_there_is_named(settings: Settings, key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        add_hold_audio(HoldAudio(), settings)
+    assert refused.value.key.startswith(key)
+
+
+def test_a_fallback_whose_provider_nobody_knows_is_named() -> None:
+    agent = AgentForm(id="a", provider="scripted", fallbacks=(FallbackForm(provider="nobody"),))
+    (problem,) = provider_problems(Settings(agents=(agent,)))
+    assert problem.key == "agents[0].fallbacks[0].provider"
 
 
 @pytest.mark.parametrize("content", [None, b"no wav"])

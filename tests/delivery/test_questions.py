@@ -23,6 +23,7 @@ from offhook.model.call_events import AgentJoined, CallArrived, CallEnded, CallR
 from offhook.model.records import Agent, Number, Tool, TransferDestination
 from offhook.model.trunks import OpenTrunk
 from offhook.store.directory import AccountDirectory, DirectoryState
+from offhook.store.rights import Rights
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OWN = scripted("own", greeting_tone_hz=500, greeting_ms=100)
@@ -55,7 +56,7 @@ async def server(answer: object = None, status: int = 200) -> AsyncIterator[tupl
     """Says ``answer`` to every question; and who asks it."""
     async with receiver() as there, OutboundHttp(OPEN) as http:
         there.answer = saying(answer, status)
-        yield there, HttpQuestions(http, lambda: STATE)
+        yield there, HttpQuestions(http, lambda: STATE, allow=Rights().check_agent)
 
 
 def saying(answer: object, status: int = 200) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -115,6 +116,15 @@ async def test_an_agent_described_for_one_call_answers_it() -> None:
         await callee.ended()
         await callee.quiet()
     assert [joined.agent_id for joined in callee.facts.of(AgentJoined)] == ["transient"]
+
+
+async def test_an_agent_may_not_be_described_to_take_the_key_of_this_server_elsewhere() -> None:
+    described = {"provider": "scripted", "options": {"base_url": "https://mine.example"}}
+    async with server({"agent": described}) as (there, questions):
+        question = AgentForCall(account_id="acme", call_id="c1", url=there.url(), arrived=ARRIVED)
+        answer = await questions.agent_for_call(question, 5.0)
+    assert isinstance(answer, NoAnswer)
+    assert "agent.options.base_url" in answer.reason
 
 
 async def test_a_call_that_the_server_declines_is_refused_with_its_status() -> None:

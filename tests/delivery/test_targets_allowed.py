@@ -20,6 +20,7 @@ from offhook.delivery.targets_allowed import (
     networks,
     origin,
     read_target,
+    url_problem,
     why_refused,
 )
 from offhook.model.errors import ConfigError, OutboundError
@@ -208,3 +209,22 @@ def test_origins_leave_out_the_usual_port() -> None:
     assert origin("https", "h", 443) == "https://h"
     assert origin("http", "h", 443) == "http://h:443"
     assert Target(scheme="https", host="::1", port=8443, path="/").origin == "https://[::1]:8443"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("wss://speech.example/v1", ""),
+        ("https://speech.example", ""),
+        ("ws://speech.example", "plain http"),
+        ("wss://127.0.0.1/v1", "loopback"),
+        ("wss://169.254.169.254/", "hands out credentials"),
+        ("wss://speech.example:22/", "port 22"),
+        ("speech.example", "https://"),
+        ("", "https://"),
+    ],
+)
+def test_where_a_tenant_s_provider_may_be(url: str, problem: str) -> None:
+    found = url_problem(url, STRICT)
+    assert problem in found
+    assert bool(found) == bool(problem)

@@ -15,6 +15,7 @@ from offhook.bridge.codec import TextInput
 from offhook.model.trunks import TrunkChanged
 from offhook.store.database import Database
 from offhook.store.directory import DirectoryState
+from offhook.store.rights import Rights
 from offhook.store.vault import Vault
 
 
@@ -74,7 +75,7 @@ class ApiParts:
     """``directory`` gives the copy in memory; ``directory_changed`` returns once that copy has what was written.
 
     ``wake_sender``: a delivery may be due. ``trunk_states`` are those of this process. ``metrics``: Prometheus' text
-    format. ``providers``: names that agents may have, empty for any. ``on_answer`` is told method, path as in the
+    format. ``rights``: what writers may say. ``on_answer`` is told method, path as in the
     table, status and seconds of each answer.
     """
 
@@ -90,7 +91,7 @@ class ApiParts:
     calls: RunningCalls = field(default_factory=NoCalls)
     wake_sender: Callable[[], None] = lambda: None
     config_file: str = "config.json"
-    providers: tuple[str, ...] = ()
+    rights: Rights = field(default_factory=Rights)
     hosts: frozenset[str] = frozenset()
     allow_anonymous: bool = False
     limits: ApiLimits = field(default_factory=ApiLimits)

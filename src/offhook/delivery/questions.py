@@ -21,7 +21,10 @@ ANSWER_BYTES = 256 * 1024
 
 
 class HttpQuestions:
-    """Implements the call's ``Questions``. ``state``: the newest copy of the directory."""
+    """Implements the call's ``Questions``. ``state``: the newest copy of the directory.
+
+    ``allow``: whether an agent may be as a server describes it; raises ``ConfigError``.
+    """
 
     def __init__(
         self,
@@ -29,12 +32,14 @@ class HttpQuestions:
         state: Callable[[], DirectoryState],
         *,
         shape: WireShape = NATIVE,
+        allow: Callable[[AgentForm], None] = lambda form: None,
         sign: Sign = sign,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._http = http
         self._state = state
         self._shape = shape
+        self._allow = allow
         self._sign = sign
         self._now = now
 
@@ -47,6 +52,11 @@ class HttpQuestions:
         if not isinstance(answer, AgentById | AgentDescribed):
             return answer
         state = self._state()
+        try:
+            if isinstance(answer, AgentDescribed):
+                self._allow(answer.form)
+        except ConfigError as error:
+            return NoAnswer(reason=f"the answer cannot be used: agent.{error}")
         return find_agent(answer, state.account(question.account_id), state.shared_trunks)
 
     async def use_tool(self, question: ToolUse, deadline_s: float) -> ToolOutput | NoAnswer:

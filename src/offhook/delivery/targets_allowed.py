@@ -174,6 +174,19 @@ def read_target(url: str, policy: TargetPolicy) -> Target:
     return target
 
 
+def url_problem(url: str, policy: TargetPolicy) -> str:
+    """Why a web address or a websocket's may not be reached, as far as no name is looked up; "" where it may."""
+    scheme, separator, rest = url.partition("://")
+    plain = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
+    try:
+        target = read_target(f"{plain}{separator}{rest}", policy)
+    except OutboundError as error:
+        return error.problem
+    if target.address is None and target.port not in policy.allowed_ports:
+        return f"port {target.port} may not be reached. Use 443"
+    return ""
+
+
 def _split(url: str) -> tuple[Scheme, str, str]:
     if len(url) > URL_CHARACTERS:
         raise _bad_url(f"it is longer than {URL_CHARACTERS} characters. Shorten it")

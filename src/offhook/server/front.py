@@ -14,7 +14,6 @@ from offhook.config import Settings
 from offhook.model.trunks import TrunkChanged
 from offhook.observability.metrics import Metrics
 from offhook.server.ground import Ground
-from offhook.server.providers import PROVIDERS
 from offhook.server.vitals import Vitals
 
 
@@ -46,7 +45,7 @@ class Front:
             calls=calls,
             wake_sender=ground.sender.wake,
             config_file=ground.resources.config_file,
-            providers=PROVIDERS,
+            rights=ground.rights,
             hosts=frozenset({http.host} if http.host else ()),
             allow_anonymous=security.allow_anonymous,
             on_answer=lambda method, path, status, took_s: metrics.answered(path, method, status, took_s),

@@ -17,10 +17,11 @@ from offhook.config import Settings, forms_of
 from offhook.delivery.audience import Audience
 from offhook.delivery.outbound_http import OutboundHttp
 from offhook.delivery.questions import HttpQuestions
-from offhook.delivery.targets_allowed import TargetPolicy, networks
+from offhook.delivery.targets_allowed import TargetPolicy, networks, url_problem
 from offhook.delivery.webhooks import AttemptResult, WebhookSender
 from offhook.model.errors import ConfigError
 from offhook.model.records import Answering, UnfinishedCall
+from offhook.server.providers import PROVIDERS
 from offhook.store.accounts import list_accounts, usage_today
 from offhook.store.calls import unfinished_calls
 from offhook.store.config_rows import ConfigChange, sync_config
@@ -29,6 +30,7 @@ from offhook.store.directory import DirectoryFollower, DirectoryState, InMemoryD
 from offhook.store.journal import Journal, JournalListeners
 from offhook.store.resources import Resources
 from offhook.store.retention import Retention, RetentionPolicy
+from offhook.store.rights import Rights
 from offhook.store.vault import VARIABLE, Vault
 
 NODE_FILE = "node"
@@ -75,7 +77,8 @@ class Ground:
         self.directory = LiveDirectory()
         self.usage = AccountUsage({}, price_of=price_of)
         self.http = OutboundHttp(self._policy(dev=False))
-        self.questions = HttpQuestions(self.http, lambda: self.state)
+        self.rights = Rights(providers=PROVIDERS, url_problem=lambda url: url_problem(url, self.http.policy))
+        self.questions = HttpQuestions(self.http, lambda: self.state, allow=self.rights.check_agent)
         self.follower = DirectoryFollower(self.database, self.vault, self._directory_changed)
         self.sender = WebhookSender(
             self.database,

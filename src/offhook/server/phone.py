@@ -17,7 +17,7 @@ from offhook.call.equipment import Equipment, MediaOpener
 from offhook.call.hold_audio import HoldAudio
 from offhook.call.leg import dialled_user
 from offhook.call.manager import CallManager
-from offhook.call.ports import Directory, EventSink, Limits, Questions
+from offhook.call.ports import Directory, EventSink, Limits, Questions, Voice
 from offhook.call.trunks import Trunks
 from offhook.media.clock import MediaClock
 from offhook.media.events import MediaEvent
@@ -56,6 +56,7 @@ class Surroundings:
     on_trunk: Callable[[TrunkChanged], None] = lambda changed: None
     trace: Trace | None = None
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
+    voice: Voice | None = None
     questions: Questions = field(default_factory=NobodyToAsk)
     limits: Limits = field(default_factory=NoLimits)
 
@@ -130,6 +131,7 @@ def build_phone(
             find_trunk=trunks.trunk,
             limits=around.limits,
             hold_audio=around.hold_audio,
+            voice=around.voice,
             questions=around.questions,
         ),
         trunks,

@@ -8,17 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from offhook.bridge import deepgram_agent, elevenlabs_agent, gemini_live, openai_realtime, ultravox
+from offhook.bridge.cascade import provider as cascade
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
-from offhook.bridge.local.engine import LocalEngine
+from offhook.bridge.local.engine import LocalEngine, available
+from offhook.bridge.local.messages import Synthesised
 from offhook.bridge.local.provider import local_provider
+from offhook.bridge.local.worker_pool import WorkerError
 from offhook.bridge.options import ProviderAccess
-from offhook.bridge.outside import Outside
+from offhook.bridge.outside import LocalVoice, Outside
 from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
+from offhook.call.failover import as_agent
 from offhook.config import Settings
 from offhook.config.settings import ProviderSettings, agents_of
-from offhook.model.errors import ConfigError
-from offhook.model.records import Agent
+from offhook.model.audio import AudioFormat
+from offhook.model.errors import BridgeError, ConfigError
+from offhook.model.records import Agent, ProviderFallback
 
 HOSTED: Mapping[str, Callable[[Outside], Provider]] = {
     "deepgram": deepgram_agent.provider,
@@ -26,6 +31,8 @@ HOSTED: Mapping[str, Callable[[Outside], Provider]] = {
     "ultravox": ultravox.provider,
     "gemini": gemini_live.provider,
     "openai": openai_realtime.provider,
+    "pipeline": cascade.pipeline,
+    "cartesia": cascade.cartesia,
 }
 """Those of other companies, and what speaks like them: made when the server is, reached when a call is."""
 
@@ -34,17 +41,24 @@ PROVIDERS = ("local", "scripted", *HOSTED)
 
 
 def provider_problems(settings: Settings) -> Iterator[ConfigError]:
-    """One for each agent of config.json whose provider nobody knows, or cannot work with what it is given."""
+    """One for each agent or fallback of config.json whose provider nobody knows, or cannot do with what it has."""
     registry = BridgeRegistry({"scripted": SCRIPTED, **_hosted(outside_of(settings, ProviderHttp()))})
     for index, agent in enumerate(agents_of(settings)):
-        if agent.provider not in PROVIDERS:
-            fix = f"Use one of: {', '.join(PROVIDERS)}"
-            yield ConfigError(f"agents[{index}].provider", f"there is no {agent.provider!r}", fix)
-        elif agent.provider in registry.names:
-            try:
-                registry.check(agent)
-            except ConfigError as error:
-                yield ConfigError(f"agents[{index}].{error.key}", error.problem, error.fix)
+        yield from _problems(registry, agent, f"agents[{index}]")
+        for place, fallback in enumerate(agent.fallbacks):
+            if isinstance(fallback, ProviderFallback):
+                yield from _problems(registry, as_agent(agent, fallback), f"agents[{index}].fallbacks[{place}]")
+
+
+def _problems(registry: BridgeRegistry, agent: Agent, key: str) -> Iterator[ConfigError]:
+    if agent.provider not in PROVIDERS:
+        fix = f"Use one of: {', '.join(PROVIDERS)}"
+        yield ConfigError(f"{key}.provider", f"there is no {agent.provider!r}", fix)
+    elif agent.provider in registry.names:
+        try:
+            registry.check(agent)
+        except ConfigError as error:
+            yield ConfigError(f"{key}.{error.key}", error.problem, error.fix)
 
 
 def check_providers(settings: Settings) -> None:
@@ -53,28 +67,44 @@ def check_providers(settings: Settings) -> None:
         raise problem
 
 
-def outside_of(settings: Settings, http: ProviderHttp) -> Outside:
+def outside_of(settings: Settings, http: ProviderHttp, speak: LocalVoice | None = None) -> Outside:
+    """``speak``: the local voice; without it one is promised where it is installed."""
     vendors: Mapping[str, ProviderSettings] = msgspec.structs.asdict(settings.providers)
     accesses = {
         name: ProviderAccess(api_key=vendor.api_key, base_url=vendor.base_url) for name, vendor in vendors.items()
     }
-    return Outside(http=http, accesses=accesses)
+    voice = (speak or _unstarted) if available() is None else None
+    return Outside(http=http, accesses=accesses, local_voice=voice)
+
+
+async def _unstarted(text: str, audio_format: AudioFormat) -> Synthesised:
+    raise BridgeError("local", "its voice was not started", "fall_over")
+
+
+def _needs_engine(agent: Agent) -> bool:
+    """It speaks by the local voice, or may have to when its own provider fails."""
+    others = (as_agent(agent, fallback) for fallback in agent.fallbacks if isinstance(fallback, ProviderFallback))
+    return any(one.provider == "local" or one.options.get("tts_provider") == "local" for one in (agent, *others))
 
 
 class Providers:
-    """Implements the call's ``Bridges``. An agent whose provider is not there yet, or nowhere, refuses its call."""
+    """Implements the call's ``Bridges`` and ``Voice``. An agent's call is refused while its provider is not there."""
 
     def __init__(self, settings: Settings) -> None:
         self.engine: LocalEngine | None = None
+        self._voice: LocalEngine | None = None
         self._http = ProviderHttp()
-        self._there: dict[str, Provider] = {"scripted": SCRIPTED, **_hosted(outside_of(settings, self._http))}
+        self._there: dict[str, Provider] = {
+            "scripted": SCRIPTED,
+            **_hosted(outside_of(settings, self._http, self._speak)),
+        }
         self._registry = BridgeRegistry(self._there)
         self._turn = asyncio.Lock()
 
     async def serve(self, agents: Iterable[Agent]) -> None:
         """Start what these agents need. Raises ``BridgeError``."""
         async with self._turn:
-            if self.engine is None and any(agent.provider == "local" for agent in agents):
+            if self.engine is None and any(_needs_engine(agent) for agent in agents):
                 engine = LocalEngine()
                 await engine.start()
                 self.engine = engine
@@ -87,10 +117,30 @@ class Providers:
     def open_bridge(self, request: BridgeRequest) -> BridgeConnection:
         return self._registry.open_bridge(request)
 
+    async def speak(self, text: str, audio_format: AudioFormat) -> bytes:
+        """By the local voice, which alone is begun where no agent needs more of it. Raises ``BridgeError``."""
+        async with self._turn:
+            if self.engine is None and self._voice is None:
+                voice = LocalEngine(recognisers=0)
+                await voice.start()
+                self._voice = voice
+            engine = self.engine or self._voice
+        assert engine is not None
+        return await engine.speak(text, audio_format)
+
+    async def _speak(self, text: str, audio_format: AudioFormat) -> Synthesised:
+        if self.engine is None:
+            return await _unstarted(text, audio_format)
+        try:
+            return await self.engine.synthesise(text, audio_format)
+        except WorkerError as error:
+            raise BridgeError("local", str(error), "retry") from error
+
     async def close(self) -> None:
         await self._http.close()
-        if self.engine is not None:
-            await self.engine.close()
+        for engine in (self.engine, self._voice):
+            if engine is not None:
+                await engine.close()
 
 
 def _hosted(outside: Outside) -> dict[str, Provider]:

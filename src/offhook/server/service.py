@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from offhook.audio.wav import WavError
-from offhook.bridge.local.engine import LocalEngine
+from offhook.bridge.local.engine import LocalEngine, available
 from offhook.call.account_limits import LimitsNow
 from offhook.call.dialling import PlaceCall
 from offhook.call.hold_audio import HoldAudio, read_hold_audio
@@ -218,6 +218,7 @@ class Server:
             on_trunk=self._trunk_changed,
             trace=None if self._traces is None else self._traces.record,
             hold_audio=self._hold_audio,
+            voice=self._providers if available() is None else None,
             questions=self._ground.questions,
             limits=LimitsNow(self._ground.usage, time.time),
         )
@@ -278,15 +279,26 @@ def _open_spans(settings: Settings) -> CallSpans | None:
 
 
 def add_hold_audio(audio: HoldAudio, settings: Settings) -> None:
-    """Read the files that agents name. Raises ``ConfigError`` naming the agent whose file cannot be played."""
-    for index, agent in enumerate(settings.agents):
-        if not agent.hold_audio:
-            continue
+    """Read the files that agents and tools name. Raises ``ConfigError`` naming what has one that cannot be played."""
+    for key, name in _sounds(settings):
         try:
-            audio.add(agent.hold_audio, read_hold_audio(Path(agent.hold_audio)))
+            audio.add(name, read_hold_audio(Path(name)))
         except WavError as error:
-            fix = "Give the path of a WAV file of 8 or 16 bit, or leave it out for our melody"
-            raise ConfigError(f"agents[{index}].hold_audio", f"{agent.hold_audio}: {error}", fix) from None
+            fix = "Give the path of a WAV file of 8 or 16 bit, or leave it out"
+            raise ConfigError(key, f"{name}: {error}", fix) from None
+
+
+def _sounds(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Key and path of each file that callers may hear."""
+    for index, agent in enumerate(settings.agents):
+        if agent.hold_audio:
+            yield f"agents[{index}].hold_audio", agent.hold_audio
+        for place, fallback in enumerate(agent.fallbacks):
+            if fallback.prompt not in ("", "default"):
+                yield f"agents[{index}].fallbacks[{place}].prompt", fallback.prompt
+    for index, tool in enumerate(settings.tools):
+        if tool.hold_audio:
+            yield f"tools[{index}].hold_audio", tool.hold_audio
 
 
 def _affordable_calls(settings: Settings) -> int:

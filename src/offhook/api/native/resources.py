@@ -21,7 +21,6 @@ from offhook.store import form_secrets
 from offhook.store.form_secrets import FORMS, Kind, is_secret
 from offhook.store.forms import FormId
 from offhook.store.resources import Resource, ResourceQuery, Resources
-from offhook.store.rights import Rights
 
 _T = TypeVar("_T")
 
@@ -105,8 +104,7 @@ def document(found: Resource) -> dict[str, Any]:
 
 def stored(asked: Asked) -> Resources:
     parts = asked.parts
-    rights = Rights(providers=parts.providers)
-    return Resources(vault=parts.vault, config_file=parts.config_file, rights=rights, now=parts.now)
+    return Resources(vault=parts.vault, config_file=parts.config_file, rights=parts.rights, now=parts.now)
 
 
 async def changed(asked: Asked, work: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
