@@ -238,7 +238,9 @@ async def test_what_is_told_it_knows_and_what_is_asked_it_answers() -> None:
         send(TextInput(role="system", text="Go on.", respond=True))
         await talking.hears("You wrote: <instruction>Go on.</instruction>")
         send(Say(text="Four two."))
-        assert json.loads(await talking.sent("Four two."))["type"] == "user_message"
+        await talking.hears("Four two.")
+        send(Say(text="Welcome back.", exact=False))
+        assert json.loads(await talking.sent("Welcome back."))["type"] == "user_message"
     assert simulator.journal.problems == []
 
 

@@ -231,8 +231,9 @@ class ElevenlabsCodec:
         match command:
             case TextInput():
                 self._write(command, out)
-            case Say(text=text):
-                self._ask(f"<instruction>Say this to the caller, word for word: {text}</instruction>", out)
+            case Say(text=text, exact=exact):
+                how = "exactly these words to the caller, and nothing else" if exact else "this to the caller"
+                self._ask(f'<instruction>Say {how}: "{text}"</instruction>', out)
             case Digits(digits=digits):
                 _inform(f"[The caller pressed {digits}]", out)
             case Interrupt(item=item):

@@ -7,6 +7,7 @@ A simulator feeds it and carries out what it says, in its protocol's words::
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import msgspec
 from offhook.audio.vad import VoiceActivityDetector
 from offhook.model.audio import FRAME_MS, PCMU_8K, Encoding
 from offhook.simulators.script import Fault, FaultMoment, Script, ScriptedTool, Turn
+
+EXACTLY = re.compile(r'exactly[^"]*"(.*)"', re.DOTALL)
+"""How a model is asked to say something as it is: an obedient one does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +145,12 @@ class Actor:
         return [Answer(text=text or "Hello.", turn=0)] if self.script.greets else []
 
     def read(self, text: str) -> list[Deed]:
-        """Text that is to be answered: by the next turn, if that is about this text, else by an echo of it."""
+        """Text that is to be answered: with the words it asks for exactly;
+        by the next turn, if that is about this text; else by an echo of it.
+        """
+        exact = EXACTLY.search(text)
+        if exact is not None:
+            return [Answer(text=exact.group(1), turn=self._turn)]
         nxt = self.script.turns[self._turn] if self._turn < len(self.script.turns) else None
         if nxt is not None and nxt.hears and nxt.hears.lower() in text.lower():
             self._turn += 1

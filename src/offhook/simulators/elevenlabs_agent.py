@@ -490,7 +490,7 @@ class _Mouth:
         self._rest = pieces_of(audio, fault, script.chunk_ms * bytes_per_ms)
         middle = len(self._rest) // 2
         for index in range(len(self._rest)):
-            if index == middle:
+            if index == middle and answer.turn:
                 await self._conversation.misbehave("audio", answer.turn)
             piece = self._rest.pop(0)
             start = len(audio) - sum(map(len, self._rest)) - len(piece)

@@ -458,7 +458,7 @@ class _Mouth:
         self._rest = pieces_of(audio, fault, talk.actor.script.chunk_ms * bytes_per_ms)
         began_ms, middle, sent, told = talk.actor.heard_ms, len(self._rest) // 2, 0, 0
         for index in range(len(self._rest)):
-            if index == middle:
+            if index == middle and answer.turn:
                 await talk.misbehave("audio", answer.turn)
             await self._wait_until(began_ms + sent // bytes_per_ms - self._ahead_ms)
             words = answer.text[told : (sent + len(self._rest[0])) // bytes_per_ms // MS_PER_CHARACTER]
