@@ -82,7 +82,8 @@ class OpenAiSimulator:
 
 
 def _check_headers(request: web.Request) -> None:
-    key = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.headers.get("api-key", "")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    key = token if scheme == "Bearer" else request.headers.get("api-key", "")
     if not key.strip():
         raise OpenAiRefusalError("Missing bearer or basic authentication in header", "invalid_api_key")
     if "OpenAI-Beta" in request.headers:

@@ -70,7 +70,7 @@ class Reply:
     ) -> None:
         self.response_id = conversation.new_id("resp")
         self._to = conversation
-        self._deeds = deeds
+        self.deeds = deeds
         self._format = output_format
         self._input_tokens = input_tokens
         self._metadata = metadata
@@ -88,12 +88,14 @@ class Reply:
         """The results it waited for have come."""
         self._released.set()
 
-    async def run(self) -> None:
+    async def begin(self) -> None:
         await self._to.emit("response.created", response=self._described("in_progress"))
-        for deed in self._deeds:
+
+    async def run(self) -> None:
+        for deed in self.deeds:
             if isinstance(deed, Answer) and not self._over:
                 await self._answer(deed)
-        calls = [deed for deed in self._deeds if isinstance(deed, CallTool)]
+        calls = [deed for deed in self.deeds if isinstance(deed, CallTool)]
         for call in calls:
             if not self._over:
                 await self._call(call)
@@ -107,6 +109,11 @@ class Reply:
         await self._to.emit("response.done", response=self._described(self._status, usage=self._usage()))
         limits = [{"name": "tokens", "limit": 200_000, "remaining": 199_000, "reset_seconds": 0.3}]
         await self._to.emit("rate_limits.updated", rate_limits=limits)
+
+    @property
+    def failed(self) -> bool:
+        """By a fault of the script: what it was to say is not said."""
+        return self._failed is not None
 
     @property
     def _over(self) -> bool:

@@ -254,7 +254,8 @@ class Talk:
     async def _turn(self, understood: str, content: Sequence[Deed]) -> None:
         """What was buffered becomes an item, which may be answered."""
         self._ready, self._unread, self._told = list(content), [], []
-        item_id, self._buffered_bytes = self._caller_item, 0
+        item_id, seconds = self._caller_item, self._buffered_bytes / self._input.bytes_per_ms / 1000
+        self._buffered_bytes = 0
         item = {
             "id": item_id, "object": "realtime.item", "type": "message", "status": "completed", "role": "user",
             "content": [{"type": "input_audio", "transcript": None}],
@@ -271,17 +272,16 @@ class Talk:
             if self._reply is not None:
                 await self._refuse_second()
             else:
-                self._respond(self._taken())
-        await self._transcribe(item_id, understood)
+                await self._respond(self._taken())
+        await self._transcribe(item_id, understood, seconds)
 
-    async def _transcribe(self, item_id: str, text: str) -> None:
+    async def _transcribe(self, item_id: str, text: str, seconds: float) -> None:
         if not self.session["audio"]["input"]["transcription"]:
             return
         kind = "conversation.item.input_audio_transcription"
         place = {"item_id": item_id, "content_index": 0}
         for index, word in enumerate(text.split(" ") if self.script.interim else ()):
             await self.emit(f"{kind}.delta", **place, delta=f" {word}" if index else word)
-        seconds = (self._heard_bytes - self._answered_bytes) / self._input.bytes_per_ms / 1000
         usage = {"type": "duration", "seconds": round(seconds, 2)}
         await self.emit(f"{kind}.completed", **place, transcript=text, usage=usage)
 
@@ -435,7 +435,7 @@ class Talk:
         if self.actor.waits_for_tools:
             self._journal.problems.append("response.create before every function call had its output")
         exact = EXACTLY.search(str(params.get("instructions", "")))
-        self._respond(self._told_to_say(exact.group(1)) if exact else self._taken(), params.get("metadata"))
+        await self._respond(self._told_to_say(exact.group(1)) if exact else self._taken(), params.get("metadata"))
 
     async def _refuse_second(self, event_id: str | None = None) -> None:
         assert self._reply is not None
@@ -458,11 +458,12 @@ class Talk:
             return self.actor.greet("")
         return [Answer(text=self.script.otherwise.says, turn=-1)]
 
-    def _respond(self, deeds: Sequence[Deed], metadata: dict[str, Any] | None = None) -> None:
+    async def _respond(self, deeds: Sequence[Deed], metadata: dict[str, Any] | None = None) -> None:
         heard_ms = (self._heard_bytes - self._answered_bytes) // self._input.bytes_per_ms
         self._answered_bytes = self._heard_bytes
         output = FORMATS[self.session["audio"]["output"]["format"]["type"]]
         self._reply = Reply(self, deeds, output, input_tokens=heard_ms // INPUT_TOKEN_MS, metadata=metadata)
+        await self._reply.begin()
         task = asyncio.create_task(self._play(self._reply))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -470,6 +471,8 @@ class Talk:
     async def _play(self, reply: Reply) -> None:
         await reply.run()
         self._reply = None
+        if reply.failed:
+            self._ready = [*reply.deeds, *self._ready]
         await reply.finish()
 
     async def _cancel_response(self, event: dict[str, Any]) -> None:

@@ -5,9 +5,12 @@ Unknown fields are skipped, and everything but ``type`` may be missing: servers 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+
+from offhook.bridge.codec import UsageReported
 
 GA_NAMES = {
     "response.audio.delta": "response.output_audio.delta",
@@ -167,3 +170,21 @@ def format_of(session: dict[str, Any], direction: str) -> str | None:
     stated = part.get("format") if isinstance(part, dict) else None
     kind = stated.get("type") if isinstance(stated, dict) else stated
     return kind if isinstance(kind, str) else None
+
+
+def usage_of(usage: Usage | None, kind: str = "") -> Iterator[UsageReported]:
+    """``kind`` goes before the names of the units."""
+    if usage is None:
+        return
+    heard, said = usage.input_token_details, usage.output_token_details
+    amounts = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "audio_input_tokens": heard.audio_tokens if heard is not None else None,
+        "cached_input_tokens": heard.cached_tokens if heard is not None else None,
+        "audio_output_tokens": said.audio_tokens if said is not None else None,
+        "seconds": usage.seconds,
+    }
+    for units, amount in amounts.items():
+        if amount:
+            yield UsageReported(units=kind + units, amount=amount)

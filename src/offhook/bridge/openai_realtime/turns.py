@@ -2,7 +2,7 @@
 
 The server answers each turn by itself, but not while a response of it runs, and it cannot know what the caller
 hears. So a turn that it could not answer is answered at our request once it proves to be one; and the answer to a
-sound that did not stop the agent ("mm-hm") is called off before it is heard.
+sound that has not stopped the agent yet ("mm-hm"?) is doubtful: it is kept back until the call has decided.
 """
 
 from __future__ import annotations
@@ -82,13 +82,19 @@ class Turns:
         self.caller_ended()
         self._unanswered = not will_be_answered
 
-    def unwanted(self) -> bool:
-        """The server begins an answer to what did not stop the agent, while the agent is still to be heard."""
+    @property
+    def cut(self) -> bool:
+        """The caller's last turn stopped the agent."""
+        return self._turn is not None and self._turn.cut_agent
+
+    @property
+    def answer_doubtful(self) -> bool:
+        """An answer would be one to what did not stop the agent, who is still to be heard."""
         turn = self._turn
         return turn is not None and turn.ended_ms is not None and not turn.owed and self.agent_audible
 
     def called_off(self) -> None:
-        """An unwanted answer was: should the turn prove to be one, it is still owed."""
+        """A doubtful answer was: should the turn prove to be one after all, it is still owed."""
         self._unanswered = True
 
     def answered(self) -> None:
