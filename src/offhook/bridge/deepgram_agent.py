@@ -114,6 +114,9 @@ MAX_WRITTEN = 50
 
 MAX_OPEN_CALLS = 64
 
+MAX_CHARACTERS = 20_000
+"""Of one utterance: twenty minutes of speech. What comes after is not written down."""
+
 MAX_WARNINGS = 10
 """Of the server's, logged in one session."""
 
@@ -444,6 +447,8 @@ class DeepgramAgentCodec:
         self._watch.answered()
         item = self._open_item(out)
         piece = f" {sentence}" if item.text else sentence
+        if len(item.text) + len(piece) > MAX_CHARACTERS:
+            return
         item.text += piece
         out.bridge_event(TranscriptDelta(speaker="agent", item=item.name, text=piece, final=False))
 
