@@ -446,10 +446,10 @@ class _Mouth:
         saying = self._saying is not None and not self._saying.done()
         if not (saying or self._answers or heard_ms < self._ends_ms):
             return
+        self._answers.clear()
         if self._saying is not None and saying:
             self._saying.cancel()
             await asyncio.wait([self._saying])
-        self._answers.clear()
         await self._conversation.tell("interruption", interruption_event={"event_id": self._last_event})
         await self._correct(heard_ms)
         self._ends_ms = heard_ms

@@ -429,9 +429,9 @@ class _Mouth:
         saying = self._saying
         if saying is None or saying.done():
             return
+        self._answers.clear()
         saying.cancel()
         await asyncio.wait([saying])
-        self._answers.clear()
         await self._talk.tell("playbackClearBuffer", type="playback_clear_buffer")
         await self._talk.tell("state", type="state", state="listening")
         fault = await self._talk.misbehave("interrupted")
