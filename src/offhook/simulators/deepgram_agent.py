@@ -280,7 +280,7 @@ class AgentSocket(DeepgramSocket):
                 await self._tell_text("assistant", sentences.popleft()[1])
             if index == 0:
                 await self._tell_start()
-            if index == len(pieces) // 2:
+            if answer.turn and index == len(pieces) // 2:
                 await self.misbehave("audio", answer.turn)
             await self.send_audio(piece)
             sent += len(piece)
