@@ -53,7 +53,7 @@ class _Usage(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class ChatStreamError(Exception):
@@ -94,7 +94,7 @@ class ChatAnswer:
             return []
         except (msgspec.DecodeError, UnicodeError) as error:
             raise ChatStreamError(f"the answer is no JSON: {error}") from None
-        if chunk.error is not None and bytes(chunk.error) != b"null":
+        if bytes(chunk.error) != b"null":
             raise ChatStreamError(f"the server reports an error: {bytes(chunk.error)[:200].decode(errors='replace')}")
         self._usage = chunk.usage or self._usage
         return [event for choice in (chunk.choices or [])[:1] for event in self._take(choice)]

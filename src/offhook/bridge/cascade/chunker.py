@@ -84,17 +84,23 @@ class Chunker:
             self._first = False
 
     def _end(self) -> int | None:
+        """Where the first piece ends: at a sentence, at a clause where that is worth it, or at last anywhere."""
+        sentence = self._sentence_end()
+        if sentence is not None and not self._first:
+            return sentence
+        clause_chars = FIRST_CLAUSE_CHARS if self._first else CLAUSE_CHARS
+        clause = next((m.end() for m in _CLAUSE_END.finditer(self._text) if m.end() >= clause_chars), None)
+        ends = [end for end in (sentence, clause) if end is not None]
+        if not ends and len(self._text) > MAX_CHARS:
+            blank = self._text.rfind(" ", 1, MAX_CHARS)
+            return blank if blank > 0 else MAX_CHARS
+        return min(ends, default=None)
+
+    def _sentence_end(self) -> int | None:
         least = 1 if self._first else SENTENCE_CHARS
         for match in _SENTENCE_END.finditer(self._text):
             if match.end() >= least and not _ABBREVIATION.search(self._text[: match.end()][-12:]):
                 return match.end()
-        clause_chars = FIRST_CLAUSE_CHARS if self._first else CLAUSE_CHARS
-        if len(self._text) >= clause_chars:
-            for match in _CLAUSE_END.finditer(self._text):
-                if match.end() >= clause_chars:
-                    return match.end()
-        if len(self._text) > MAX_CHARS:
-            return self._text.rfind(" ", 1, MAX_CHARS) if " " in self._text[1:MAX_CHARS] else MAX_CHARS
         return None
 
 

@@ -103,8 +103,9 @@ def decide(state: TurnState, fact: TurnFact) -> Decision:
     """The one entry; total over the facts."""
     match fact:
         case CallerBegan(overlap=overlap, unheard=unheard):
-            orders = (TurnOrder.HOLD,) if unheard else ()
-            return TurnState(speaking=True, overlap=overlap, holding=unheard), orders
+            holding = unheard or state.holding or bool(state.trial)
+            orders = (TurnOrder.HOLD,) if holding else ()
+            return TurnState(speaking=True, overlap=overlap, holding=holding), orders
         case CallerPaused(text=text):
             return _on_pause(state, text)
         case CallerResumed():
@@ -116,7 +117,7 @@ def decide(state: TurnState, fact: TurnFact) -> Decision:
             return cut, ((Answer(text=state.withheld),) if state.withheld else ())
         case AnswerBegan():
             hold = state.speaking and not _awaits_judgement(state)
-            return replace(state, holding=hold, trial=""), ((TurnOrder.HOLD,) if hold else ())
+            return replace(state, holding=hold or state.holding), ((TurnOrder.HOLD,) if hold else ())
         case JudgementOver(interruptible=interruptible):
             unjudged = state.withheld and not interruptible and not is_backchannel(state.withheld)
             return replace(state, withheld=""), ((Answer(text=state.withheld),) if unjudged else ())
