@@ -1,7 +1,7 @@
 """Cartesia: Sonic speaks (websocket and HTTP), ink-2 listens. Strict on what docs.cartesia.ai says is refused.
 
-It is no agent, but two parts of one: of the script only ``hears``, the faults and how audio is sent have a meaning. A
-context is a turn, counted from 1 on each websocket.
+It is no agent, but two parts of one: of the script only ``hears``, the faults and how audio is sent have a meaning.
+Without turns in the script each context counts as one, from 1 on each websocket.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from offhook.audio.tones import tone
 from offhook.model.audio import Encoding
 from offhook.simulators.actor import Actor
 from offhook.simulators.cartesia_errors import CartesiaRefusalError, error_event
+from offhook.simulators.chat_script import turn_that_says
 from offhook.simulators.script import Fault, FaultMoment
 from offhook.simulators.stage import Journal, drop
 from offhook.simulators.voice import LEVEL_DB, length_ms, pitch_hz
@@ -180,6 +181,11 @@ class SpeechSocket:
             await self.carry_out(fault, context_id)
         return fault
 
+    async def misbehave_at(self, text: str, turn: int, context_id: str) -> Fault | None:
+        """When something begins to be said. By a whole script its turn is known; what is in none is a greeting."""
+        number = turn_that_says(self.script, text) if self.script.turns else turn
+        return await self.misbehave("turn" if number else "greeting", number, context_id)
+
     async def carry_out(self, fault: Fault, context_id: str | None = None) -> None:
         match fault.do:
             case "close":
@@ -286,7 +292,7 @@ class _Context:
             await self._socket.send({"type": "done", "done": True, "status_code": 200, "context_id": self.context_id})
 
     async def _generate(self, text: str) -> None:
-        fault = await self._socket.misbehave("turn", self._turn, self.context_id)
+        fault = await self._socket.misbehave_at(text, self._turn, self.context_id)
         if fault is not None and fault.do == "error":
             self.cancel()
             return

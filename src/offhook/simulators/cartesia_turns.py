@@ -18,7 +18,7 @@ from offhook.audio.vad import VoiceActivityDetector
 from offhook.model.audio import FRAME_MS, PCMU_8K, AudioFormat, Encoding, SampleRate
 from offhook.simulators.actor import Actor, SpeechBegan, Understood
 from offhook.simulators.cartesia_errors import REQUEST_ID, CartesiaRefusalError, error_event
-from offhook.simulators.script import Fault, FaultMoment
+from offhook.simulators.script import Fault, FaultKind, FaultMoment
 from offhook.simulators.stage import Journal, drop
 
 ENCODINGS: Mapping[str, Encoding] = {"pcm_mulaw": Encoding.PCMU, "pcm_alaw": Encoding.PCMA, "pcm_s16le": Encoding.L16}
@@ -37,6 +37,8 @@ WORD_MS = 200
 """One more word is understood so often, while the caller speaks."""
 
 FOR_EVER_S = 3600.0
+
+OF_A_VOICE: tuple[FaultKind, ...] = ("late_audio", "burst", "trickle")
 
 EAGER_MS = 200
 """Silence after which the turn may be over."""
@@ -158,6 +160,9 @@ class TurnsSocket:
                 await self._websocket.send_str(event if isinstance(event, str) else msgspec.json.encode(event).decode())
 
     async def _misbehave(self, on: FaultMoment) -> None:
+        """What can only go wrong with a voice is left to it, where one simulator is both."""
+        if all(fault.do in OF_A_VOICE for fault in self._actor.script.faults if fault.on == on):
+            return
         fault = self._actor.fault(on, self._turn)
         if fault is not None:
             await self.carry_out(fault)

@@ -1,7 +1,7 @@
 """ElevenLabs as a voice: text to speech by websocket, with one context or several, and by HTTP.
 
-elevenlabs.io/docs/api-reference/text-to-speech. Of the script only the faults and how audio is sent have a meaning; a
-context is a turn, counted from 1 on each websocket. The voice agents of ElevenLabs are another simulator.
+elevenlabs.io/docs/api-reference/text-to-speech. Of the script only the faults and how audio is sent have a meaning;
+without turns in it each context counts as one, from 1 on each websocket. ElevenLabs' agents are another simulator.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from aiohttp import WSMsgType, web
 
 from offhook.model.audio import AudioFormat, Encoding
 from offhook.simulators.actor import Actor
+from offhook.simulators.chat_script import turn_that_says
 from offhook.simulators.script import Fault, FaultMoment, Script
 from offhook.simulators.stage import Journal, drop, open_websocket
 from offhook.simulators.voice import spoken
@@ -218,6 +219,11 @@ class _Socket:
             await self.carry_out(fault)
         return fault
 
+    async def misbehave_at(self, text: str, turn: int) -> Fault | None:
+        """When something begins to be said. By a whole script its turn is known; what is in none is a greeting."""
+        number = turn_that_says(self.script, text) if self.script.turns else turn
+        return await self.misbehave("turn" if number else "greeting", number)
+
     async def carry_out_later(self, fault: Fault) -> None:
         await asyncio.sleep(fault.ms / 1000)
         await self.carry_out(fault)
@@ -312,7 +318,7 @@ class _Context:
             await self._tell({"audio": b64encode(spoken("too late", self._format)).decode(), "isFinal": None})
 
     async def _generate(self, text: str) -> None:
-        fault = await self._socket.misbehave("turn", self._turn)
+        fault = await self._socket.misbehave_at(text, self._turn)
         audio = spoken(text, self._format)
         size = self._chunk_bytes(fault, len(audio))
         times = 2 if fault is not None and fault.do == "duplicate" else 1

@@ -23,7 +23,9 @@ def length_ms(text: str) -> int:
 
 
 def pitch_hz(text: str) -> int:
-    return LOWEST_HZ + crc32(text.encode()) % ((HIGHEST_HZ - LOWEST_HZ) // STEP_HZ) * STEP_HZ
+    """Of the first sentence alone: an answer that is spoken sentence by sentence begins as one that is not."""
+    first = text.strip().partition(". ")[0].rstrip(".")
+    return LOWEST_HZ + crc32(first.encode()) % ((HIGHEST_HZ - LOWEST_HZ) // STEP_HZ) * STEP_HZ
 
 
 @lru_cache(maxsize=256)
