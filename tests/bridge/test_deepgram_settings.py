@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,6 +33,7 @@ from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
 from offhook.simulators.deepgram_settings import Settings, check_settings, read_message
+from offhook.store.forms import AgentForm
 
 
 def agent_with(options: Mapping[str, Any], **more: Any) -> Agent:
@@ -225,3 +228,12 @@ def test_voices_of_old_are_replaced_with_one_warning(name: str, caplog: pytest.L
     assert [name in record.getMessage() for record in caplog.records] == [True, True], (
         "once for each that speaks instead"
     )
+
+
+def test_the_page_shows_an_agent_that_works_and_names_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "providers" / "deepgram.md").read_text()
+    found = re.search(r"```json\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    form = msgspec.json.decode(found.group(1), type=AgentForm)
+    check(form.options)
+    assert [name for name in DeepgramOptions.__struct_fields__ if f"`{name}`" not in page] == []
