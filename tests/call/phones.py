@@ -15,6 +15,7 @@ from tests.interop.tools import free_sip_port
 
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.account_limits import NoLimits
+from offhook.call.agent_session import Bridges
 from offhook.call.asking import NobodyToAsk
 from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import HangUp
@@ -217,10 +218,12 @@ async def phone(
     limits: Limits | None = None,
     questions: Questions | None = None,
     numbers: Iterable[Number] = (),
+    bridges: Bridges | None = None,
+    **around: Any,
 ) -> AsyncIterator[TestPhone]:
     """A phone on UDP and TCP; the first agent answers every number, the others the number of their id.
 
-    But for the ``numbers`` that say otherwise.
+    But for the ``numbers`` that say otherwise. ``around``: more of ``Surroundings``.
     """
     numbers = [*(Number(user=agent.agent_id, agent_id=agent.agent_id) for agent in agents[1:]), *numbers]
     numbers += [Number(user="*", agent_id=agent.agent_id) for agent in agents[:1]]
@@ -228,7 +231,7 @@ async def phone(
     low = next(_RTP_RANGES)
     ports = PortPool(low, low + _RTP_PORTS - 1)
     built = build_phone(
-        bridges=BridgeRegistry({"scripted": SCRIPTED}),
+        bridges=bridges or BridgeRegistry({"scripted": SCRIPTED}),
         directory=InMemoryDirectory(agents, numbers),
         events=facts,
         max_calls=max_calls,
@@ -236,7 +239,9 @@ async def phone(
         recordings_folder=folder,
         media_timeout_s=media_timeout_s,
         teardown_s=teardown_s,
-        surroundings=Surroundings(trunks=trunks, limits=limits or NoLimits(), questions=questions or NobodyToAsk()),
+        surroundings=Surroundings(
+            trunks=trunks, limits=limits or NoLimits(), questions=questions or NobodyToAsk(), **around
+        ),
     )
     try:
         address = await built.endpoint.listen("UDP", HOST, port or free_sip_port(HOST))

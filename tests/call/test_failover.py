@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from tests.call.phones import NOTHING_LEFT, TestPhone, phone, scripted
 
+from offhook.audio.tones import tone
+from offhook.call import agent_seat, own_words
 from offhook.call.own_words import PROMPTS
+from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 from offhook.model.call_events import (
     AgentJoined,
     CallAnswered,
@@ -27,8 +30,19 @@ from offhook.model.records import (
     TransferFallback,
 )
 
+PROMPT_AUDIO = own_words.prompt_audio
 GREETING: dict[str, Any] = {"greeting_tone_hz": 700, "greeting_ms": 300, "greeting_text": "hello"}
 HANGS_UP: dict[str, Any] = {"do": "end_call"}
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts as short as a word: what is said is judged here, not how it sounds."""
+
+    def short(prompt: own_words.Prompt, audio_format: AudioFormat) -> bytes:
+        return tone(600, 160, -18, audio_format.encoding, sample_rate_hz=audio_format.sample_rate_hz)
+
+    monkeypatch.setattr(own_words, "prompt_audio", short)
 
 
 def fails(after_ms: int = 100, verdict: str = "fall_over") -> dict[str, Any]:
@@ -95,11 +109,21 @@ async def test_one_whose_options_cannot_be_read_is_replaced_at_once() -> None:
 
 
 async def test_the_caller_hears_that_he_should_wait_where_the_next_one_takes_its_time() -> None:
-    slow = another(
-        open_after_ms=2500, steps=[{"on": "text", "do": [{"do": "speak", "text": "back", "ms": 100}, HANGS_UP]}]
-    )
+    back = {"on": "text", "do": [{"do": "speak", "text": "back", "ms": 100}, HANGS_UP]}
+    slow = another(open_after_ms=1800, steps=[back])
     callee = await call_of(failing(slow, **GREETING, steps=[fails(500)]))
     assert said(callee) == ["hello", PROMPTS["one_moment"], "back"]
+    at = {type(event.fact): event.at for event in callee.facts.events}
+    waited_s = callee.facts.of(TurnSpoken)[1].started_ms / 1000 - (at[ProviderFailed] - at[CallAnswered])
+    assert waited_s < 2.0
+
+
+@pytest.mark.parametrize("prompt", list(PROMPTS))
+@pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K, L16_16K])
+def test_the_prompts_are_shipped_and_short(prompt: own_words.Prompt, audio_format: AudioFormat) -> None:
+    audio = PROMPT_AUDIO(prompt, audio_format)
+    assert 800 < len(audio) // audio_format.bytes_per_ms < 4000
+    assert len(set(audio)) > 20
 
 
 async def test_without_a_fallback_the_caller_is_told_and_the_call_ends() -> None:
@@ -148,9 +172,12 @@ async def test_a_person_who_does_not_answer_leaves_an_apology() -> None:
     assert callee.facts.of(CallEnded)[0].cause == "provider_failed"
 
 
-async def test_what_is_reached_again_by_itself_says_nothing_of_it_unless_it_takes_long() -> None:
-    quick = {"on": "ready", "after_ms": 1200, "do": [{"do": "speak", "text": "so", "ms": 100}]}
-    done = {"on": "ready", "after_ms": 3000, "do": [HANGS_UP]}
+async def test_what_is_reached_again_by_itself_says_nothing_of_it_unless_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent_seat, "RECONNECTING_S", 0.5)
+    quick = {"on": "ready", "after_ms": 800, "do": [{"do": "speak", "text": "so", "ms": 100}]}
+    done = {"on": "ready", "after_ms": 1800, "do": [HANGS_UP]}
     callee = await call_of(failing(**GREETING, steps=[fails(500, "retry"), quick, done]))
     assert said(callee) == ["hello", "so"]
     callee = await call_of(failing(**GREETING, steps=[fails(500, "retry"), done]))
