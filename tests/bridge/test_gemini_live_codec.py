@@ -463,3 +463,9 @@ def test_json_without_end_is_a_fault() -> None:
 def test_fields_of_any_shape_raise_nothing(fields: dict[str, Any]) -> None:
     codec, out = ready()
     tell(codec, out, **fields)
+
+
+@pytest.mark.parametrize(("barge_in", "hears"), [("judged", False), ("provider", True), ("never", True)])
+def test_it_says_whether_it_hears_who_speaks_over_it(barge_in: str, hears: bool) -> None:
+    codec, _ = codec_for({"barge_in": barge_in})
+    assert codec.profile.hears_over_itself is hears

@@ -33,6 +33,8 @@ class BridgeProfile:
     """``Say(exact=True)`` is spoken verbatim."""
     speech_events: bool = True
     """It sends ``SpeechStarted`` and ``SpeechStopped`` itself."""
+    hears_over_itself: bool = True
+    """It hears the caller while it speaks, and transcribes it: words to judge an interruption by come from it."""
     judges_interruption: bool = False
     """It settles itself whether caller speech over the agent is a turn: it sends ``InterruptionJudged``."""
     raw_line: bool = False

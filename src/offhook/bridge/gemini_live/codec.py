@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, assert_never
 
@@ -50,6 +51,7 @@ PROFILE = BridgeProfile(
     output_formats=(L16_24K,),
     exact_say=False,
     speech_events=False,
+    hears_over_itself=False,
     cannot={"truncation": "Gemini keeps all it sent in its context, heard or not"},
 )
 
@@ -89,7 +91,9 @@ class GeminiCodec:
         self._request = request
         self._session = session
         self._agent = request.agent
-        self._caller = CallerAudio(holds=session.options.barge_in == "judged")
+        holds = session.options.barge_in == "judged"
+        self._profile = replace(PROFILE, hears_over_itself=not holds)
+        self._caller = CallerAudio(holds=holds)
         self._replies = Replies()
         self._numbers = count(1)
         self._history: Sequence[Utterance] | None = None
@@ -108,7 +112,7 @@ class GeminiCodec:
 
     @property
     def profile(self) -> BridgeProfile:
-        return PROFILE
+        return self._profile
 
     # ── the connection ───────────────────────────────────────────────────────────────────────────────────
 
