@@ -38,7 +38,7 @@ def chat_turn(script: Script, asked: Mapping[str, Any]) -> ChatTurn:
     """Raises ``ChatRequestError``."""
     messages = _checked(asked)
     number, last = _place(script, messages)
-    turn = script.turns[number - 1] if number else _unscripted(script, last)
+    turn = script.turns[number - 1] if 0 < number <= len(script.turns) else _unscripted(script, last)
     results = _results(messages)
     answered = messages[-1].get("role") == "tool"
     tools = {tool["function"]["name"] for tool in asked.get("tools") or ()}
@@ -98,11 +98,10 @@ def _place(script: Script, messages: Sequence[Mapping[str, Any]]) -> tuple[int, 
         for line in message["content"].splitlines():
             last = line
             turns = script.turns
-            if done < len(turns) and turns[done].hears.lower() in line.lower():
-                done += 1
-                number = done
-            else:
-                number = 0
+            expected = turns[done].hears if done < len(turns) else script.otherwise.hears
+            about = expected.lower() in line.lower() if done < len(turns) else line == expected
+            done += about
+            number = done if about else 0
     return number, last
 
 

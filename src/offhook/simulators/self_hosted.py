@@ -58,6 +58,8 @@ class SelfHostedSimulator:
         self._format = AudioFormat(encoding=Encoding.L16, sample_rate_hz=cast(SampleRate, rate_hz))
         self._thinks = thinks
         self._spent: Counter[int] = Counter()
+        self._broken = False
+        """The last request was cut off: with the next one a client comes anew."""
         self._listeners: dict[str, _Listener] = {}
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -226,8 +228,10 @@ class SelfHostedSimulator:
         return Actor(self.script, self._spent).fault(on, turn)
 
     async def _admit(self, request: web.Request) -> web.StreamResponse | None:
+        """A connection, to the script, is a client that asks for the models, or comes back after it was cut off."""
         self.journal.connections += 1
-        return await self._misbehave(request, self._fault("connect"))
+        anew, self._broken = request.path == "/v1/models" or self._broken, False
+        return await self._misbehave(request, self._fault("connect")) if anew else None
 
     async def _misbehave(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
         """Before the answer begins; None: go on."""
@@ -236,7 +240,7 @@ class SelfHostedSimulator:
                 status = fault.code if fault.do == "refuse" else 500
                 return web.json_response(_error(fault.text or "server_error"), status=status)
             case "drop" | "close":
-                await drop(request)
+                await self._drop(request)
                 return web.Response()
             case "garbage":
                 return web.Response(text='{"object": "li', content_type="application/json")
@@ -250,7 +254,7 @@ class SelfHostedSimulator:
         """In the middle of an answer. True: it is over."""
         match fault.do if fault is not None else None:
             case "drop" | "close":
-                await drop(request)
+                await self._drop(request)
                 return True
             case "error":
                 await _event(response, _error("server_error"))
@@ -264,6 +268,10 @@ class SelfHostedSimulator:
             case _:
                 pass
         return False
+
+    async def _drop(self, request: web.Request) -> None:
+        self._broken = True
+        await drop(request)
 
     def _refuse(self, problem: str) -> web.Response:
         self.journal.problems.append(problem)

@@ -262,7 +262,7 @@ async def test_one_failure_of_a_part_is_not_noticed(fault: Fault) -> None:
         one.be_silent(2000)
         one.say_something()
         await one.hears("It is noon.")
-        assert one.listener.of(BridgeFault) == []
+        assert {fault.verdict for fault in one.listener.of(BridgeFault)} <= {"retry"}
 
 
 @pytest.mark.parametrize(
@@ -280,5 +280,5 @@ async def test_a_part_that_keeps_failing_takes_the_agent_with_it(fault: Fault) -
         if fault.on == "greeting":
             one.connection.send(Say(text="Hello there."))
         one.say_something()
-        await one.listener.until(lambda: bool(one.listener.of(BridgeFault)))
-        assert [f.verdict for f in one.listener.of(BridgeFault)] == ["fall_over"]
+        await one.listener.until(lambda: any(f.verdict == "fall_over" for f in one.listener.of(BridgeFault)))
+        assert one.listener.of(BridgeFault)[-1].verdict == "fall_over"

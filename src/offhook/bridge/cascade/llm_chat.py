@@ -18,7 +18,7 @@ from offhook.bridge.cascade.chat_chunks import ChatAnswer, ChatStreamError
 from offhook.bridge.cascade.http_verdicts import failure, problem_of
 from offhook.bridge.cascade.ports import LlmEvent, TextPiece, ToolUse
 from offhook.bridge.cascade.sse import EventTooLongError, SseParser
-from offhook.bridge.codec import ToolSpec
+from offhook.bridge.codec import BridgeFault, ToolSpec
 from offhook.bridge.options import as_json
 from offhook.bridge.provider_http import HttpStream, ProviderHttp
 from offhook.bridge.wire import HttpRequest
@@ -73,6 +73,8 @@ class ChatModel:
             except BridgeError as error:
                 if error.verdict != "retry" or spoken or attempt == 2:
                     raise BridgeError(error.provider, error.problem, _given_up(error)) from error
+                fault = BridgeFault(problem=error.problem, verdict="retry")
+            yield fault
             await asyncio.sleep(RETRY_S)
 
     async def open(self) -> None:
@@ -87,6 +89,8 @@ class ChatModel:
             raise self._error(f"cannot be reached: {str(error) or type(error).__name__}", retry=False) from error
         if answer.status in (401, 402, 429) or (answer.status >= 500 and answer.status != 501):
             raise failure("language model", answer.status, answer.body)
+        if answer.status == 200 and not is_json(answer.body):
+            raise self._error("its list of models is no JSON: this is no such server", retry=False)
 
     async def _attempt(self, messages: bytes, tools: Sequence[ToolSpec]) -> AsyncGenerator[LlmEvent, None]:
         try:
@@ -154,6 +158,14 @@ class ChatModel:
 
     def _error(self, problem: str, *, retry: bool) -> BridgeError:
         return BridgeError("language model", problem, "retry" if retry else "fall_over")
+
+
+def is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    return True
 
 
 def _declared(tool: ToolSpec) -> dict[str, Any]:

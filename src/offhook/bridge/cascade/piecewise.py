@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from offhook.bridge.cascade.ports import Aligned, ContextDone, TtsListener
+from offhook.bridge.cascade.ports import Aligned, ContextDone, TtsEvent, TtsListener
 from offhook.bridge.codec import BridgeFault
 from offhook.model.audio import AudioFormat
 from offhook.model.errors import BridgeError, Verdict
@@ -129,7 +129,7 @@ class PiecewiseVoice:
 
     async def _take(self, context: _Context) -> _Ahead | None:
         text = await context.pieces.get()
-        return _Ahead(self._speak, text) if text is not None else None
+        return _Ahead(self._speak, text, self._listener.tts_event) if text is not None else None
 
     def _tell(self, name: str, context: _Context, text: str, sound: Sound, *, first: bool) -> None:
         at_ms = context.audio_bytes // self._bytes_per_ms
@@ -143,8 +143,9 @@ class PiecewiseVoice:
 class _Ahead:
     """One piece being made, whether or not it is its turn yet."""
 
-    def __init__(self, speak: Speak, text: str) -> None:
+    def __init__(self, speak: Speak, text: str, tell: Callable[[TtsEvent], None]) -> None:
         self.text = text
+        self._tell = tell
         self._speak = speak
         self._sounds: asyncio.Queue[Sound | BridgeError | None] = asyncio.Queue()
         self._bytes = 0
@@ -174,6 +175,7 @@ class _Ahead:
                 if attempt == 2 or error.verdict != "retry" or self._bytes:
                     self._sounds.put_nowait(error)
                     return
+                self._tell(BridgeFault(problem=error.problem, verdict="retry"))
             await asyncio.sleep(RETRY_S)
 
     async def _attempt(self) -> None:

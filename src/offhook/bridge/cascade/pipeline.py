@@ -332,6 +332,8 @@ class PipelineConnection:
                             answer.uses.append(event)
                         case UsageReported():
                             self._emit(event)
+                        case BridgeFault():
+                            self._take_fault("language model", event)
                         case _:
                             assert_never(event)
         except BridgeError as error:
@@ -390,14 +392,18 @@ class PipelineConnection:
     # ── plumbing ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _take_fault(self, part: str, fault: BridgeFault) -> None:
-        """A part that tries once more is no matter of the call's; one that gave up takes the agent with it."""
+        """A part that gave up takes the agent with it. One that tries once more is recorded, as long as the call does
+        not take that for the end of what it was given the beginning of.
+        """
         if self._closed:
             return
-        if fault.verdict == "retry":
-            _log.warning("call %s: %s (%s): %s", self._request.call_id, part, self._names, fault.problem)
-            return
-        self._emit(BridgeFault(problem=f"{part}: {fault.problem}", verdict=fault.verdict))
-        self._closed = self._speaking.silenced = True
+        told = BridgeFault(problem=f"{part} ({self._names}): {fault.problem}", verdict=fault.verdict)
+        _log.warning("call %s: %s", self._request.call_id, told.problem)
+        if fault.verdict != "retry":
+            self._emit(told)
+            self._closed = self._speaking.silenced = True
+        elif not self._speaking.midway:
+            self._emit(told)
 
     def _emit(self, event: BridgeEvent) -> None:
         if not self._closed:

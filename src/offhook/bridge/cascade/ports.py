@@ -52,7 +52,8 @@ class EndOfTurn:
 
 
 SttEvent = SpeechBegan | PartialText | EagerEnd | Resumed | EndOfTurn | UsageReported | BridgeFault
-"""A ``BridgeFault`` says that this recogniser, or its websocket, is gone."""
+"""A ``BridgeFault`` of a codec says that its websocket is of no use any more. Of a ``Recogniser`` it says that it is gone;
+with the verdict ``retry`` that it is being tried once more."""
 
 
 class SttOutput(Protocol):
@@ -135,7 +136,8 @@ class ToolUse:
     arguments: str
 
 
-LlmEvent = TextPiece | ToolUse | UsageReported
+LlmEvent = TextPiece | ToolUse | UsageReported | BridgeFault
+"""A ``BridgeFault`` is one to ``retry``: the request is made once more; whatever else fails is raised."""
 
 
 class LanguageModel(Protocol):
@@ -182,7 +184,7 @@ class ContextFailed:
 
 
 TtsEvent = Aligned | ContextDone | ContextFailed | UsageReported | BridgeFault
-"""A ``BridgeFault`` says that this voice, or its websocket, is gone."""
+"""A ``BridgeFault``: as of recognisers."""
 
 
 class TtsListener(Protocol):

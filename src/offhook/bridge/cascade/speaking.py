@@ -105,6 +105,11 @@ class Speaking:
     def unfinished(self) -> tuple[Spoken, ...]:
         return tuple(spoken for spoken in self._spoken.values() if not spoken.over)
 
+    @property
+    def midway(self) -> bool:
+        """The call has the beginning of an utterance whose rest is still to come."""
+        return any(spoken.given and not spoken.sound_done for spoken in self.unfinished)
+
     def say(self, spoken: Spoken, pieces: Iterable[str]) -> None:
         for piece in pieces:
             if spoken.over:

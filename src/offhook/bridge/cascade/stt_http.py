@@ -202,6 +202,7 @@ class HttpRecogniser:
         except BridgeError as error:
             if error.verdict != "retry":
                 raise
+            self._tell(BridgeFault(problem=error.problem, verdict="retry"))
         await asyncio.sleep(RETRY_S)
         return await self._attempt(request, speech_ms)
 
