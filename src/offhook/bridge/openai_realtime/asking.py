@@ -28,6 +28,7 @@ class Asking:
 
     def __init__(self) -> None:
         self.asked: Wish | None = None
+        self._believed: Wish | None = None
         self._wishes: deque[Wish] = deque(maxlen=MAX_WISHES)
         self._not_before_ms = 0
         self._so_far = 0
@@ -59,11 +60,12 @@ class Asking:
     def created(self, ask: object) -> Wish | None:
         """A response began; ``ask``: the event it names as its reason, None where it names none.
 
-        Returns the wish that it fulfils. Servers that name nothing are believed to do what they were asked.
+        Returns the wish that it fulfils. Servers that name nothing are believed to do what they were asked, until they
+        say that they did not.
         """
         asked = self.asked
         if asked is not None and ask in (None, asked.event_id):
-            self.asked = None
+            self.asked, self._believed = None, asked
         else:
             asked = None
         if asked is None or not asked.instructions:
@@ -73,10 +75,10 @@ class Asking:
 
     def refused(self, event_id: str | None, *, busy: bool) -> None:
         """An error came; ``busy``: because another response runs."""
-        asked = self.asked
+        asked = self.asked or self._believed
         if asked is None or asked.event_id != event_id:
             return
-        self.asked = None
+        self.asked = self._believed = None
         if busy:
             self._wishes.appendleft(asked)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -82,12 +83,13 @@ class OpenAiOptions(ProviderOptions, frozen=True, kw_only=True, forbid_unknown_f
     auth: Literal["auto", "bearer", "api-key", "none"] = "auto"
 
 
-class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is settled before a call: checked, with old names replaced."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """Everything that is settled before a call: checked, with old names replaced. Keys are not in its repr."""
 
-    options: OpenAiOptions
-    url: str
-    headers: Headers
+    options: OpenAiOptions = field(repr=False)
+    url: str = field(repr=False)
+    headers: Headers = field(repr=False)
     model: str
     voice: str
     language: str
