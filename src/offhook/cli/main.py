@@ -26,6 +26,7 @@ COMMANDS = {
     "secrets": "offhook.cli.secrets",
     "webhooks": "offhook.cli.webhooks",
     "simulate": "offhook.cli.simulate",
+    "elevenlabs": "offhook.cli.elevenlabs",
 }
 """Where each is; its function has its name. Only the one that runs is imported: the whole house takes a second."""
 
