@@ -52,8 +52,8 @@ class EndOfTurn:
 
 
 SttEvent = SpeechBegan | PartialText | EagerEnd | Resumed | EndOfTurn | UsageReported | BridgeFault
-"""A ``BridgeFault`` of a codec says that its websocket is of no use any more. Of a ``Recogniser`` it says that it is gone;
-with the verdict ``retry`` that it is being tried once more."""
+"""A ``BridgeFault`` of a codec says that its websocket is of no use any more. Of a ``Recogniser`` it says that it is
+gone; with the verdict ``retry`` that it is being tried once more."""
 
 
 class SttOutput(Protocol):
