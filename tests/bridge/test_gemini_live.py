@@ -11,6 +11,7 @@ import pytest
 from tests.bridge.provider_talk import Talk, frames_of, speech, talk, until
 
 from offhook.audio.tones import tone
+from offhook.bridge import connection
 from offhook.bridge.codec import (
     AudioDone,
     Begin,
@@ -52,6 +53,11 @@ END_CALL = ToolSpec(name="end_call", description="", parameters="{}")
 
 
 HURRY = 10.0
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "RETRY_S", (0.01, 0.02))
 
 
 def speaking_to(simulator: GeminiSimulator, **more: Any) -> AbstractAsyncContextManager[Talk]:
@@ -523,7 +529,7 @@ async def test_the_talk_goes_on_whatever_goes_wrong(moment: FaultMoment, kind: F
     async with speaking_to(simulator) as talking:
         for _ in range(20):
             talking.say_something()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
             talking.be_silent(1500)
             if "I am here." in talking.listener.said():
                 break
@@ -536,7 +542,6 @@ async def test_an_answer_that_stalls_is_a_fault_in_two_seconds_of_the_caller() -
     async with speaking_to(simulator) as talking:
         talking.say_something()
         await talking.listener.until(lambda: bool(talking.listener.audio))
-        await until(lambda: len(talking.listener.audio["turn-3"]) > 0 if "turn-3" in talking.listener.audio else True)
         talking.be_silent(9000)
         await talking.listener.until(lambda: bool(talking.listener.of(BridgeFault)))
     [fault] = talking.listener.of(BridgeFault)
