@@ -297,7 +297,7 @@ class Conduct:
         """After everything that happened: what waits for silence is done, and who waits hears something."""
         self._parting.settle()
         self._tools.settle()
-        self._seat.settle(silent=self.silent and self._is_heard)
+        self._seat.settle(silent=self._is_heard and not self._turns.agent_audible)
         if self._silence.watches:
             self._silence.settle(quiet=self._expects_words)
 

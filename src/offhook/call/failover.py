@@ -168,7 +168,10 @@ def reconnected(history: Sequence[Utterance]) -> TextInput:
 
 
 class Reassurance:
-    """One word to a caller who hears nothing since the provider failed. ``say`` says it."""
+    """One word to a caller who hears nothing since the provider failed. ``say`` says it.
+
+    However often it fails, and is reached again, before anything is heard: his silence began with the first time.
+    """
 
     def __init__(self, call: CallControls, key: str, say: Callable[[], None]) -> None:
         self._call = call
@@ -176,19 +179,21 @@ class Reassurance:
         self._say = say
         self._after_s: float | None = None
         self._armed = False
+        self._said = False
 
     def begin(self, after_s: float) -> None:
         """If nobody is heard for ``after_s``."""
-        self.end()
-        self._after_s = after_s
+        if not self._armed and not self._said:
+            self._after_s = after_s
 
     def end(self) -> None:
         """There is somebody to speak."""
         self._after_s = None
+        self._said = False
         self._disarm()
 
     def settle(self, *, silent: bool) -> None:
-        """Something changed: whether anything is heard now."""
+        """Something changed: whether the caller hears nothing now, and should."""
         if not silent:
             self._disarm()
         elif self._after_s is not None and not self._armed:
@@ -199,6 +204,7 @@ class Reassurance:
         self._armed = False
         if self._after_s is not None:
             self._after_s = None
+            self._said = True
             self._say()
 
     def _disarm(self) -> None:
