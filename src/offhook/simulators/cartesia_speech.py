@@ -181,10 +181,9 @@ class SpeechSocket:
             await self.carry_out(fault, context_id)
         return fault
 
-    async def misbehave_at(self, text: str, turn: int, context_id: str) -> Fault | None:
-        """When something begins to be said. By a whole script its turn is known; what is in none is a greeting."""
-        number = turn_that_says(self.script, text) if self.script.turns else turn
-        return await self.misbehave("turn" if number else "greeting", number, context_id)
+    def turn_of(self, text: str, context: int) -> int:
+        """By a whole script the turn of what is said is known, and what is in none is a greeting: 0."""
+        return turn_that_says(self.script, text) if self.script.turns else context
 
     async def carry_out(self, fault: Fault, context_id: str | None = None) -> None:
         match fault.do:
@@ -292,7 +291,8 @@ class _Context:
             await self._socket.send({"type": "done", "done": True, "status_code": 200, "context_id": self.context_id})
 
     async def _generate(self, text: str) -> None:
-        fault = await self._socket.misbehave_at(text, self._turn, self.context_id)
+        turn = self._socket.turn_of(text, self._turn)
+        fault = await self._socket.misbehave("turn" if turn else "greeting", turn, self.context_id)
         if fault is not None and fault.do == "error":
             self.cancel()
             return
@@ -301,8 +301,8 @@ class _Context:
         times = range(2) if fault is not None and fault.do == "duplicate" else range(1)
         middle = len(audio) // 2
         for at in range(0, len(audio), size):
-            if at <= middle < at + size:
-                broken = await self._socket.misbehave("audio", self._turn, self.context_id)
+            if turn and at <= middle < at + size:
+                broken = await self._socket.misbehave("audio", turn, self.context_id)
                 if broken is not None and broken.do == "error":
                     self.cancel()
                     return

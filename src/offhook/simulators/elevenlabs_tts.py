@@ -219,10 +219,9 @@ class _Socket:
             await self.carry_out(fault)
         return fault
 
-    async def misbehave_at(self, text: str, turn: int) -> Fault | None:
-        """When something begins to be said. By a whole script its turn is known; what is in none is a greeting."""
-        number = turn_that_says(self.script, text) if self.script.turns else turn
-        return await self.misbehave("turn" if number else "greeting", number)
+    def turn_of(self, text: str, context: int) -> int:
+        """By a whole script the turn of what is said is known, and what is in none is a greeting: 0."""
+        return turn_that_says(self.script, text) if self.script.turns else context
 
     async def carry_out_later(self, fault: Fault) -> None:
         await asyncio.sleep(fault.ms / 1000)
@@ -318,13 +317,14 @@ class _Context:
             await self._tell({"audio": b64encode(spoken("too late", self._format)).decode(), "isFinal": None})
 
     async def _generate(self, text: str) -> None:
-        fault = await self._socket.misbehave_at(text, self._turn)
+        turn = self._socket.turn_of(text, self._turn)
+        fault = await self._socket.misbehave("turn" if turn else "greeting", turn)
         audio = spoken(text, self._format)
         size = self._chunk_bytes(fault, len(audio))
         times = 2 if fault is not None and fault.do == "duplicate" else 1
         for at in range(0, len(audio), size):
-            if at <= len(audio) // 2 < at + size:
-                await self._socket.misbehave("audio", self._turn)
+            if turn and at <= len(audio) // 2 < at + size:
+                await self._socket.misbehave("audio", turn)
             chunk = audio[at : at + size]
             alignment = self._alignment(text, at / len(audio), (at + len(chunk)) / len(audio), len(audio))
             for _ in range(times):
