@@ -34,14 +34,16 @@ from offhook.bridge.codec import (
     ToolResult,
     ToolSpec,
     TranscriptDelta,
+    UpdateAgent,
     UsageReported,
     Utterance,
 )
 from offhook.bridge.openai_realtime.asking import MAX_RETRIES, Asking, Wish
-from offhook.bridge.openai_realtime.codec import MAX_CALLS, OpenAiCodec
+from offhook.bridge.openai_realtime.codec import OpenAiCodec
 from offhook.bridge.openai_realtime.events import GA_NAMES
 from offhook.bridge.openai_realtime.options import Setup, setup_of
-from offhook.bridge.openai_realtime.turns import BACKCHANNEL_MS, Turns
+from offhook.bridge.openai_realtime.responses import MAX_CALLS, STALL_MS
+from offhook.bridge.openai_realtime.turns import BACKCHANNEL_MS, OVERDUE_MS, Turns
 from offhook.bridge.options import ProviderAccess
 from offhook.model.audio import L16_24K, PCMU_8K
 from offhook.model.errors import ConfigError, Verdict
@@ -205,7 +207,9 @@ def test_the_names_of_before_mean_the_same() -> None:
 
 def test_the_session_of_before_is_flat() -> None:
     bench = Bench(ready=False, agent={"instructions": "Be kind."}, protocol="beta", max_output_tokens=100)
-    (update,) = bench.out.sent
+    bench.codec.command(UpdateAgent(agent=Agent(agent_id="a", provider="openai", instructions="New.")), bench.out)
+    update, change = bench.out.sent
+    assert change["session"] == {"instructions": "New."}
     session = update["session"]
     assert session["input_audio_format"] == session["output_audio_format"] == "g711_ulaw"
     assert session["modalities"] == ["audio", "text"]
@@ -384,6 +388,35 @@ def test_turns_that_the_options_leave_unanswered_are_answered_at_our_request() -
     assert bench.kinds() == ["response.create"]
 
 
+def test_an_answer_that_does_not_come_is_asked_for_and_then_the_session_begins_anew() -> None:
+    bench = Bench()
+    bench.caller_turn()
+    bench.hears(OVERDUE_MS)
+    assert bench.out.sent == []
+    bench.hears(20)
+    assert bench.kinds() == ["response.create"]
+    bench.hears(STALL_MS)
+    faults = [event for event in bench.out.events if isinstance(event, BridgeFault)]
+    assert faults == [BridgeFault(problem="said nothing for 6 s where an answer was due", verdict="retry")]
+    renewed = bench.codec.renewed([])
+    out = Recorded()
+    renewed.receive(b'{"type":"session.updated"}', out, is_text=True)
+    assert out.sent[-1]["type"] == "response.create"
+
+
+@pytest.mark.parametrize("busy", ["nothing", "tool", "caller"])
+def test_silence_with_a_reason_is_no_stall(busy: str) -> None:
+    bench = Bench()
+    bench.speaks(done=busy == "nothing")
+    if busy == "tool":
+        call = {"id": "f1", "type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"}
+        bench.says("response.output_item.done", response_id="r1", item=call)
+    if busy == "caller":
+        bench.says("input_audio_buffer.speech_started", item_id="u1")
+    bench.hears(30_000)
+    assert not [event for event in bench.out.events if isinstance(event, BridgeFault)]
+
+
 def test_speech_is_reported() -> None:
     bench = Bench()
     bench.caller_turn()
@@ -509,6 +542,14 @@ def test_keys_are_in_no_repr() -> None:
     assert "secret-key" not in repr(setup(ProviderAccess(api_key="secret-key")))
 
 
+def test_the_words_of_the_seed_stand_in_for_the_agents() -> None:
+    bench = Bench(ready=False, greeting="Hello.", instructions="Be kind.")
+    assert bench.out.sent[0]["session"]["instructions"] == "Be kind."
+    bench.codec.command(Begin(), bench.out)
+    told = 'Be kind.\n\nStart the call now. Say exactly: "Hello."'
+    assert bench.out.sent[1]["response"]["instructions"] == told
+
+
 # ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -594,7 +635,7 @@ COMMANDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(EVENTS | COMMANDS | st.binary(max_size=20) | ANYTHING | st.just("frame"), max_size=30), st.booleans())
 def test_nothing_that_comes_raises_or_grows_without_bound(steps: list[Any], ready: bool) -> None:
     bench = Bench(ready=ready)

@@ -66,7 +66,8 @@ class OpenAiOptions(ProviderOptions, frozen=True, kw_only=True, forbid_unknown_f
     """``turn_detection`` null: the provider detects no turns, we do. ``transcription_model`` "": none.
 
     ``protocol`` "beta": the older names and shapes, for servers that never learnt others. ``auth``: how the key is
-    sent; "auto" is as Azure wants it where the URL is Azure's, else as a bearer token.
+    sent; "auto" is as Azure wants it where the URL is Azure's, else as a bearer token. ``greeting`` and
+    ``instructions`` stand in for an agent's empty ones.
     """
 
     voice: str = ""
@@ -81,6 +82,8 @@ class OpenAiOptions(ProviderOptions, frozen=True, kw_only=True, forbid_unknown_f
     parallel_tool_calls: bool | None = None
     protocol: Literal["ga", "beta"] = "ga"
     auth: Literal["auto", "bearer", "api-key", "none"] = "auto"
+    greeting: str = ""
+    instructions: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

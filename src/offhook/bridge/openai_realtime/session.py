@@ -128,6 +128,11 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def instructions_update(instructions: str, *, beta: bool) -> bytes:
+    session = {"instructions": instructions} if beta else {"type": "realtime", "instructions": instructions}
+    return encoded({"type": "session.update", "session": session})
+
+
 def message_item(role: str, text: str, *, beta: bool) -> bytes:
     """``role``: system, user or assistant."""
     kind = "input_text" if role != "assistant" else "text" if beta else "output_text"

@@ -15,6 +15,9 @@ BACKCHANNEL_MS = 2000
 JUST_BEFORE_MS = 1500
 """The call's own ear may cut the agent so much before the server notices a voice."""
 
+OVERDUE_MS = 3000
+"""A server that answers by itself begins within a few hundred; then it is asked."""
+
 LAG_MS = 150
 """What the playout is behind at most, of what was received."""
 
@@ -45,6 +48,8 @@ class Turns:
         self._cut_at_ms = -JUST_BEFORE_MS
         self._turn: CallerTurn | None = None
         self._unanswered = False
+        self.answer_expected = False
+        """By the server, by itself: it will begin one any moment."""
 
     @property
     def caller_speaks(self) -> bool:
@@ -81,6 +86,13 @@ class Turns:
             self._turn = CallerTurn(began_ms=self.now_ms, over_agent=False, cut_agent=False)
         self.caller_ended()
         self._unanswered = not will_be_answered
+        self.answer_expected = will_be_answered
+
+    @property
+    def answer_overdue(self) -> bool:
+        turn = self._turn
+        ended_ms = turn.ended_ms if turn is not None else None
+        return self.answer_expected and ended_ms is not None and self.now_ms - ended_ms > OVERDUE_MS
 
     @property
     def cut(self) -> bool:
@@ -98,7 +110,7 @@ class Turns:
         self._unanswered = True
 
     def answered(self) -> None:
-        self._unanswered = False
+        self._unanswered = self.answer_expected = False
 
     def answer_due(self) -> bool:
         """A turn that nobody answers is owed an answer; said once."""
