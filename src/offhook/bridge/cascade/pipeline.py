@@ -113,6 +113,7 @@ class PipelineConnection:
         self._began_ms = 0
         self._counted_ms = 0
         self._judged_by_ms = 0
+        self._is_open = False
         self._closed = False
 
     # ── BridgeConnection ─────────────────────────────────────────────────────────────────────────────────
@@ -132,6 +133,7 @@ class PipelineConnection:
         except asyncio.CancelledError:
             await _cancelled(opening)
             raise
+        self._is_open = True
         self._emit(Ready())
 
     def send_audio(self, frame: bytes) -> None:
@@ -255,8 +257,11 @@ class PipelineConnection:
         else:
             self._judged_by_ms = self._speaking.audible_until_ms
         if text.strip():
-            self._emit(TranscriptDelta(speaker="caller", item=self._caller_item, text=text.strip(), final=True))
+            self._tell_final(text)
         self._decide(turn.CallerEnded(text=text))
+
+    def _tell_final(self, text: str) -> None:
+        self._emit(TranscriptDelta(speaker="caller", item=self._caller_item, text=text.strip(), final=True))
 
     def _show_partial(self, text: str) -> None:
         """Deltas are joined as they are: a correction of earlier words is seen in the final text only."""
@@ -337,7 +342,9 @@ class PipelineConnection:
                         case _:
                             assert_never(event)
         except BridgeError as error:
-            self._take_fault("language model", BridgeFault(problem=error.problem, verdict=error.verdict))
+            answer.fault = BridgeFault(problem=error.problem, verdict=error.verdict)
+            if not answer.held:
+                self._take_fault("language model", answer.fault)
             return
         self._speaking.say(answer, chunker.finish())
         answer.making = None
@@ -350,6 +357,9 @@ class PipelineConnection:
             self._cancel_tools()
             self._history.caller_said(answer.to)
             answer.to = ""
+        if answer.fault is not None:
+            self._take_fault("language model", answer.fault)
+            return
         self._speaking.release(answer)
         self._call_tools(answer)
 
@@ -393,16 +403,18 @@ class PipelineConnection:
 
     def _take_fault(self, part: str, fault: BridgeFault) -> None:
         """A part that gave up takes the agent with it. One that tries once more is recorded, as long as the call does
-        not take that for the end of what it was given the beginning of.
+        not take that for the end of what it was given the beginning of, or for the end of the opening.
         """
         if self._closed:
             return
         told = BridgeFault(problem=f"{part} ({self._names}): {fault.problem}", verdict=fault.verdict)
         _log.warning("call %s: %s", self._request.call_id, told.problem)
         if fault.verdict != "retry":
+            if self._turn.speaking and self._caller_text.strip():
+                self._tell_final(self._caller_text)  # whoever takes over shall know what was said
             self._emit(told)
             self._closed = self._speaking.silenced = True
-        elif not self._speaking.midway:
+        elif self._is_open and not self._speaking.midway:
             self._emit(told)
 
     def _emit(self, event: BridgeEvent) -> None:

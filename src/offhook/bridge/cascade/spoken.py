@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from offhook.bridge.cascade.ports import ToolUse
 from offhook.bridge.cascade.utterance import Utterance
-from offhook.bridge.codec import BridgeEvent
+from offhook.bridge.codec import BridgeEvent, BridgeFault
 
 
 @dataclass(slots=True)
@@ -32,6 +32,8 @@ class Spoken:
     """The call has audio of it."""
     called: bool = False
     """Its tools were called."""
+    fault: BridgeFault | None = None
+    """It could not be made, which matters when it turns out that it was wanted."""
     over: bool = False
     """Done or given up: nothing more of it is told."""
     _kept: list[bytes | BridgeEvent] = field(default_factory=list)
