@@ -91,6 +91,10 @@ class Talk:
         self.connection.send_audio(frame)
 
 
+def verdicts(listener: RecordingListener) -> set[str]:
+    return {fault.verdict for fault in listener.of(BridgeFault)}
+
+
 @asynccontextmanager
 async def call(
     script: Script,
@@ -238,7 +242,7 @@ async def test_a_voice_that_breaks_once_is_heard_all_the_same(fault: Fault) -> N
     came = 0 if fault.on == "turn" else 1600  # one piece of "Good", of which the rest is not said again
     rest = "morning." if came else "Good morning."
     assert audio == spoken("Good morning.", PCMU_8K)[:came] + spoken(rest, PCMU_8K)
-    assert listener.of(BridgeFault) == []
+    assert verdicts(listener) <= {"retry"}
 
 
 async def test_a_voice_without_credit_falls_over() -> None:
@@ -280,7 +284,7 @@ async def test_whatever_goes_wrong_once_with_the_voice_the_caller_is_answered(fa
     async with call(script, voice_faults=(fault,)) as (talk, listener):
         talk.speak()
         await talk.listen(lambda: "Yes, until six." in listener.said())
-    assert listener.of(BridgeFault) == []
+    assert verdicts(listener) <= {"retry"}
 
 
 @pytest.mark.parametrize("fault", once(["setup", "turn"], "unknown", "duplicate"), ids=named)
@@ -290,7 +294,8 @@ async def test_whatever_goes_wrong_once_with_the_ear_the_caller_is_answered(faul
         talk.speak()
         await talk.listen(lambda: "Yes, until six." in listener.said())
         assert [text for role, text in talk.told_the_model() if role == "user"] == ["is it open"]
-    assert listener.of(BridgeFault) == []
+    assert listener.names()[0] == "Ready"
+    assert verdicts(listener) <= {"retry"}
 
 
 @pytest.mark.parametrize("part", ["voice", "ear"])
@@ -302,8 +307,8 @@ async def test_what_goes_wrong_again_and_again_falls_over(part: str, do: FaultKi
     voice_faults = faults if part == "voice" else ()
     async with call(script, model_script=Script(turns=turns), voice_faults=voice_faults) as (talk, listener):
         talk.speak()
-        await talk.listen(lambda: bool(listener.of(BridgeFault)))
-    assert [fault.verdict for fault in listener.of(BridgeFault)] == ["fall_over"]
+        await talk.listen(lambda: "fall_over" in verdicts(listener))
+    assert listener.of(BridgeFault)[-1].verdict == "fall_over"
 
 
 @pytest.mark.parametrize("part", ["voice", "ear"])
