@@ -39,6 +39,8 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, str]] = {
     "CARTESIA_BASE_URL": ("cartesia", "base_url"),
     "ULTRAVOX_API_KEY": ("ultravox", "api_key"),
     "ULTRAVOX_BASE_URL": ("ultravox", "base_url"),
+    "ANTHROPIC_API_KEY": ("anthropic", "api_key"),
+    "GROQ_API_KEY": ("groq", "api_key"),
 }
 """What the vendors' own tools read; of two for one key the first counts (Google's SDK prefers GOOGLE_API_KEY). They
 lie around on many machines, so they say only what the file does not."""

@@ -141,6 +141,8 @@ class ProvidersSettings(Section, frozen=True):
     deepgram: ProviderSettings = ProviderSettings()
     cartesia: ProviderSettings = ProviderSettings()
     ultravox: ProviderSettings = ProviderSettings()
+    anthropic: ProviderSettings = ProviderSettings()
+    groq: ProviderSettings = ProviderSettings()
 
 
 class TelemetrySettings(Section, frozen=True):
