@@ -66,6 +66,8 @@ from offhook.bridge.deepgram_messages import (
     function_call_request,
     kind_of,
     problem_of,
+    verdict_of_close,
+    verdict_of_status,
 )
 from offhook.bridge.deepgram_settings import (
     DeepgramOptions,
@@ -95,7 +97,7 @@ SESSION_FRAMES = 110 * 60 * 1000 // FRAME_MS
 NOTICE_S = 540.0
 
 MAX_STALLS = 2
-"""Beginnings without words, in a row: then the session is given up. Coughs are some of them."""
+"""Beginnings without words, in a row: then the session is given up. One of them may be a cough."""
 
 WORDS_LOST = "it hears the caller and does not understand a word"
 ANSWER_LOST = "no answer came to what the caller said"
@@ -111,8 +113,10 @@ REPEAT_FRAMES = 1000 // FRAME_MS
 MAX_REPEATS = 10
 
 MAX_WRITTEN = 50
+"""Texts that may still come back: with an answer they are forgotten."""
 
 MAX_OPEN_CALLS = 64
+"""A model calls a few at once; one that calls without end is not listened to."""
 
 MAX_CHARACTERS = 20_000
 """Of one utterance: twenty minutes of speech. What comes after is not written down."""
@@ -130,27 +134,6 @@ PROFILE = BridgeProfile(
     greets_on_open=True,
     cannot={"truncation": "the server guesses what was heard; no message tells it"},
 )
-
-_FATAL_CODES = frozenset(
-    {
-        "UNPARSABLE_CLIENT_MESSAGE",
-        "INVALID_SETTINGS",
-        "NON_SETTINGS_MESSAGE_BEFORE_SETTINGS",
-        "BINARY_MESSAGE_BEFORE_SETTINGS",
-        "SETTINGS_ALREADY_APPLIED",
-        "USER_AUDIO_FORMAT",
-        "NON_EXISTENT_FUNCTION_CALLED",
-        "AGENT_ID_NOT_SUPPORTED",
-        "INVALID_AGENT_ID",
-    }
-)
-"""Another session would end the same way. developers.deepgram.com/docs/voice-agent-errors-warnings"""
-
-_BACKEND_CODES = frozenset({"FAILED_TO_THINK", "FAILED_TO_SPEAK"})
-"""What stands behind Deepgram has failed, with all it could fall back on."""
-
-_REFUSING_CLOSES = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
-"""RFC 6455 §7.4.1: it does not want what we are, so that it would not the next time."""
 
 _log = logging.getLogger("offhook.bridge")
 
@@ -557,25 +540,15 @@ class DeepgramAgentCodec:
 
     def _end(self, error: Problem, out: CodecOutput) -> None:
         """Every ``Error`` ends the session. developers.deepgram.com/docs/voice-agent-errors-warnings"""
-        verdict: Verdict = "retry"
-        if error.code in _FATAL_CODES:
-            verdict = "fatal"
-        elif error.code in _BACKEND_CODES:
-            verdict = "fall_over"
-        self._fail(str(error), out, verdict)
+        self._fail(str(error), out, error.verdict)
 
     def refused(self, status: int, body: bytes) -> BridgeFault:
-        verdict: Verdict = "fatal"
-        if status in {402, 429}:
-            verdict = "fall_over"
-        elif status == 408 or status >= 500:
-            verdict = "retry"
-        return BridgeFault(problem=f"HTTP {status}: {body[:300].decode('utf-8', 'replace')}", verdict=verdict)
+        problem = f"HTTP {status}: {body[:300].decode('utf-8', 'replace')}"
+        return BridgeFault(problem=problem, verdict=verdict_of_status(status))
 
     def closed(self, code: int, reason: str) -> BridgeFault | None:
         """Its agent never hangs up by itself: whatever the code says, the session broke off."""
-        verdict: Verdict = "fall_over" if code in _REFUSING_CLOSES else "retry"
-        return BridgeFault(problem=f"closed with {code} {reason[:300]}".rstrip(), verdict=verdict)
+        return BridgeFault(problem=f"closed with {code} {reason[:300]}".rstrip(), verdict=verdict_of_close(code))
 
     def renewed(self, history: Sequence[Utterance]) -> DeepgramAgentCodec:
         """The next one is told what was said; what the caller said last and got no answer to is asked again."""
