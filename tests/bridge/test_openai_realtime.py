@@ -346,6 +346,9 @@ async def test_turns_may_be_ours_to_detect() -> None:
         assert t.journal.problems == []
 
 
+SERVER_INTERRUPTS = {"turn_detection": {"interrupt_response": True}}
+
+
 # ── tools ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -376,7 +379,8 @@ async def test_results_of_parallel_tools_are_answered_once() -> None:
 
 async def test_a_result_waits_for_the_end_of_the_response_that_asked() -> None:
     tool = ScriptedTool(name="weather", cancel=True)  # its response stays open until the result comes
-    async with talk(Script(turns=(Turn(tools=(tool,), says="{weather}."),)), tools=(WEATHER,)) as t:
+    script = Script(turns=(Turn(tools=(tool,), says="{weather}."),))
+    async with talk(script, tools=(WEATHER,), options=SERVER_INTERRUPTS) as t:
         t.say_something()
         await t.listener.until(lambda: "ToolCall" in t.listener.names())
         assert "ResponseDone" not in t.listener.names()
@@ -388,7 +392,7 @@ async def test_a_result_waits_for_the_end_of_the_response_that_asked() -> None:
 async def test_a_call_that_was_taken_back_is_not_answered() -> None:
     tool = ScriptedTool(name="weather", cancel=True)
     script = Script(turns=(Turn(tools=(tool,), says="{weather}."), Turn(hears="never mind", says="All right.")))
-    async with talk(script, tools=(WEATHER,)) as t:
+    async with talk(script, tools=(WEATHER,), options=SERVER_INTERRUPTS) as t:
         t.say_something()
         await t.listener.until(lambda: "ToolCall" in t.listener.names())
         (call,) = t.listener.of(ToolCall)
@@ -402,12 +406,25 @@ async def test_a_call_that_was_taken_back_is_not_answered() -> None:
         assert "function_call_output" not in str([message.data for message in t.journal.received])
 
 
-async def test_the_agent_ends_the_call_by_a_tool() -> None:
-    script = Script(turns=(Turn(tools=(ScriptedTool(name="end_call"),)),))
-    async with talk(script) as t:
+async def test_a_tool_runs_on_while_the_caller_speaks() -> None:
+    tool = ScriptedTool(name="weather")
+    script = Script(turns=(Turn(tools=(tool,), says="{weather}."), Turn(hears="quick", says="I am at it.")))
+    async with talk(script, tools=(WEATHER,)) as t:
         t.say_something()
         await t.listener.until(lambda: "ToolCall" in t.listener.names())
-        assert t.listener.of(ToolCall)[0].name == "end_call"
+        t.say_something()
+        await t.hears("I am at it.")
+        t.connection.send(ToolResult(tool_call_id=t.listener.of(ToolCall)[0].tool_call_id, output="sunny"))
+        await t.hears("sunny.")
+        assert "ToolCallCancelled" not in t.listener.names()
+
+
+async def test_the_agent_ends_the_call_by_a_tool() -> None:
+    async with talk(Script(turns=(Turn(says="Goodbye.", ends_call=True),))) as t:
+        t.say_something()
+        await t.hears("Goodbye.")
+        await t.listener.until(lambda: "ResponseDone" in t.listener.names())
+        assert [call.name for call in t.listener.of(ToolCall)] == ["end_call"]
 
 
 # ── what is told in mid-call ─────────────────────────────────────────────────────────────────────────────

@@ -52,7 +52,7 @@ class ReplyTo(Protocol):
     def call_made(self, call_id: str) -> None: ...
 
     def waits_for_caller(self, call_ids: Sequence[str]) -> bool:
-        """One of these calls may be taken back, when the caller speaks."""
+        """One of these calls is taken back when the caller speaks: its response is cancelled then."""
         ...
 
 
@@ -145,6 +145,9 @@ class Reply:
         await self._to.emit("response.content_part.done", **place, part=part)
         content = [{"type": "output_audio", "transcript": said}]
         await self._done(place, {**item, "content": content})
+        if answer.ends_call and not self._over:
+            # The service cannot hang up: the model calls the tool it was given for that.
+            await self._call(CallTool(tool_call_id=self._to.new_id("call"), name="end_call", arguments="{}"))
 
     async def _speak(self, answer: Answer, place: dict[str, Any], fault: Fault | None) -> str:
         """Words and sound take turns, as they come from the model. Returns the words that were sent."""

@@ -17,7 +17,7 @@ from aiohttp import WSMsgType, web
 from offhook.audio.convert import Converter, converter
 from offhook.model.audio import PCMU_8K, AudioFormat
 from offhook.simulators import mishaps
-from offhook.simulators.actor import Actor, Answer, CallTool, CancelTool, Deed, SpeechBegan, SpeechEnded, Understood
+from offhook.simulators.actor import Actor, Answer, CallTool, Deed, SpeechBegan, SpeechEnded, Understood
 from offhook.simulators.openai_reply import FATAL_CODES, INPUT_TOKEN_MS, Reply
 from offhook.simulators.openai_session import FORMATS, OpenAiRefusalError, first_session, updated
 from offhook.simulators.script import Fault, FaultMoment, Script
@@ -202,6 +202,10 @@ class Talk:
         return self.session["audio"]["input"]["turn_detection"] or {}
 
     @property
+    def _interrupts(self) -> bool:
+        return bool(self._detection.get("interrupt_response", True))
+
+    @property
     def _transcription(self) -> bool:
         return bool(self.session["type"] == "transcription")
 
@@ -234,8 +238,6 @@ class Talk:
                     await self._speech_began(at_ms)
                 case SpeechEnded(at_ms=at_ms):
                     await self.emit("input_audio_buffer.speech_stopped", audio_end_ms=at_ms, item_id=self._caller_item)
-                case CancelTool() if self._reply is not None:
-                    self._reply.cancel("turn_detected")
                 case Understood(text=text):
                     understood = text
                 case _:
@@ -247,7 +249,7 @@ class Talk:
         self._caller_item = self.new_id("item")
         start_ms = max(0, at_ms - ONSET_MS - int(self._detection.get("prefix_padding_ms", 0)))
         await self.emit("input_audio_buffer.speech_started", audio_start_ms=start_ms, item_id=self._caller_item)
-        if self._reply is not None and self._detection.get("interrupt_response", True):
+        if self._reply is not None and self._interrupts:
             self._reply.cancel("turn_detected")
             await self.misbehave("interrupted", 0)
 
@@ -383,7 +385,7 @@ class Talk:
                 self._reply.release()
 
     def waits_for_caller(self, call_ids: Sequence[str]) -> bool:
-        return self.actor.may_cancel(call_ids)
+        return self._interrupts and self.actor.may_cancel(call_ids)
 
     async def _delete_item(self, event: dict[str, Any]) -> None:
         item_id = self._known(event, "item_delete_invalid_item_id")
@@ -435,16 +437,14 @@ class Talk:
         if self.actor.waits_for_tools:
             self._journal.problems.append("response.create before every function call had its output")
         exact = EXACTLY.search(str(params.get("instructions", "")))
-        await self._respond(self._told_to_say(exact.group(1)) if exact else self._taken(), params.get("metadata"))
+        told = [Answer(text=exact.group(1), turn=-1 if self._has_spoken else 0)] if exact else self._taken()
+        await self._respond(told, params.get("metadata"))
 
     async def _refuse_second(self, event_id: str | None = None) -> None:
         assert self._reply is not None
         problem = f"Conversation already has an active response in progress: {self._reply.response_id}."
         refusal = OpenAiRefusalError(problem, "conversation_already_has_active_response")
         await self.emit("error", error=refusal.described(event_id))
-
-    def _told_to_say(self, text: str) -> Sequence[Deed]:
-        return self.actor.greet(text) if not self._has_spoken else [Answer(text=text, turn=0)]
 
     def _taken(self) -> Sequence[Deed]:
         """What the model makes of everything it has not answered yet."""
