@@ -243,7 +243,8 @@ async def failover(talk: Talk, _: Column) -> None:
     await talk.caller.hears_tone(2000)
     record = await talk.hangs_up()
     assert facts(record, "ProviderFailed")[-1]["verdict"] == "fall_over"
-    assert [fact["provider"] for fact in facts(record, "AgentJoined")][-1] == "scripted"
+    assert [fact["by"] for fact in facts(record, "ProviderReplaced")] == ["scripted"]
+    assert record["provider"] == "scripted"
 
 
 @behaviour("usage", turns=[{"hears": "one", "says": "First."}])
