@@ -22,7 +22,6 @@ from offhook.bridge.codec import (
     Ready,
     ResponseDone,
     ResponseStarted,
-    Say,
     SpeechStarted,
     SpeechStopped,
     TextInput,
@@ -86,6 +85,9 @@ GOODBYE = TextInput(
     text="The call ends now. Say goodbye to the caller in one short sentence, and nothing else.",
     respond=True,
 )
+
+
+ConductFact = MediaFact | AgentFact | AgentReady | AgentFailed | ToolAnswered | Hold | SayText | Inject | Voiced
 
 
 class Conduct:
@@ -187,10 +189,7 @@ class Conduct:
 
     # ── while it is up ───────────────────────────────────────────────────────────────────────────────────
 
-    def observe(
-        self,
-        fact: MediaFact | AgentFact | AgentReady | AgentFailed | ToolAnswered | Hold | SayText | Inject | Voiced,
-    ) -> None:
+    def observe(self, fact: ConductFact) -> None:
         """What its own leg's media and its own agent tell, and commands; anything else is somebody else's."""
         match fact:
             case MediaFact(leg_id=self._leg.leg_id, event=media_event):
@@ -334,9 +333,8 @@ class Conduct:
     def says_exactly(self) -> bool:
         return self._seat.session.profile.exact_say
 
-    def say_in_passing(self, text: str) -> None:
-        """By the agent's own voice, word by word where it can."""
-        self.tell(Say(text=text, exact=self.says_exactly))
+    def lasts(self, item: str, audio_ms: int) -> None:
+        self._seat.session.audio_ms[item] = audio_ms
 
     def press(self, digits: str) -> bool:
         """Send digits to the remote party; whether it takes any."""

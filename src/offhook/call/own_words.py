@@ -59,6 +59,10 @@ class Speaker(Protocol):
 
     def tell(self, command: BridgeInput) -> None: ...
 
+    def lasts(self, item: str, audio_ms: int) -> None:
+        """So long; a transcript of what was cut off tells by that what was heard."""
+        ...
+
 
 class OwnWords:
     """Queued behind what the agent says, interrupted like it, and in the transcript as its words."""
@@ -111,5 +115,6 @@ class OwnWords:
         item, media = f"{OWN_ITEM}{next(self._numbers)}", self._speaker.media
         if text:
             self._floor.observe(TranscriptDelta(speaker="agent", item=item, text=text, final=True))
+        self._speaker.lasts(item, len(audio) // media.format.bytes_per_ms)
         media.play(item, audio)
         media.finish(item)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, assert_never
 
-from offhook.bridge.codec import BridgeInput, ToolCall, ToolResult
+from offhook.bridge.codec import BridgeInput, Say, ToolCall, ToolResult
 from offhook.call.controls import CallControls
 from offhook.call.inbox import BriefingJudged, ToolAnswered, TransferCaller
 from offhook.call.tool_runs import ToolRuns
@@ -45,8 +45,9 @@ class ToolUser(Protocol):
 
     def tell(self, command: BridgeInput) -> None: ...
 
-    def say_in_passing(self, text: str) -> None:
-        """By the agent's own voice, word by word where it can."""
+    @property
+    def says_exactly(self) -> bool:
+        """The agent's provider speaks a text word by word."""
         ...
 
     def hang_up_after_speech(self, reason: str, *, after_words: bool = False) -> None: ...
@@ -129,7 +130,7 @@ class ToolDesk:
         """A tool runs for a while now: the agent says so, unless it speaks already."""
         filler = next((tool.filler for tool in self._runs.running if tool.filler), "")
         if filler and self._user.silent:
-            self._user.say_in_passing(filler)
+            self._user.tell(Say(text=filler, exact=self._user.says_exactly))
 
     def settle(self) -> None:
         """Something changed in the call: the caller hears the audio of a tool that runs while nobody speaks."""
