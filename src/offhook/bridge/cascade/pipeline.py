@@ -362,6 +362,7 @@ class PipelineConnection:
             return
         self._speaking.release(answer)
         self._call_tools(answer)
+        self._speaking.settle(answer)
 
     def _give_up(self, answer: Spoken) -> None:
         self._answer = None
@@ -372,7 +373,6 @@ class PipelineConnection:
 
     def _settled(self, spoken: Spoken) -> None:
         """All of it is with the call: now the tools that end the talk, then whatever is to be answered next."""
-        self._call_tools(spoken)
         self._tell_calls(spoken, last=True)
         if spoken is self._answer:
             self._answer = None

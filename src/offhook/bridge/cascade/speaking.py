@@ -131,7 +131,7 @@ class Speaking:
             self.voice.finish(spoken.item)
         else:
             spoken.sound_done = True
-        self._settle(spoken)
+        self.settle(spoken)
 
     def release(self, spoken: Spoken) -> None:
         """It is certain that it is wanted."""
@@ -140,18 +140,17 @@ class Speaking:
         self._write_down(spoken)
         for what in spoken.take_kept():
             self._put(spoken, what)
-        self._settle(spoken)
 
     def drop(self, spoken: Spoken, *, heard: str = "") -> None:
         """It is given up; ``heard`` is what stays of it. What is over already is only remembered otherwise."""
-        if spoken.making is not None:
-            spoken.making.cancel()
-        if spoken.voiced:
-            self.voice.cancel(spoken.item)
         if not spoken.to:
             self._history.agent_said(spoken.item, heard)
         if spoken.over:
             return
+        if spoken.making is not None:
+            spoken.making.cancel()
+        if spoken.voiced:
+            self.voice.cancel(spoken.item)
         spoken.take_kept()
         if not spoken.to:
             self._put(spoken, ResponseDone())
@@ -161,7 +160,8 @@ class Speaking:
     def _write_down(self, spoken: Spoken) -> None:
         self._history.agent_said(spoken.item, spoken.utterance.said.rstrip())
 
-    def _settle(self, spoken: Spoken) -> None:
+    def settle(self, spoken: Spoken) -> None:
+        """Done with it, if all of it is with the call."""
         if spoken.over or spoken.held or not (spoken.text_done and spoken.sound_done):
             return
         self._put(spoken, ResponseDone())
@@ -212,7 +212,7 @@ class Speaking:
         self._put(spoken, TranscriptDelta(speaker="agent", item=context, text=whole, final=True))
         self._put(spoken, AudioDone(item=context))
         self._report_characters(spoken)
-        self._settle(spoken)
+        self.settle(spoken)
 
     def _put(self, spoken: Spoken, what: bytes | BridgeEvent) -> None:
         if self.silenced or not spoken.passes(what):
