@@ -262,6 +262,14 @@ async def test_a_recogniser_that_breaks_in_a_turn_hears_it_all_the_same() -> Non
         await until(lambda: listener.heard() == ["is it open"])
 
 
+@pytest.mark.parametrize("old", ["sonic-2", "turbo"])
+async def test_a_model_of_old_is_replaced(old: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with call(Script(), model=old, stt_model="ink-whisper") as (talk, listener):
+        talk.connection.send(Begin())
+        await listener.until(lambda: listener.said() == ["Good morning."])
+    assert f"'{old}' was ended by its vendor: 'sonic-3.5' is used instead" in caplog.text
+
+
 BREAKS: tuple[FaultKind, ...] = ("close", "drop", "error", "garbage")
 
 
