@@ -32,6 +32,8 @@ class Media:
     def disconnect(self, sink: Callable[[bytes], None]) -> None:
         self.sinks.remove(sink)
 
+    connect_at_once, disconnect_at_once = connect, disconnect
+
     def tap(self, tap: Callable[[bytes, bytes], None]) -> None:
         self.taps.append(tap)
 

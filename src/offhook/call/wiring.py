@@ -138,12 +138,18 @@ class Wiring:
         leg = self._legs[source]
         if mixer is not None:
             return _mixed(leg, mixer)
-        return _connect(leg.media, _converted(leg.format, agent.hearing, agent.hear))
+        return _connect_at_once(leg.media, _converted(leg.format, agent.hearing, agent.hear))
 
 
 def _connect(media: MediaSession, sink: Sink) -> Unplug:
     media.connect(sink)
     return lambda: media.disconnect(sink)
+
+
+def _connect_at_once(media: MediaSession, sink: Sink) -> Unplug:
+    """An agent had rather hear soon than evenly."""
+    media.connect_at_once(sink)
+    return lambda: media.disconnect_at_once(sink)
 
 
 def _mixed(leg: Leg, mixer: Mixer) -> Unplug:

@@ -9,6 +9,7 @@ from typing import Any
 from offhook.audio.dtmf import ToneDetector
 from offhook.audio.g711 import silence
 from offhook.audio.level import LOUDNESS, loudness_of
+from offhook.media.arrivals import Arrivals
 from offhook.media.concealment import Concealer
 from offhook.media.events import DtmfReceived, PathChanged
 from offhook.media.speech_level import QUIET_DBM0, SpeechLevel
@@ -64,6 +65,8 @@ class InboundStream:
         self.tones: ToneDetector | None = None
         self._tones_from = 0.0
         self._concealed_heard = 0
+        self.at_once: tuple[Callable[[bytes], None], ...] = ()
+        """Who hears each frame as it arrives, and need not wait for the jitter buffer."""
         self._digits = DtmfReceiver()  # one for all agreements: a key may be held while one follows another
         self._agree(agreement)
 
@@ -127,6 +130,8 @@ class InboundStream:
         if self._wideband is None:  # as ``_push``, which would be one call more for each packet
             self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now)
             self._speech.take(payload, now)
+            if self.at_once:
+                self._tell_at_once(self._arrivals.push(sequence, timestamp, payload))
         else:
             self._push(sequence, timestamp, second >= MARKER, payload, now)
 
@@ -146,6 +151,13 @@ class InboundStream:
             self._concealer.forget()
             return self.silence
         return self._concealer.lost(ending=frame is Gap.STALLED)
+
+    def tick_at_once(self, heard: bytes) -> None:
+        """``at_once`` gets what is heard in place of what did not come; of a wideband codec ``heard``."""
+        if self._wideband is not None:
+            self._tell_at_once((heard,))
+        else:
+            self._tell_at_once(self._arrivals.tick())
 
     def listen(self, frame: bytes, now: float) -> None:
         """Look for keys in the frame just given; to be called each tick while there are ``tones``."""
@@ -174,6 +186,7 @@ class InboundStream:
         self._encoding = agreement.encoding
         self._translators: dict[Encoding, Translator | None] = {}
         self.silence = silence(leg_format(agreement.encoding))
+        self._arrivals = Arrivals(leg_format(agreement.encoding))
         self._wideband: WidebandStream[Any] | None = wideband_stream(agreement.encoding)
         if self._wideband is not None:
             self.jitter_buffer: JitterBuffer[Any] = self._wideband.jitter_buffer
@@ -216,24 +229,36 @@ class InboundStream:
 
     def _restart(self) -> None:
         self.jitter_buffer.reset()
+        self._arrivals.reset()
         self._digits.restart()
 
     def _receive_other(self, second: int, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
         payload_type = second & 0x7F
         if payload_type == self._event_type:
-            self.jitter_buffer.interlude(sequence)
+            self._interlude(sequence)
             self._tell_digits(self._digits.receive(sequence, timestamp, payload, now))
         elif payload_type == COMFORT_NOISE:
-            self.jitter_buffer.interlude(sequence)
+            self._interlude(sequence)
         elif (translate := self._translator_of(payload_type)) is not None:
             self._push(sequence, timestamp, second >= MARKER, translate(payload), now)
         else:
             self.unexpected += 1
 
+    def _interlude(self, sequence: int) -> None:
+        self.jitter_buffer.interlude(sequence)
+        self._arrivals.interlude(sequence)
+
+    def _tell_at_once(self, frames: tuple[bytes, ...]) -> None:
+        for frame in frames:
+            for sink in self.at_once:
+                sink(frame)
+
     def _push(self, sequence: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
         if self._wideband is None:
             self.jitter_buffer.push(sequence, timestamp, marker, payload, now)
             self._speech.take(payload, now)
+            if self.at_once:
+                self._tell_at_once(self._arrivals.push(sequence, timestamp, payload))
         elif not self._wideband.push(sequence, timestamp, marker, payload, now):
             self.malformed += 1
 
