@@ -41,10 +41,25 @@ class Session(WSListener):
         self._asked = asked
         self._transport: WSTransport | None = None
         self.responses = 0
+        self._utterances = 0
 
     def tell(self, message: dict[str, object]) -> None:
         if self._transport is not None:
-            self._transport.send(WSMsgType.TEXT, json.dumps({"event_id": "e", **message}).encode())
+            self._transport.send(
+                WSMsgType.TEXT, json.dumps({"type": message["type"], "event_id": "e", **message}).encode()
+            )
+
+    def hear_speech(self) -> None:
+        """The caller begins to speak, as far as this provider is concerned."""
+        self._utterances += 1
+        self.tell({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": self._utterance})
+
+    def hear_silence(self) -> None:
+        """He has spoken; his turn is complete."""
+        self.tell({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 0, "item_id": self._utterance})
+        self.tell({"type": "input_audio_buffer.committed", "previous_item_id": None, "item_id": self._utterance})
+        item = {"id": self._utterance, "type": "message", "role": "user", "status": "completed", "content": []}
+        self.tell({"type": "conversation.item.added", "previous_item_id": None, "item": item})
 
     def begin_response(self) -> None:
         self.responses += 1
@@ -64,6 +79,10 @@ class Session(WSListener):
         self.tell({**place, "type": "response.output_audio_transcript.done", "transcript": "An answer of the bench."})
         response = {"id": f"resp_{self.responses}", "object": "realtime.response", "status": status, "output": []}
         self.tell({"type": "response.done", "response": response})
+
+    @property
+    def _utterance(self) -> str:
+        return f"said_{self._utterances}"
 
     @property
     def item(self) -> str:

@@ -135,7 +135,11 @@ async def measure(job: TurnsJob) -> TurnsRun:
             line.measured.inward.append((time.monotonic() - line.first_sent_at) * 1000)
             line.came_in.set()
 
-    server, port = await listen(heard, lambda session: None)
+    def asked(session: Session) -> None:
+        session.begin_response()
+        session.end_response()
+
+    server, port = await listen(heard, asked)
     with open(job.peer_port_file, "w") as file:  # noqa: ASYNC230 -- once, before anything is measured
         file.write(str(port))
     sip_port = int(await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline))
@@ -183,9 +187,9 @@ async def _take_turn(line: Line) -> None:
     line.speak()
     await line.came_in.wait()
     assert line.session is not None
-    line.session.tell({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "said"})
+    line.session.hear_speech()
     await asyncio.sleep(SPEECH_FRAMES * FRAME_S + 0.2)
-    line.session.tell({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 0, "item_id": "said"})
+    line.session.hear_silence()
     line.session.begin_response()
     asked_at = time.monotonic()
     for _ in range(ANSWER_CHUNKS):
@@ -195,11 +199,11 @@ async def _take_turn(line: Line) -> None:
     line.measured.latency.append((line.first_heard_at - line.last_sent_at) * 1000)
     await asyncio.sleep(STOP_AFTER_S)
     given_up_at = time.monotonic()
-    line.session.tell({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "more"})
+    line.session.hear_speech()
     await asyncio.sleep(0.25)
     line.measured.stop.append(max(0.0, line.last_heard_at - given_up_at) * 1000)
     line.session.end_response("cancelled")
-    line.session.tell({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 0, "item_id": "more"})
+    line.session.hear_silence()
 
 
 def _result(measured: list[Measured]) -> TurnsRun:
