@@ -161,7 +161,7 @@ class Reply:
         said = ""
         self._said_tokens += len(words)
         for index, (size, audio) in enumerate(chunks):
-            if index == len(chunks) // 2:
+            if index == len(chunks) // 2 and answer.turn:
                 await self._misbehave("audio", answer.turn)
             if self._over:
                 break
