@@ -6,9 +6,19 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from offhook.bridge.codec import BridgeConnection, BridgeInput, BridgeProfile, BridgeRequest
-from offhook.bridge.scripted import PROFILE, ScriptedConnection, open_scripted
+from offhook.bridge.scripted import PROFILE, SCRIPT_OPTION, ScriptedConnection, parse_script
 
 C = TypeVar("C")
+
+
+class Toy(ScriptedConnection):
+    """Knows whether it was opened."""
+
+    opened = False
+
+    async def open(self) -> None:
+        self.opened = True
+        await super().open()
 
 
 class Toys:
@@ -17,13 +27,13 @@ class Toys:
     def __init__(self, **profile: Any) -> None:
         self._profile = profile
         self.requests: list[BridgeRequest] = []
-        self.connections: list[ScriptedConnection] = []
+        self.connections: list[Toy] = []
 
     def profile(self, name: str) -> BridgeProfile:
         return replace(PROFILE, **self._profile)
 
     def open_bridge(self, request: BridgeRequest) -> BridgeConnection:
-        connection = open_scripted(request)
+        connection = Toy(request, parse_script(request.agent.options.get(SCRIPT_OPTION, "")))
         connection.profile = replace(connection.profile, **self._profile)
         self.requests.append(request)
         self.connections.append(connection)

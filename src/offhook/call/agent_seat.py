@@ -82,6 +82,7 @@ class AgentSeat:
         self._number = 0
         self._retired: list[AgentSession] = []
         self._may_begin = False
+        self._waits_to_open = False
         self._ready = False
         self._began = False
         self._owes_words = False
@@ -114,9 +115,17 @@ class AgentSeat:
         return (*self._said, *unfinished)
 
     def open(self, *, begins: bool) -> None:
-        """``AgentReady`` or ``AgentFailed`` follows. ``begins``: the agent may prepare its greeting at once."""
+        """``AgentReady`` or ``AgentFailed`` follows. ``begins``: the agent may prepare its greeting at once.
+
+        One that greets as soon as it is open waits for that.
+        """
         self._may_begin = self._may_begin or begins
-        self._call.spawn(self._open(self.session, self._number, READY_DEADLINE_S))
+        self._begin_to_open(READY_DEADLINE_S)
+
+    def _begin_to_open(self, deadline_s: float) -> None:
+        self._waits_to_open = self.session.profile.greets_on_open and not self._may_begin
+        if not self._waits_to_open:
+            self._call.spawn(self._open(self.session, self._number, deadline_s))
 
     async def _open(self, session: AgentSession, number: int, deadline_s: float) -> None:
         try:
@@ -149,6 +158,8 @@ class AgentSeat:
     def may_begin(self) -> None:
         """The remote party hears the agent from here on."""
         self._may_begin = True
+        if self._waits_to_open:
+            self._begin_to_open(REPLACED_IN_S)
         self._begin()
         if self._failover.stranded:
             self._failover.next()
@@ -244,7 +255,7 @@ class AgentSeat:
         self._began = False
         self._reassurance.begin(REPLACING_S)
         self._owner.seated(session)
-        self._call.spawn(self._open(session, self._number, REPLACED_IN_S))
+        self._begin_to_open(REPLACED_IN_S)
 
     def _retire(self) -> None:
         self._retired.append(self.session)

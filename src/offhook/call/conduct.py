@@ -144,15 +144,11 @@ class Conduct:
 
     # ── coming up ────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def greets_on_open(self) -> bool:
-        """Its provider speaks as soon as it is open: not before somebody can hear it."""
-        return self._seat.session.profile.greets_on_open
-
     def engage(self, *, begins: bool = False) -> None:
         """Open the provider, in parallel with the ringing; ``AgentReady``, ``AgentFailed`` or ``AgentLost`` follows.
 
-        ``begins``: it may prepare its greeting at once; else with ``begin``.
+        ``begins``: it may prepare its greeting at once; else with ``begin``. One that greets as soon as it is open is
+        opened no sooner.
         """
         self._seat.open(begins=begins)
 

@@ -137,8 +137,7 @@ class Dialling:
             leg.gone()
             self._provider_failed(str(error))
             return
-        if not self._call.conduct.greets_on_open:
-            self._call.conduct.engage()
+        self._call.conduct.engage()
 
     def rings(self, status: int) -> None:
         if self._call.phase in {"resolving", "ringing"}:
@@ -156,8 +155,6 @@ class Dialling:
         self._call.emit(CallAnswered(codec=agreement.encoding.value, setup_ms=setup_ms, srtp=leg.srtp))
         conduct.answered(agreement)
         conduct.begin()
-        if conduct.greets_on_open:
-            conduct.engage()
 
     def not_reached(self, failure: NotReached) -> None:
         if failure.told is not None:
