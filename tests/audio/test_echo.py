@@ -123,13 +123,16 @@ def test_the_last_second_is_told_anew_where_it_was_in_doubt() -> None:
         raise AssertionError("it was never in doubt")
 
 
-def test_the_delay_is_told() -> None:
+@pytest.mark.parametrize("asks", [False, True])
+def test_the_delay_is_told_whenever_somebody_asks(asks: bool) -> None:
     agent = voice(1)
     detector = EchoDetector(PCMU_8K)
     heard = frames_of(coded(line(echo_of(agent, -20, 240)), PCMU_8K))
     for ours, theirs in zip(frames_of(coded(agent, PCMU_8K)), heard, strict=True):
         detector.heard(theirs)
         detector.sent(ours)
+        if asks:
+            detector.lately()
     assert detector.delay_ms == pytest.approx(240, abs=1)
 
 

@@ -44,6 +44,10 @@ _TAPS_BEFORE = 10
 _SURE = ((10, 0.6), (6, 0.75), (LEAST_SOUND_FRAMES, 0.85))
 """(frames with sound, so much of their energy explained is an echo): the less there is, the more is alike by chance."""
 
+_SURE_OF_THE_SAME = 0.85
+"""Of a window that lies on the path known already, though that does not explain it: it may be learnt better, but as
+likely somebody speaks into the echo."""
+
 QUIET_DBM0 = -50.0
 """Below it nothing is there that anybody would take for speech."""
 _OVER_NOISE_DB = 6.0
@@ -52,8 +56,8 @@ _BLOCKS = 4
 """The noise of the line is the quietest frame of two seconds; speech has gaps within that time."""
 
 MOST_LEFT_OVER = 0.25
-LEAST_LEFT_OVER = 0.02
-"""What the filter may leave of a frame (6 and 17 dB), else somebody speaks; the better it fits, the less."""
+LEAST_LEFT_OVER = 0.06
+"""What the filter may leave of a frame (6 and 12 dB), else somebody speaks; the better it fits, the less."""
 _WORSE_THAN_LEARNT = 4.0
 """A frame may fit so much worse than the quarter of a second that the filter was learnt from."""
 
@@ -134,6 +138,7 @@ class EchoDetector:
         self._frames_in_block = 0
         self._unexplained = 0
         self._searches = 0
+        self._ahead = 0  # frames of what was sent, of what was heard
         self._path: _Path | None = None
         self.sends_in(heard_in if sent_in is None else sent_in)
 
@@ -170,6 +175,7 @@ class EchoDetector:
 
     def sent(self, frame: bytes) -> None:
         """What left in this tick, after ``heard``."""
+        self._ahead = 1
         if frame != self._mouth.silent_frame:
             self._silent_frames = 0
             self._sent += self._mouth.coded(frame)
@@ -182,6 +188,7 @@ class EchoDetector:
 
     def heard(self, frame: bytes) -> Heard:
         """What this frame of 20 ms is."""
+        self._ahead = 0
         frame = self._ear.coded(frame)
         loudness = sum(frame.translate(self._table))
         self._heard += frame
@@ -245,8 +252,8 @@ class EchoDetector:
         if sounding < LEAST_SOUND_FRAMES:
             return False
         heard = self._ear.samples(self._heard[begin_frame * FRAME : end_frame * FRAME])
-        # The history of what was sent ends one frame before that of what was heard.
-        end = len(self._sent) - (_HEARD_FRAMES - end_frame) * FRAME
+        # Within ``heard`` the history of what was sent ends one frame before that of what was heard.
+        end = len(self._sent) - (_HEARD_FRAMES - end_frame + self._ahead) * FRAME
         sent = self._mouth.samples(self._sent[end - (WINDOW_FRAMES + _DELAY_FRAMES - 1) * FRAME : end])
         sure = next(share for frames, share in _SURE if sounding >= frames)
         found = _learn(heard, sent, self._path, sure)
@@ -277,6 +284,7 @@ def _learn(heard: Signal, sent: Signal, known: _Path | None, sure: float) -> _Pa
     same = known is not None and 0 <= strongest - (newest - known.lag) < TAPS
     if known is not None and same:
         first = newest - known.lag
+        sure = max(sure, _SURE_OF_THE_SAME)
     piece = flat_sent[first : first + TAPS - 1 + len(flat_heard)]
     power = np.abs(np.fft.rfft(piece, _FFT)) ** 2
     auto, towards = np.fft.irfft(power, _FFT)[:TAPS], cross[first : first + TAPS].copy()

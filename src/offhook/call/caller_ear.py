@@ -46,8 +46,8 @@ SURE_FRAMES = 60 // FRAME_MS
 """So much longer our own detector waits while the agent speaks: until then an echo is known as one."""
 
 AFRESH_FRAMES = 160 // FRAME_MS
-"""Of sound on end, and the caller speaks though no beginning was told: his agent began to speak over him, or he goes on
-after an "mm-hm"."""
+"""Of sound, and the caller speaks though no beginning was told: the agent began to speak over him, he goes on after an
+"mm-hm", or what began was an echo."""
 
 WORDS_FRAMES = 5000 // FRAME_MS
 """Words come so late at most; then they are somebody else's."""
@@ -90,7 +90,7 @@ class CallerEar:
 
     def __init__(self, profile: BridgeProfile, hearing: AudioFormat, whose: Ears, ask: Ask | None = None) -> None:
         self._only_screens = profile.judges_interruption
-        self._words_come = "transcripts" not in profile.cannot
+        self._words_come = profile.hears_over_itself and "transcripts" not in profile.cannot
         self._whose = whose
         self._emit = whose.emit
         self._ask = ask
@@ -101,7 +101,7 @@ class CallerEar:
         self._frames: deque[bytes] = deque(maxlen=MOST_FRAMES)
         self._began_at: int | None = None  # as the detector has it, and nobody was told yet
         self._now = 0
-        self._sounds = 0  # frames with sound on end
+        self._sounds = 0  # frames with sound, less those without
         self._is_nothing = False  # what is said to have begun is none of the caller's, or was judged
         self._words_due = 0  # of an utterance that was not over the agent: until then
         self._interjection: Interjection | None = None
@@ -130,12 +130,13 @@ class CallerEar:
             return frame
         self._now += 1
         self._frames.append(frame)
-        self._sounds = self._sounds + 1 if heard is Heard.SOUND else 0
+        sounds = heard is Heard.SOUND
+        self._sounds += 1 if sounds else -(self._sounds > 0)
         if self._vad is not None:
             self._follow(self._vad)
         if self._interjection is not None:
             self._listen(self._interjection, heard)
-        elif self._sounds == AFRESH_FRAMES:
+        elif sounds and self._sounds >= AFRESH_FRAMES:
             self._notice_afresh()
         return frame
 
@@ -253,9 +254,11 @@ class CallerEar:
 
     def _notice_afresh(self) -> None:
         """Somebody speaks over the agent, and nobody told that he began."""
+        self._sounds = 0
         lately_settled = self._settled is not None and self._now - self._settled_at < SETTLED_FRAMES
         speaking = self._vad is not None and self._vad.speaking
-        if (speaking or lately_settled) and self._may_be_interrupted and not self._is_nothing:
+        if (speaking or lately_settled or self._is_nothing) and self._may_be_interrupted:
+            self._is_nothing = False
             self._emit(SpeechStarted())
             self._begin()
 
@@ -263,8 +266,12 @@ class CallerEar:
         """The call was told that the caller speaks, and has paused the agent."""
         sounded = self._sounded_frames()
         self._began = self._now - sounded
-        foreign = self._words_due > self._now
-        self._interjection = Interjection(sounded_ms=sounded * FRAME_MS, words_come=self._words_come, foreign=foreign)
+        self._interjection = Interjection(
+            sounded_ms=sounded * FRAME_MS,
+            words_come=self._words_come,
+            recogniser=self._ask is not None,
+            foreign=self._words_due > self._now,
+        )
         self._settled = None
         self._given_up = []
 

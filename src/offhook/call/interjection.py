@@ -31,16 +31,19 @@ AWAIT_WORDS_MS = 1500
 class Interjection:
     """``sounded_ms``: how long the caller had been heard when it was noticed. Then a frame each 20 ms.
 
-    ``words_come``: the provider transcribes the caller. ``foreign``: words of an utterance before this one are still to
+    ``words_come``: the provider transcribes the caller; ``recogniser``: there is one to be asked. ``foreign``: words of an utterance before this one are still to
     come, and are not this one's.
     """
 
-    def __init__(self, *, sounded_ms: int = 0, words_come: bool = True, foreign: bool = False) -> None:
+    def __init__(
+        self, *, sounded_ms: int = 0, words_come: bool = True, recogniser: bool = False, foreign: bool = False
+    ) -> None:
         self._sounded_ms = sounded_ms
         self._quiet_ms = 0
         self._waits_for_recogniser = False
         self._recognised: bool | None = None
         self._words_come = words_come
+        self._surely_ms = SURELY_A_TURN_MS if words_come or recogniser else PERHAPS_A_TURN_MS
         self._foreign = foreign
         self._foreign_item = ""
         self._interim: dict[str, str] = {}
@@ -111,11 +114,6 @@ class Interjection:
         if self._quiet_ms < END_MS or self._is_waited_for:
             return None
         return self._sounded_ms >= PERHAPS_A_TURN_MS
-
-    @property
-    def _surely_ms(self) -> int:
-        somebody_tells = self._words_come or self._waits_for_recogniser or self._recognised is not None
-        return SURELY_A_TURN_MS if somebody_tells else PERHAPS_A_TURN_MS
 
     @property
     def _is_waited_for(self) -> bool:
