@@ -19,6 +19,7 @@ from offhook.bridge.codec import (
     BridgeFault,
     BridgeRequest,
     EndOfInput,
+    Interrupt,
     Interrupted,
     Ready,
     ResponseDone,
@@ -180,6 +181,20 @@ def test_words_are_placed_in_the_utterance_by_their_characters() -> None:
     alignment = {"chars": chars, "char_start_times_ms": [index * 10 for index in range(len(chars))]}
     words = [event for event in line.sounds(2, alignment=alignment) if isinstance(event, TranscriptDelta)]
     assert [(word.text, word.at_ms) for word in words] == [("on  ", 100), ("the ", 140), ("go", 180)]
+    late = {"chars": ["!"], "char_start_times_ms": [900]}
+    [word] = [event for event in line.sounds(3, alignment=late) if isinstance(event, TranscriptDelta)]
+    assert word.at_ms == 900
+
+
+def test_what_follows_a_word_of_the_callers_over_a_cut_utterance_is_heard() -> None:
+    line = Line()
+    line.sounds(1)
+    line.codec.command(Interrupt(item="utterance-1", played_ms=20), line.out)
+    assert line.sounds(2) == []
+    done, _ = line.says("user_transcript", user_transcription_event={"user_transcript": "wait, stop"})
+    assert done == ResponseDone()
+    line.sounds(3)
+    assert line.out.audio == {"utterance-1": b"\x11" * 160, "utterance-2": b"\x11" * 160}
 
 
 def test_a_tool_call_is_told_once_with_its_arguments_as_they_came() -> None:

@@ -87,7 +87,7 @@ async def test_makes_the_call_as_it_is_configured() -> None:
         "recordingEnabled": True,
         "metadata": {"offhook_call_id": "call-1"},
         "firstSpeakerSettings": {"user": {}},
-        "vadSettings": {"turnEndpointDelay": "0.5s", "minimumInterruptionDuration": "0.64s"},
+        "vadSettings": {"turnEndpointDelay": "0.5s", "minimumInterruptionDuration": "0.48s"},
         "medium": {
             "serverWebSocket": {
                 "inputSampleRate": 8000,
@@ -182,7 +182,7 @@ async def test_a_backchannel_interrupts_nothing() -> None:
     async with speaking_to(simulator) as talking:
         talking.say_something()
         await talking.hears_all(LONG, spoken(LONG, L16_8K))
-        talking.speak(340)
+        talking.speak(240)
         talking.be_silent()
         await talking.listener.until(lambda: "mm-hm" in talking.listener.heard())
         assert talking.listener.of(Interrupted) == []

@@ -85,7 +85,8 @@ class AgentSpeech:
         if audio:
             out.audio_out(item.name, audio)
         if sound.alignment is not None:
-            _tell_words(item.name, at_ms, sound.alignment, out)
+            piece_ms = len(sound.audio_base_64) // self._format.bytes_per_ms
+            _tell_words(item.name, at_ms, piece_ms, sound.alignment, out)
 
     def _words(self, answer: Answer, out: CodecOutput) -> None:
         """The whole text, before or after the first sound of it."""
@@ -107,7 +108,7 @@ class AgentSpeech:
 
     def settle(self, out: CodecOutput) -> None:
         """Something happened that the agent will answer: what it says then is another utterance."""
-        if self._quiet_frames >= SETTLED_AFTER_FRAMES:
+        if self._quiet_frames >= SETTLED_AFTER_FRAMES or (self._current is not None and self._current.cut):
             self.finish(out)
 
     def finish(self, out: CodecOutput) -> None:
@@ -169,9 +170,12 @@ class CallerText:
         return f"caller-{self._count}"
 
 
-def _tell_words(item: str, at_ms: int, alignment: Alignment, out: CodecOutput) -> None:
-    for start_ms, word in _words_of(alignment):
-        start = at_ms + round(start_ms)
+def _tell_words(item: str, at_ms: int, piece_ms: int, alignment: Alignment, out: CodecOutput) -> None:
+    """Times count from the beginning of the piece; those beyond its end can only count from that of the utterance."""
+    words = list(_words_of(alignment))
+    begins_ms = 0 if words and words[0][0] > piece_ms else at_ms
+    for start_ms, word in words:
+        start = begins_ms + round(start_ms)
         out.bridge_event(TranscriptDelta(speaker="agent", item=item, text=word, final=False, at_ms=start))
 
 

@@ -76,8 +76,9 @@ LONGEST_S, SHORTEST_S = 3600, 10
 TOOL_LONGEST_S = 40
 """It waits no longer for a tool's result, and says nothing meanwhile."""
 
-INTERRUPTION_S = 0.64
-"""Longer than a backchannel, shorter than a sentence; a multiple of its frames of 32 ms."""
+INTERRUPTION_S = 0.48
+"""Longer than most backchannels, shorter than "wait, stop"; a multiple of its frames of 32 ms. What was given up for a
+longer "mm-hm" is here already, and goes on when the call judges so."""
 
 MAX_CALLS = 64
 """Tool calls that wait for their results at once; the talk stands still meanwhile, so there are a few."""
