@@ -96,11 +96,13 @@ def plan_of(agent: Agent, options: CascadeOptions, outside: Outside) -> Plan:
     llm_vendor = _chosen("llm", options.llm_provider, LLM_VENDORS)
     tts_vendor = _chosen("tts", options.tts_provider, TTS_VENDORS)
     _check_numbers(options)
+    stt = _settings("stt", stt_vendor, options, outside)
+    llm = _model(llm_vendor, options, outside)
     tts = _settings("tts", tts_vendor, options, outside)
     return Plan(
         stt_vendor=stt_vendor,
         stt=replace(
-            _settings("stt", stt_vendor, options, outside),
+            stt,
             language=options.stt_language or agent.language,
             keywords=options.stt_keywords,
         ),
@@ -108,7 +110,7 @@ def plan_of(agent: Agent, options: CascadeOptions, outside: Outside) -> Plan:
             pauses=Pauses(eager_ms=options.stt_eager_ms, end_ms=options.stt_end_ms), streams=options.stt_stream
         ),
         llm_vendor=llm_vendor,
-        llm=_model(llm_vendor, options, outside),
+        llm=llm,
         tts_vendor=tts_vendor,
         tts=replace(tts, language=agent.language, voice=_voice(agent, options, tts_vendor), speed=options.tts_speed),
         tts_rate_hz=options.tts_sample_rate or _known_rate(tts_vendor),
