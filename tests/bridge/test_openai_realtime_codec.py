@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,7 @@ from offhook.bridge.options import ProviderAccess
 from offhook.model.audio import L16_24K, PCMU_8K
 from offhook.model.errors import ConfigError, Verdict
 from offhook.model.records import Agent
+from offhook.simulators.openai_session import first_session, updated
 
 ACCESS = ProviderAccess(api_key="key")
 
@@ -177,6 +179,27 @@ def test_audio_is_one_message_as_the_service_has_it() -> None:
     assert json.loads(message) == {
         "type": "input_audio_buffer.append", "audio": b64encode(b"\x00\xff" * 80).decode(),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("gpt-realtime-2.1", {"reasoning_effort": "low", "parallel_tool_calls": False, "speed": 1.2}),
+        ("gpt-realtime-1.5", {"parallel_tool_calls": True, "noise_reduction": "near_field"}),
+        ("gpt-realtime", {"turn_detection": "semantic_vad", "max_output_tokens": "inf"}),
+        ("", {"turn_detection": None, "keywords": ["Acme"], "voice": "onyx"}),
+    ],
+)
+def test_the_vendor_takes_the_session(model: str, options: dict[str, Any]) -> None:
+    tool = ToolSpec(name="weather", description="", parameters="")
+    codec = codec_of(tools=[tool], agent={"instructions": "Be kind."}, model=model, **options)
+    out = Recorded()
+    codec.opened(out)
+    asked = out.sent[0]["session"]
+    assert asked["truncation"] == {"type": "retention_ratio", "retention_ratio": 0.8}
+    model = parse_qs(urlsplit(codec.target().url).query)["model"][0]
+    session = updated(first_session("s", model, transcription=False), asked, has_spoken=False)
+    assert session["audio"]["output"]["format"] == {"type": "audio/pcmu"}
 
 
 # ── servers that speak like it ───────────────────────────────────────────────────────────────────────────
