@@ -176,7 +176,7 @@ async def test_a_backchannel_does_not_interrupt_a_prepared_agent() -> None:
 
 
 async def test_what_the_call_cut_is_not_heard_on() -> None:
-    simulator = ElevenlabsSimulator(Script(greets=False, pace=2.0, turns=(Turn(hears="a story", says=LONG),)))
+    simulator = ElevenlabsSimulator(Script(greets=False, pace=8.0, turns=(Turn(hears="a story", says=LONG),)))
     async with speaking_to(simulator) as talking:
         talking.say_something()
         story = await talking.hears(LONG)

@@ -191,7 +191,7 @@ async def test_a_backchannel_interrupts_nothing() -> None:
 
 
 async def test_what_the_call_cut_is_not_heard_on() -> None:
-    simulator = UltravoxSimulator(Script(pace=4.0, turns=(Turn(hears="a story", says=LONG),)))
+    simulator = UltravoxSimulator(Script(pace=8.0, turns=(Turn(hears="a story", says=LONG),)))
     async with speaking_to(simulator) as talking:
         talking.say_something()
         await talking.listener.until(lambda: bool(talking.listener.audio))
