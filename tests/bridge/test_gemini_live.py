@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.bridge.provider_talk import Talk, frames_of, speech, talk, until
+from tests.bridge.recording_listener import PATIENCE_S
 
 from offhook.audio.tones import tone
 from offhook.bridge import connection
@@ -527,13 +528,11 @@ async def test_the_talk_goes_on_whatever_goes_wrong(moment: FaultMoment, kind: F
     fault = Fault(on=moment, do=kind, code=code, text="RESOURCE_EXHAUSTED" if kind == "error" else "")
     simulator = GeminiSimulator(Script(otherwise=Turn(says="I am here."), faults=(fault,)))
     async with speaking_to(simulator) as talking:
-        for _ in range(20):
-            talking.say_something()
-            await asyncio.sleep(0.05)
-            talking.be_silent(1500)
-            if "I am here." in talking.listener.said():
-                break
-        await talking.hears("I am here.")
+        async with asyncio.timeout(PATIENCE_S):
+            while "I am here." not in talking.listener.said():  # who gets no answer asks again
+                talking.say_something()
+                await asyncio.sleep(0.1)
+                talking.be_silent(1500)
     assert {fault.verdict for fault in talking.listener.of(BridgeFault)} <= {"retry"}
 
 
