@@ -39,6 +39,7 @@ from offhook.bridge.codec import (
     UsageReported,
     Utterance,
 )
+from offhook.bridge.openai_realtime import options as options_of_openai
 from offhook.bridge.openai_realtime.asking import MAX_RETRIES, Asking, Wish
 from offhook.bridge.openai_realtime.codec import OpenAiCodec
 from offhook.bridge.openai_realtime.events import GA_NAMES
@@ -538,6 +539,7 @@ def test_a_server_of_ones_own_needs_no_key_and_has_its_own_names() -> None:
 
 
 def test_old_names_are_replaced_with_one_warning_each(caplog: pytest.LogCaptureFixture) -> None:
+    options_of_openai._warn.cache_clear()  # others of this process may have had them
     old: dict[str, Any] = {
         "voice": "onyx",
         "model": "gpt-4o-realtime-preview-2025-06-03",
