@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from tests.call.phones import NOTHING_LEFT, TestPhone, phone, scripted
+from tests.call.toys import Toys
 
 from offhook.audio.tones import tone
+from offhook.bridge.codec import BridgeFault, Ready, ResponseStarted, TextInput
 from offhook.call import agent_seat, own_words
 from offhook.call.own_words import PROMPTS
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
@@ -183,6 +185,27 @@ async def test_what_is_reached_again_by_itself_says_nothing_of_it_unless_it_take
     callee = await call_of(failing(**GREETING, steps=[fails(500, "retry"), done]))
     assert said(callee) == ["hello", PROMPTS["one_moment"]]
     assert [fact.verdict for fact in callee.facts.of(ProviderFailed)] == ["retry"]
+
+
+async def test_one_that_was_reached_again_and_forgot_its_answer_is_asked_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only then: providers that go on by themselves are not asked twice."""
+    monkeypatch.setattr(agent_seat, "RECONNECTING_S", 0.3)
+    toys = Toys()
+    agent = scripted(steps=[{"on": "text", "do": [{"do": "speak", "text": "as I said", "ms": 200}, HANGS_UP]}])
+    async with phone(agent, bridges=toys) as callee, phone() as caller:
+        call = caller.call(callee)
+        await callee.facts.until(CallAnswered)
+        provider = toys.requests[0].listener
+        for event in (ResponseStarted(), BridgeFault(problem="lost", verdict="retry"), Ready()):
+            provider.bridge_event(event)
+        assert toys.told(TextInput) == []
+        await caller.over(call)
+        await callee.ended()
+    assert said(callee) == [PROMPTS["one_moment"], "as I said"]
+    (asked,) = toys.told(TextInput)
+    assert (asked.role, asked.respond) == ("system", True)
 
 
 async def test_a_failure_after_the_agents_goodbye_changes_nothing() -> None:

@@ -88,7 +88,7 @@ class AgentSeat:
         self._owes_words = False
         self._reconnects = False
         self._left = False
-        self._reassurance = Reassurance(call, key, owner.reassure)
+        self._reassurance = Reassurance(call, key, self._reassure)
         self._failover = Failover(call, agent, self)
         self.session = self._failover.first(self._new_session)
 
@@ -207,6 +207,13 @@ class AgentSeat:
     def reassurance_is_due(self) -> None:
         self._reassurance.due()
 
+    def _reassure(self) -> None:
+        """A provider that was reached again and says nothing may have forgotten that it owed an answer."""
+        self._owner.reassure()
+        forgot = self._owes_words and not self._reconnects and not self.vacant and not self.session.responding
+        if forgot and self._ready:
+            self.session.send(reconnected(self._history()))
+
     # ── failures ─────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -225,14 +232,10 @@ class AgentSeat:
             self._lost(provider, fault.problem)
 
     def back(self) -> None:
-        """The provider was reached again; what it owed the caller it may have forgotten."""
-        if not self._reconnects:
-            return
-        self._reconnects = False
-        if self._owes_words:
-            self.session.send(reconnected(self._history()))
-        else:
+        """The provider was reached again, and goes on with what it owed the caller: its codec sees to that."""
+        if self._reconnects and not self._owes_words:
             self._reassurance.end()
+        self._reconnects = False
 
     def provider_failed(self, error: BridgeError) -> None:
         self._owner.record(ProviderFailed(provider=error.provider, problem=error.problem, verdict=error.verdict))
