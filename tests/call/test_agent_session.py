@@ -41,6 +41,7 @@ class Provider:
 
     def __init__(self, *formats: AudioFormat) -> None:
         self._profile = BridgeProfile(provider="toy", input_formats=formats, output_formats=formats, raw_line=True)
+        self.judge = None
         self.heard: list[bytes] = []
         self.request: BridgeRequest | None = None
 

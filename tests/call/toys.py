@@ -24,6 +24,8 @@ class Toy(ScriptedConnection):
 class Toys:
     """Implements ``Bridges``: every agent's provider is a script, with this profile."""
 
+    judge = None
+
     def __init__(self, **profile: Any) -> None:
         self._profile = profile
         self.requests: list[BridgeRequest] = []

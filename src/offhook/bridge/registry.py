@@ -17,6 +17,9 @@ SCRIPTED = Provider(factory=scripted.open_scripted, profile=scripted.PROFILE)
 class BridgeRegistry:
     """``BridgeRegistry({"scripted": SCRIPTED})``; the composition root decides what is in it."""
 
+    judge = None
+    """Nobody here listens to what is said over an agent."""
+
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self._providers = dict(providers)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -54,8 +54,18 @@ MAX_UNITS = 32
 EventReport = Callable[[BridgeEvent], None]
 
 
+Judge = Callable[[bytes, AudioFormat, int], Awaitable[bool | None]]
+"""(what the caller said over the agent, its format, its length in ms): was it a turn? None: that is not known."""
+
+
 class Bridges(Protocol):
-    """The providers, by name; ``bridge.registry`` implements it. Both raise ``BridgeError``."""
+    """The providers, by name; ``bridge.registry`` implements it. Both raise ``BridgeError``.
+
+    ``judge``: an offline recogniser, where one runs; it understands English.
+    """
+
+    @property
+    def judge(self) -> Judge | None: ...
 
     def profile(self, name: str) -> BridgeProfile: ...
 
@@ -119,7 +129,9 @@ class AgentSession:
         )
         self.audio_ms: dict[str, int] = {}
         self.floor: Floor = NobodySpeaks()
-        self._ear = None if self.profile.raw_line else CallerEar(self.profile, self.hearing, self)
+        self._judging: set[asyncio.Task[None]] = set()
+        self._judge: Judge | None = None
+        self._ear = None if self.profile.raw_line else self._make_ear(bridges)
 
     @property
     def profile(self) -> BridgeProfile:
@@ -207,7 +219,25 @@ class AgentSession:
         return self._responding
 
     async def close(self) -> None:
+        for task in self._judging:
+            task.cancel()
         await self._connection.close()
+
+    def _make_ear(self, bridges: Bridges) -> CallerEar:
+        english = self.agent.language.lower()[:2] in ("", "en")
+        if english and not self.profile.judges_interruption:
+            self._judge = bridges.judge
+        return CallerEar(self.profile, self.hearing, self, None if self._judge is None else self._ask)
+
+    def _ask(self, audio: bytes, speech_ms: int, tell: Callable[[bool | None], None]) -> None:
+        """Let the recogniser judge what the caller said over the agent."""
+        task = asyncio.get_running_loop().create_task(self._ask_judge(audio, speech_ms, tell))
+        self._judging.add(task)
+        task.add_done_callback(self._judging.discard)
+
+    async def _ask_judge(self, audio: bytes, speech_ms: int, tell: Callable[[bool | None], None]) -> None:
+        assert self._judge is not None
+        tell(await self._judge(audio, self.hearing, speech_ms))
 
     # ── BridgeListener ───────────────────────────────────────────────────────────────────────────────────
 

@@ -42,7 +42,7 @@ MAX_HEARD_FRAMES = 30_000 // FRAME_MS
 """Speech given to the recogniser in one piece: 30 s; beyond that only the latest counts."""
 
 PROFILE = BridgeProfile(
-    provider="caller", input_formats=(PCMU_8K, PCMA_8K), output_formats=(PCMU_8K,), speech_events=True
+    provider="caller", input_formats=(PCMU_8K, PCMA_8K), output_formats=(PCMU_8K,), speech_events=True, raw_line=True
 )
 
 
@@ -172,6 +172,8 @@ class CallerScript:
 
 class CallerBridges:
     """The one provider of ``offhook call``; implements the call's ``Bridges``."""
+
+    judge = None
 
     def __init__(self, lines: Sequence[Line], recognise: Recognise | None) -> None:
         self._lines = lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
@@ -11,6 +12,7 @@ from offhook.bridge import deepgram_agent, elevenlabs_agent, gemini_live, openai
 from offhook.bridge.cascade import provider as cascade
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
 from offhook.bridge.local.engine import LocalEngine, available
+from offhook.bridge.local.judging import tells
 from offhook.bridge.local.messages import Synthesised
 from offhook.bridge.local.provider import local_provider
 from offhook.bridge.local.worker_pool import WorkerError
@@ -18,6 +20,7 @@ from offhook.bridge.options import ProviderAccess
 from offhook.bridge.outside import LocalVoice, Outside
 from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
+from offhook.call.agent_session import Judge
 from offhook.call.failover import as_agent
 from offhook.config import Settings
 from offhook.config.settings import ProviderSettings, agents_of
@@ -35,6 +38,8 @@ HOSTED: Mapping[str, Callable[[Outside], Provider]] = {
     "cartesia": cascade.cartesia,
 }
 """Those of other companies, and what speaks like them: made when the server is, reached when a call is."""
+
+_log = logging.getLogger(__name__)
 
 PROVIDERS = ("local", "scripted", *HOSTED)
 """Names that ``agents[].provider`` may have."""
@@ -93,6 +98,8 @@ class Providers:
     def __init__(self, settings: Settings) -> None:
         self.engine: LocalEngine | None = None
         self._voice: LocalEngine | None = None
+        self._ear: LocalEngine | None = None
+        self._ear_task: asyncio.Task[None] | None = None
         self._http = ProviderHttp()
         self._there: dict[str, Provider] = {
             "scripted": SCRIPTED,
@@ -128,6 +135,36 @@ class Providers:
         assert engine is not None
         return await engine.speak(text, audio_format)
 
+    @property
+    def judge(self) -> Judge | None:
+        """Tells "mm-hm" from "stop" for agents of other companies' providers, where the extra ``local`` is installed.
+
+        One recogniser process (140 MB) is begun when the first such agent comes; until it runs it knows nothing.
+        """
+        if available() is not None:
+            return None
+        if self.engine is None and self._ear_task is None:
+            self._ear_task = asyncio.get_running_loop().create_task(self._start_ear())
+        return self._judge
+
+    async def _start_ear(self) -> None:
+        ear = LocalEngine(recognisers=1, voices=0)
+        try:
+            await ear.start()
+        except BridgeError as error:
+            _log.warning("nobody but the providers judges interruptions: %s", error)
+        else:
+            self._ear = ear
+
+    async def _judge(self, audio: bytes, audio_format: AudioFormat, speech_ms: int) -> bool | None:
+        engine = self.engine or self._ear
+        if engine is None:
+            return None
+        try:
+            return tells(await engine.understand(audio, audio_format), speech_ms)
+        except WorkerError:
+            return None
+
     async def _speak(self, text: str, audio_format: AudioFormat) -> Synthesised:
         if self.engine is None:
             return await _unstarted(text, audio_format)
@@ -138,7 +175,10 @@ class Providers:
 
     async def close(self) -> None:
         await self._http.close()
-        for engine in (self.engine, self._voice):
+        if self._ear_task is not None:
+            self._ear_task.cancel()
+            await asyncio.gather(self._ear_task, return_exceptions=True)
+        for engine in (self.engine, self._voice, self._ear):
             if engine is not None:
                 await engine.close()
 

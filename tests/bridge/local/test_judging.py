@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from offhook.bridge.local.judging import SURELY_A_TURN_MS, Verdict, interrupts, judge
+from offhook.bridge.local.judging import SURELY_A_TURN_MS, Verdict, interrupts, judge, tells
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,18 @@ def test_judges_what_was_said(text: str | None, speech_ms: int, verdict: Verdict
 )
 def test_over_the_agent_only_a_turn_interrupts(text: str | None, speech_ms: int, genuine: bool) -> None:
     assert interrupts(text, speech_ms) is genuine
+
+
+@pytest.mark.parametrize(
+    ("text", "speech_ms", "genuine"),
+    [
+        ("stop", 400, True),
+        ("mm-hm", 1300, False),
+        (None, 300, False),
+        ("of", 450, None),
+        ("", 300, None),
+        ("", 1600, True),
+    ],
+)
+def test_tells_what_it_does_not_know(text: str | None, speech_ms: int, genuine: bool | None) -> None:
+    assert tells(text, speech_ms) is genuine

@@ -32,10 +32,10 @@ def available() -> str | None:
 class LocalEngine:
     """``start`` before anything else, ``close`` at the end. Without the extra it starts, but does nothing."""
 
-    def __init__(self, *, recognisers: int = DEFAULT_RECOGNISERS) -> None:
+    def __init__(self, *, recognisers: int = DEFAULT_RECOGNISERS, voices: int = 1) -> None:
         self.missing = available()
         self._recognisers = WorkerPool(RECOGNISER, recognisers)
-        self._voice = WorkerPool(VOICE, 1)
+        self._voice = WorkerPool(VOICE, voices)
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -46,6 +46,14 @@ def interrupts(text: str | None, speech_ms: int) -> bool:
     return long_enough or speech_ms >= SURELY_A_TURN_MS
 
 
+def tells(text: str | None, speech_ms: int) -> bool | None:
+    """For whoever else wants to know whether the agent was interrupted: as ``interrupts``, None where words of no
+    phrase that is known here are too few to tell."""
+    if text is None or meaning(text) is not None or interrupts(text, speech_ms):
+        return interrupts(text, speech_ms)
+    return None
+
+
 _SAID_ALONG = frozenset({Intent.BACKCHANNEL, Intent.YES, Intent.THANKS})
 
 
