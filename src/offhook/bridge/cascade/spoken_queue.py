@@ -14,12 +14,14 @@ MS_PER_CHARACTER = 65
 
 @dataclass(slots=True)
 class _Context:
+    """Since it was begun, or begun anew: ``utterance`` is what the voice was given and what came of it."""
+
     utterance: Utterance = field(default_factory=Utterance)
     pieces: list[str] = field(default_factory=list)
-    finished: bool = False
-    resumed_ms: float = 0.0
-    """Audio that had come when it was begun anew."""
     aligned: list[tuple[int, str]] = field(default_factory=list)
+    before_ms: float = 0.0
+    """Audio that had come when it was begun anew."""
+    finished: bool = False
 
 
 class SpokenQueue:
@@ -45,7 +47,7 @@ class SpokenQueue:
         current = self._current()
         if current is None:
             return False
-        return current.finished or (bool(current.pieces) and current.utterance.audio_ms <= current.resumed_ms)
+        return current.finished or (bool(current.pieces) and current.utterance.audio_ms == 0)
 
     def knows(self, context: str) -> bool:
         return context in self._contexts
@@ -87,25 +89,26 @@ class SpokenQueue:
         current = self._current()
         if current is None:
             return at_ms
-        placed = round(current.resumed_ms) + at_ms
-        current.aligned.append((placed, current.utterance.align(text, placed)))
-        return placed
+        current.aligned.append((at_ms, current.utterance.align(text, at_ms)))
+        return round(current.before_ms) + at_ms
 
     def resume(self) -> None:
         """What comes next of the current context is the rest of it."""
         current = self._current()
         if current is not None:
             rest = _rest(current)
-            current.pieces = [rest] if rest.strip() else []
-            current.aligned = []
-            current.resumed_ms = current.utterance.audio_ms
+            current.before_ms += current.utterance.audio_ms
+            current.pieces, current.aligned, current.utterance = [], [], Utterance()
+            if rest.strip():
+                current.pieces.append(rest)
+                current.utterance.say(rest)
 
     def unspoken(self) -> tuple[str, ...]:
         """The text of the current context that the voice has to say, or to say again."""
         current = self._current()
         if current is None:
             return ()
-        if current.utterance.audio_ms > current.resumed_ms:
+        if current.utterance.audio_ms:
             self.resume()
         return tuple(current.pieces)
 
@@ -115,12 +118,10 @@ class SpokenQueue:
 
 def _rest(context: _Context) -> str:
     """Without what was surely spoken: the words whose sound had come, else whole pieces by the time they take."""
-    came_ms = context.utterance.audio_ms - context.resumed_ms
-    if came_ms <= 0:
-        return "".join(context.pieces)
+    came_ms = context.utterance.audio_ms
     whole = "".join(context.pieces)
     if context.aligned:
-        spoken = "".join(text for at_ms, text in context.aligned if at_ms < context.utterance.audio_ms)
+        spoken = "".join(text for at_ms, text in context.aligned if at_ms < came_ms)
         return whole[len(spoken) :].lstrip()
     pieces = list(context.pieces)
     while pieces and len(pieces[0]) * MS_PER_CHARACTER <= came_ms:
