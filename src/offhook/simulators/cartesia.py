@@ -39,7 +39,7 @@ class CartesiaSimulator:
         self.journal = Journal()
         self._idle_s = idle_s
         self._concurrency = concurrency
-        self._spent: Counter[int] = Counter()
+        self.spent: Counter[int] = Counter()
         self._contexts: set[str] = set()
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -134,7 +134,7 @@ class CartesiaSimulator:
         return error_answer(refusal)
 
     def _actor(self) -> Actor:
-        return Actor(self.script, self._spent)
+        return Actor(self.script, self.spent)
 
 
 async def _after(fault: Fault, carry_out: Callable[[Fault], Coroutine[Any, Any, None]]) -> None:

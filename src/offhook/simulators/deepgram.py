@@ -24,7 +24,7 @@ class DeepgramSimulator:
         self.script = script
         self.journal = Journal()
         self._client_timeout_s = client_timeout_s
-        self._spent: Counter[int] = Counter()
+        self.spent: Counter[int] = Counter()
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         return [
@@ -35,7 +35,7 @@ class DeepgramSimulator:
         ]
 
     async def _serve(self, kind: type[DeepgramSocket], request: web.Request) -> web.StreamResponse:
-        actor = Actor(self.script, self._spent)
+        actor = Actor(self.script, self.spent)
         refused = await admit(request, actor, self.journal)
         if refused is not None:
             return refused

@@ -66,7 +66,7 @@ class ElevenLabsTtsSimulator:
         self.script = script
         self.journal = Journal()
         self._second = inactivity_s
-        self._spent: Counter[int] = Counter()
+        self.spent: Counter[int] = Counter()
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         base = "/v1/text-to-speech/{voice}"
@@ -82,7 +82,7 @@ class ElevenLabsTtsSimulator:
         if refused is not None:
             return refused
         websocket = await open_websocket(request)
-        actor = Actor(self.script, self._spent)
+        actor = Actor(self.script, self.spent)
         socket = _Socket(request, websocket, actor, self.journal)
         fault = actor.fault("after")
         later = asyncio.create_task(socket.carry_out_later(fault)) if fault is not None else None
@@ -119,7 +119,7 @@ class ElevenLabsTtsSimulator:
     async def _admit(self, request: web.Request) -> web.StreamResponse | None:
         self.journal.connections += 1
         self.journal.note(self.journal.connections, request.path_qs, "")
-        fault = Actor(self.script, self._spent).fault("connect")
+        fault = Actor(self.script, self.spent).fault("connect")
         match fault.do if fault is not None else None:
             case "refuse":
                 assert fault is not None

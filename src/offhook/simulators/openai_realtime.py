@@ -36,7 +36,7 @@ class OpenAiSimulator:
         self.talks: list[Talk] = []
         """Those that are open."""
         self._session_s = session_s
-        self._spent: Counter[int] = Counter()
+        self.spent: Counter[int] = Counter()
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         return [web.get(path, self._realtime) for path in PATHS]
@@ -45,7 +45,7 @@ class OpenAiSimulator:
         self.journal.connections += 1
         number = self.journal.connections
         self.journal.note(number, request.path_qs, "")
-        talk = Talk(self.script, self._spent, self.journal, number)
+        talk = Talk(self.script, self.spent, self.journal, number)
         refused = await self._admit(request, talk)
         if refused is not None:
             return refused

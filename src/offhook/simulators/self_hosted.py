@@ -57,7 +57,7 @@ class SelfHostedSimulator:
         self.journal = Journal()
         self._format = AudioFormat(encoding=Encoding.L16, sample_rate_hz=cast(SampleRate, rate_hz))
         self._thinks = thinks
-        self._spent: Counter[int] = Counter()
+        self.spent: Counter[int] = Counter()
         self._broken = False
         """The last request was cut off: with the next one a client comes anew."""
         self._listeners: dict[str, _Listener] = {}
@@ -225,7 +225,7 @@ class SelfHostedSimulator:
     # ── faults ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _fault(self, on: Any, turn: int = 0) -> Fault | None:
-        return Actor(self.script, self._spent).fault(on, turn)
+        return Actor(self.script, self.spent).fault(on, turn)
 
     async def _admit(self, request: web.Request) -> web.StreamResponse | None:
         """A connection, to the script, is a client that asks for the models, or comes back after it was cut off."""

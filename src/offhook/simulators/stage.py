@@ -53,9 +53,13 @@ class Journal:
 
 
 class Simulator(Protocol):
-    """One provider. Made with its script; ``routes`` may use ``journal`` and ``spent`` (of ``Actor``) as they like."""
+    """One provider. Made with its script; ``routes`` may use ``journal`` and ``spent`` (of ``Actor``) as they like.
+
+    ``spent``: how often the moment of each of the script's faults came, by its place there.
+    """
 
     journal: Journal
+    spent: Counter[int]
 
     def routes(self) -> Sequence[web.AbstractRouteDef]: ...
 
