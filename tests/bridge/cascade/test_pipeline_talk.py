@@ -236,7 +236,7 @@ async def test_say_is_verbatim() -> None:
 async def test_the_rate_of_the_voice_is_found_out(rate_hz: Any) -> None:
     source = AudioFormat(encoding=Encoding.L16, sample_rate_hz=rate_hz)
     simulator = SelfHostedSimulator(Script(), rate_hz=rate_hz)
-    async with cascade(simulator=simulator) as one:
+    async with cascade(simulator=simulator, options={"tts_model": f"v{rate_hz}"}) as one:
         one.connection.send(Say(text="Hello there."))
         item = await one.hears("Hello there.")
         assert one.listener.audio[item] == heard_as("Hello there.", PCMU_8K, source)
@@ -282,3 +282,26 @@ async def test_a_part_that_keeps_failing_takes_the_agent_with_it(fault: Fault) -
         one.say_something()
         await one.listener.until(lambda: any(f.verdict == "fall_over" for f in one.listener.of(BridgeFault)))
         assert one.listener.of(BridgeFault)[-1].verdict == "fall_over"
+
+
+async def test_a_voice_that_sends_no_samples_is_not_played() -> None:
+    async with cascade(options={"tts_extra": {"response_format": "mp3"}}) as one:
+        one.connection.send(Say(text="Hello there."))
+        await one.listener.until(lambda: bool(one.listener.of(BridgeFault)))
+        assert one.listener.audio == {}
+
+
+async def test_a_voice_that_sends_a_wav_file_all_the_same_is() -> None:
+    async with cascade(options={"tts_extra": {"response_format": "wav"}, "tts_sample_rate": 8000}) as one:
+        one.connection.send(Say(text="Hello there."))
+        item = await one.hears("Hello there.")
+        assert one.listener.audio[item] == heard_as("Hello there.", PCMU_8K)
+
+
+async def test_transcripts_may_come_word_by_word() -> None:
+    async with cascade(Turn(hears="what time is it", says="It is noon."), options={"stt_stream": True}) as one:
+        one.say_something()
+        await one.hears("It is noon.")
+        words = [d.text for d in one.listener.of(TranscriptDelta) if d.speaker == "caller" and not d.final]
+        assert "".join(words).strip() == "what time is it"
+        assert len(words) == 4
