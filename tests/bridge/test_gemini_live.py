@@ -35,7 +35,7 @@ from offhook.bridge.codec import (
     UsageReported,
     Utterance,
 )
-from offhook.bridge.gemini_live import provider
+from offhook.bridge.gemini_live import codec, provider
 from offhook.model.audio import L16_16K, L16_24K
 from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
@@ -524,7 +524,12 @@ MISHAPS: list[tuple[FaultMoment, FaultKind, int]] = [
 
 
 @pytest.mark.parametrize(("moment", "kind", "code"), MISHAPS)
-async def test_the_talk_goes_on_whatever_goes_wrong(moment: FaultMoment, kind: FaultKind, code: int) -> None:
+async def test_the_talk_goes_on_whatever_goes_wrong(
+    moment: FaultMoment, kind: FaultKind, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller's frames, which are the codec's clock, come many times faster here than the other side answers."""
+    monkeypatch.setattr(codec, "ANSWER_FRAMES", 10**6)
+    monkeypatch.setattr(codec, "STALL_FRAMES", 10**6)
     fault = Fault(on=moment, do=kind, code=code, text="RESOURCE_EXHAUSTED" if kind == "error" else "")
     simulator = GeminiSimulator(Script(otherwise=Turn(says="I am here."), faults=(fault,)))
     async with speaking_to(simulator) as talking:
