@@ -36,7 +36,7 @@ from offhook.bridge.codec import (
     UsageReported,
     Utterance,
 )
-from offhook.bridge.openai_realtime import provider
+from offhook.bridge.openai_realtime import codec, provider
 from offhook.model.audio import L16_24K, PCMA_8K, PCMU_8K, AudioFormat
 from offhook.model.errors import BridgeError
 from offhook.model.records import Agent
@@ -648,10 +648,11 @@ async def test_oddities_change_nothing(kind: FaultKind, moment: FaultMoment) -> 
         assert t.listener.of(BridgeFault) == []
 
 
-async def test_a_session_ends_in_an_hour_and_says_so_before() -> None:
+async def test_a_session_says_five_minutes_before_that_it_will_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    minute = 60 * 50
+    monkeypatch.setattr(codec, "SESSION_MS", 6 * minute * 20)
     async with talk() as t:
-        hour = 60 * 60 * 50
-        for _ in range(hour - 5 * 60 * 50 - 1):
+        for _ in range(minute - 1):
             t.connection.send_audio(b"")
         assert t.listener.of(Expiring) == []
         t.connection.send_audio(b"")

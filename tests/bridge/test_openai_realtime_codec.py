@@ -358,15 +358,40 @@ def test_what_is_said_over_the_agent_at_length_is_answered_though_he_was_not_cut
     assert [item for item, _ in bench.out.audio] == ["i1", "i2"]
 
 
-def test_a_mm_hm_is_not_answered_while_the_agent_is_heard_and_is_after() -> None:
+@pytest.mark.parametrize(("left_ms", "answered"), [(800, True), (3000, False)])
+def test_a_word_at_the_end_of_what_the_agent_says_is_answered(left_ms: int, answered: bool) -> None:
+    """The agent is not cut: it ends, ``left_ms`` after the caller's "yes"."""
     bench = Bench()
-    bench.speaks(ms=2000)
-    bench.caller_turn()
+    bench.speaks(ms=4000)
+    bench.hears(4000 + 150 - 400 - left_ms)
+    bench.caller_turn(400)
     bench.speaks("r2", "i2")
     assert [item for item, _ in bench.out.audio] == ["i1"]
-    bench.hears(2000)  # the agent has ended, and the call did not cut: it was the answer to a question
-    assert [item for item, _ in bench.out.audio] == ["i1", "i2"]
-    assert bench.names().count("ResponseDone") == 2
+    bench.hears(left_ms + 20)
+    assert [item for item, _ in bench.out.audio] == (["i1", "i2"] if answered else ["i1"])
+    assert bench.names().count("ResponseDone") == 1 + answered
+    assert bench.kinds() == ([] if answered else ["conversation.item.delete"])
+
+
+@pytest.mark.parametrize("moment", ["before", "asked", "created", "heard"])
+def test_a_greeting_is_the_answer_to_a_hello(moment: str) -> None:
+    """Who picks up says "Hello?"; he is greeted, and not answered again."""
+    bench = Bench(agent={"greeting": "Hello, this is Acme, how can I help you?"})
+    for step in ("before", "asked", "created", "heard"):
+        if step == "asked":
+            bench.codec.command(Begin(), bench.out)
+        elif step == "created":
+            bench.says("response.created", response={"id": "r1", "metadata": {"ask": "ask_1"}})
+        elif step == "heard":
+            bench.sound(4000)
+        if step == moment:
+            bench.says("input_audio_buffer.speech_started", item_id="u1")
+    bench.hears(600)
+    bench.says("input_audio_buffer.speech_stopped", item_id="u1")
+    bench.says("input_audio_buffer.committed", item_id="u1")
+    bench.says("response.done", response={"id": "r1", "status": "completed"})
+    bench.hears(6000)
+    assert bench.kinds() == ["response.create"]
 
 
 def test_the_call_may_be_faster_than_the_servers_ear() -> None:

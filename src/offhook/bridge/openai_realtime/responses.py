@@ -152,6 +152,7 @@ class Responses:
         response: dict[str, object] = {"metadata": {"ask": wish.event_id}}
         if wish.instructions:
             response["instructions"] = wish.instructions
+            self._turns.agent_begins()
         out.send(words.encoded({"type": "response.create", "event_id": wish.event_id, "response": response}))
 
     def created(self, response: Response, out: CodecOutput) -> None:
@@ -231,10 +232,10 @@ class Responses:
 
     def _judge(self, held: Held, out: CodecOutput) -> None:
         """Once a frame. The call, which is told nothing of it, cuts the agent or does not."""
-        if self._turns.cut or not self._turns.agent_audible:
+        if self._turns.proved:
             self._held = None
             self._turns.agent_said(held.release(out) // self._bytes_per_ms)
-        elif self._turns.now_ms > held.until_ms or held.is_full:
+        elif not self._turns.agent_audible or self._turns.now_ms > held.until_ms or held.is_full:
             self._drop(held, out)
 
     def _drop(self, held: Held, out: CodecOutput) -> None:
@@ -307,7 +308,8 @@ class Responses:
     def speech_started(self, out: CodecOutput) -> None:
         """An answer that nobody has heard anything of yet is called off: the caller has not finished."""
         running = self._replies.running
-        self._turns.caller_began()
+        wish = running.wish if running is not None else self._asking.asked
+        self._turns.caller_began(agent_begins=wish is not None and bool(wish.instructions))
         if running is not None and running.wish is None and not (running.has_sound or running.call_ids):
             self._cancel(running, out)
         out.bridge_event(SpeechStarted())

@@ -15,6 +15,9 @@ BACKCHANNEL_MS = 2000
 JUST_BEFORE_MS = 1500
 """The call's own ear may cut the agent so much before the server notices a voice."""
 
+AT_THE_END_MS = 1500
+"""A short word so near the end of what the agent says is the answer to it, and wants one."""
+
 OVERDUE_MS = 3000
 """A server that answers by itself begins within a few hundred; then it is asked."""
 
@@ -70,11 +73,19 @@ class Turns:
             self._turn.cut_agent = True
         return self.answer_due()
 
-    def caller_began(self) -> None:
+    def caller_began(self, *, agent_begins: bool = False) -> None:
+        """``agent_begins``: what the agent was told to say is on its way, a greeting for instance, which is what a
+        callee's "Hello?" asks for.
+        """
         just_cut = self.now_ms - self._cut_at_ms < JUST_BEFORE_MS
-        over = self.agent_audible and self._interruptible
+        over = agent_begins or (self.agent_audible and self._interruptible)
         self._turn = CallerTurn(began_ms=self.now_ms, over_agent=over, cut_agent=just_cut)
         self._unanswered = False
+
+    def agent_begins(self) -> None:
+        """The agent is told to say something, though the caller speaks."""
+        if self._turn is not None and self.caller_speaks:
+            self._turn.over_agent = True
 
     def caller_ended(self) -> None:
         if self._turn is not None:
@@ -95,9 +106,13 @@ class Turns:
         return self.answer_expected and ended_ms is not None and self.now_ms - ended_ms > OVERDUE_MS
 
     @property
-    def cut(self) -> bool:
-        """The caller's last turn stopped the agent."""
-        return self._turn is not None and self._turn.cut_agent
+    def proved(self) -> bool:
+        """The caller's last turn stopped the agent, or came at the end of what he said."""
+        turn = self._turn
+        if turn is None or turn.ended_ms is None:
+            return False
+        at_the_end = not self.agent_audible and self.now_ms - turn.ended_ms <= AT_THE_END_MS
+        return turn.cut_agent or at_the_end
 
     @property
     def answer_doubtful(self) -> bool:
