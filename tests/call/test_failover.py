@@ -10,7 +10,7 @@ from tests.call.phones import NOTHING_LEFT, TestPhone, phone, scripted
 from tests.call.toys import Toys
 
 from offhook.audio.tones import tone
-from offhook.bridge.codec import BridgeFault, Ready, ResponseStarted, TextInput
+from offhook.bridge.codec import BridgeEvent, BridgeFault, Ready, ResponseStarted, SpeechStarted, TextInput
 from offhook.call import agent_seat, own_words
 from offhook.call.own_words import PROMPTS
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
@@ -187,8 +187,9 @@ async def test_what_is_reached_again_by_itself_says_nothing_of_it_unless_it_take
     assert [fact.verdict for fact in callee.facts.of(ProviderFailed)] == ["retry"]
 
 
-async def test_one_that_was_reached_again_and_forgot_its_answer_is_asked_for_it(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("owed", [ResponseStarted(), SpeechStarted()], ids=["its answer", "what the caller said"])
+async def test_one_that_was_reached_again_and_lost_something_is_asked_to_go_on(
+    owed: BridgeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only then: providers that go on by themselves are not asked twice."""
     monkeypatch.setattr(agent_seat, "RECONNECTING_S", 0.3)
@@ -198,7 +199,7 @@ async def test_one_that_was_reached_again_and_forgot_its_answer_is_asked_for_it(
         call = caller.call(callee)
         await callee.facts.until(CallAnswered)
         provider = toys.requests[0].listener
-        for event in (ResponseStarted(), BridgeFault(problem="lost", verdict="retry"), Ready()):
+        for event in (owed, BridgeFault(problem="lost", verdict="retry"), Ready()):
             provider.bridge_event(event)
         assert toys.told(TextInput) == []
         await caller.over(call)

@@ -235,8 +235,7 @@ class Conduct:
             case ToolCallCancelled(tool_call_id=tool_call_id):
                 self._tools.cancel(tool_call_id)
             case BridgeFault():
-                self._caller_speaks = False  # who could have told that he stopped is gone
-                self._seat.fault(event)
+                self._broke(event)
             case Ready():
                 self._seat.back()
             case ResponseStarted():
@@ -246,6 +245,13 @@ class Conduct:
                 pass  # the session's and the seat's business
             case _:
                 assert_never(event)
+
+    def _broke(self, fault: BridgeFault) -> None:
+        """What the caller is saying is lost, and who could have told that he stopped is gone."""
+        if self._caller_speaks:
+            self._seat.owes_words()
+        self._caller_speaks = False
+        self._seat.fault(fault)
 
     def _listen(
         self, event: SpeechStarted | SpeechStopped | InterruptionJudged | TranscriptDelta | Interrupted

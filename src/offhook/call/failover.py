@@ -160,11 +160,11 @@ def taking_over(history: Sequence[Utterance]) -> TextInput:
 
 
 def reconnected(history: Sequence[Utterance]) -> TextInput:
-    """What an agent is told whose own connection broke while it had something to say."""
-    text = "The connection was lost for a moment, and the caller did not hear what you were saying."
+    """What an agent is told whose own connection broke while it had something to say, or to hear."""
+    text = "The connection was lost for a moment: the caller may not have heard you, nor you what he was saying."
     if history and history[-1].speaker == "caller":
-        text += f" He said last: “{history[-1].text[:MOST_QUOTED]}”."
-    return TextInput(role="system", text=f"{text} Go on.", respond=True)
+        text += f" The last you know of him is: “{history[-1].text[:MOST_QUOTED]}”."
+    return TextInput(role="system", text=f"{text} Go on, or ask him to say it again.", respond=True)
 
 
 class Reassurance:
