@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,22 @@ def test_an_echo_that_moves_is_found_again() -> None:
 
 WINDOW_AND_A_BIT = 14
 """The window that straddles the jump is alike nowhere."""
+
+
+def test_frames_that_come_two_at_a_time_are_compared_with_what_they_echo() -> None:
+    """The network brings them so; what is sent goes evenly."""
+    agent = voice(1)
+    detector, told, chance = EchoDetector(PCMU_8K), list[Heard](), np.random.default_rng(7)
+    waiting = deque(frames_of(coded(line(echo_of(agent, -14, 140)), PCMU_8K)))
+    late = 0
+    for ours in frames_of(coded(agent, PCMU_8K)):
+        detector.sent(ours)
+        late += 1
+        for _ in range(late - int(chance.integers(0, 3))):
+            told.append(detector.heard(waiting.popleft()))
+            late -= 1
+    assert longest(told) <= LEAK_FRAMES
+    assert told.count(Heard.ECHO) > 5 * told.count(Heard.SOUND)
 
 
 def test_noise_of_the_line_is_nothing() -> None:

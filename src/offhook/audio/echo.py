@@ -69,7 +69,12 @@ _SEARCH_SELDOM_FRAMES = 25
 _HEARD_FRAMES = 50 + WINDOW_FRAMES
 """A second back: so late providers tell that somebody spoke."""
 _DELAY_FRAMES = LONGEST_DELAY_MS // FRAME_MS + 1
-_SENT_FRAMES = _HEARD_FRAMES + _DELAY_FRAMES
+_MOST_APART = 8
+_SENT_FRAMES = _HEARD_FRAMES + _DELAY_FRAMES + _MOST_APART
+
+_STOPPED_FRAMES = 5
+"""What is heard comes as the network brings it, what is sent goes evenly: both are counted, for the echo lies so many
+frames back whenever they come. After 100 ms of only one of them the count begins anew."""
 
 _PRE_EMPHASIS = 0.9
 """Makes speech whiter: a vowel of 100 Hz looks like any other vowel of 100 Hz."""
@@ -122,7 +127,7 @@ class _Reader:
 
 
 class EchoDetector:
-    """Follows one leg: each tick ``heard``, then ``sent``; hardly more than a copy while nothing is sent.
+    """Follows one leg: ``heard`` and ``sent`` 50 times a second each; hardly more than a copy while nothing is sent.
 
     ``heard_in``: the format of what is heard: G.711, or L16 at a multiple of 8 kHz. What is sent may be in another.
     """
@@ -138,7 +143,8 @@ class EchoDetector:
         self._frames_in_block = 0
         self._unexplained = 0
         self._searches = 0
-        self._ahead = 0  # frames of what was sent, of what was heard
+        self._ahead = 0  # frames sent, less those heard
+        self._sent_alone, self._heard_alone = _STOPPED_FRAMES + 1, 0  # on end
         self._path: _Path | None = None
         self.sends_in(heard_in if sent_in is None else sent_in)
 
@@ -174,8 +180,10 @@ class EchoDetector:
         return self._judged.copy()
 
     def sent(self, frame: bytes) -> None:
-        """What left in this tick, after ``heard``."""
-        self._ahead = 1
+        """20 ms of what left."""
+        self._sent_alone += 1
+        self._ahead = 0 if self._heard_alone > _STOPPED_FRAMES else self._ahead + 1
+        self._heard_alone = 0
         if frame != self._mouth.silent_frame:
             self._silent_frames = 0
             self._sent += self._mouth.coded(frame)
@@ -188,7 +196,10 @@ class EchoDetector:
 
     def heard(self, frame: bytes) -> Heard:
         """What this frame of 20 ms is."""
-        self._ahead = 0
+        self._heard_alone += 1
+        apart = self._sent_alone > _STOPPED_FRAMES or abs(self._ahead) >= _MOST_APART
+        self._ahead = -1 if apart else self._ahead - 1
+        self._sent_alone = 0
         frame = self._ear.coded(frame)
         loudness = sum(frame.translate(self._table))
         self._heard += frame
@@ -237,7 +248,9 @@ class EchoDetector:
     def _explains(self, path: _Path) -> bool:
         """The newest frame is the echo of what was sent on ``path``."""
         heard = self._ear.samples(self._heard[-FRAME:])
-        end = len(self._sent) + FRAME - path.lag
+        end = len(self._sent) - self._ahead * FRAME - path.lag
+        if end > len(self._sent):
+            return False
         sent = self._mouth.samples(self._sent[end - FRAME - TAPS + 1 : end])
         left = heard - np.convolve(sent, path.taps, "valid")
         limit = min(MOST_LEFT_OVER, max(LEAST_LEFT_OVER, _WORSE_THAN_LEARNT * path.left_over))
@@ -252,8 +265,10 @@ class EchoDetector:
         if sounding < LEAST_SOUND_FRAMES:
             return False
         heard = self._ear.samples(self._heard[begin_frame * FRAME : end_frame * FRAME])
-        # Within ``heard`` the history of what was sent ends one frame before that of what was heard.
-        end = len(self._sent) - (_HEARD_FRAMES - end_frame + self._ahead) * FRAME
+        # The newest frame heard cannot hold what was not yet sent: one frame less is compared.
+        end = len(self._sent) - (_HEARD_FRAMES - end_frame + self._ahead + 1) * FRAME
+        if end > len(self._sent):
+            return False
         sent = self._mouth.samples(self._sent[end - (WINDOW_FRAMES + _DELAY_FRAMES - 1) * FRAME : end])
         sure = next(share for frames, share in _SURE if sounding >= frames)
         found = _learn(heard, sent, self._path, sure)
