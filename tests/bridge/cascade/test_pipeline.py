@@ -142,6 +142,20 @@ async def test_several_utterances_are_cut_one_by_one_and_the_answer_stays() -> N
     await cascade.connection.close()
 
 
+async def test_a_trial_survives_that_the_agent_is_cut(cascade: ToyCascade) -> None:
+    """The call played longer than was reckoned here."""
+    item = await told_a_story(cascade)
+    cascade.pass_time(5000)
+    cascade.hear(SpeechBegan(), EagerEnd(text="stop it please"))
+    await cascade.settle()
+    cascade.pass_time(100)
+    cascade.connection.send(Interrupt(item=item, played_ms=2000))
+    cascade.hear(EndOfTurn(text="Stop it, please."))
+    await cascade.settle()
+    assert cascade.listener.said()[-1] == "I see."
+    assert len(cascade.model.asked) == 2
+
+
 async def test_more_words_before_the_answer_was_heard_are_answered_together(cascade: ToyCascade) -> None:
     cascade.model.gate.clear()
     cascade.caller_says("a coffee")

@@ -204,10 +204,11 @@ class PipelineConnection:
     def _on_interrupt(self, interrupt: Interrupt) -> None:
         """Remember only what was heard; stop making what was going to be said.
 
-        The call names each utterance that was queued; an answer that began since is not meant.
+        The call names each utterance that was queued; an answer that began since is not meant, nor one on trial: that
+        is to the very words the caller interrupts with.
         """
         answer = self._answer
-        if answer is not None and (answer.item == interrupt.item or answer.began_ms < self._speaking.clock_ms):
+        if answer is not None and (answer.item == interrupt.item or _is_older(answer, self._speaking.clock_ms)):
             self._give_up(answer)
         spoken = self._speaking.find(interrupt.item)
         if spoken is not None:
@@ -426,6 +427,10 @@ def system_of(agent: Agent) -> str:
     """What the model is told first."""
     language = f"Speak {agent.language}." if agent.language else ""
     return "\n\n".join(part for part in (agent.instructions, SPOKEN_STYLE, language) if part)
+
+
+def _is_older(answer: Spoken, now_ms: int) -> bool:
+    return not answer.to and answer.began_ms < now_ms
 
 
 async def _cancelled(tasks: list[asyncio.Future[None]] | list[asyncio.Task[None]]) -> None:
