@@ -229,6 +229,15 @@ def test_the_names_of_before_mean_the_same() -> None:
     assert runs[0][0][-2:] == [TranscriptDelta(speaker="agent", item="i1", text="Hello.", final=True), ResponseDone()]
 
 
+def test_the_type_of_an_event_may_stand_anywhere() -> None:
+    bench = Bench()
+    bench.says("response.created", response={"id": "r1"})
+    audio = b64encode(bytes(800)).decode()
+    sound = {"response_id": "r1", "item_id": "i1", "delta": audio, "type": "response.output_audio.delta"}
+    bench.codec.receive(json.dumps(sound).encode(), bench.out, is_text=True)
+    assert bench.out.audio == [("i1", bytes(800))]
+
+
 def test_the_session_of_before_is_flat() -> None:
     bench = Bench(ready=False, agent={"instructions": "Be kind."}, protocol="beta", max_output_tokens=100)
     bench.codec.command(UpdateAgent(agent=Agent(agent_id="a", provider="openai", instructions="New.")), bench.out)

@@ -39,7 +39,16 @@ from offhook.bridge.codec import (
 )
 from offhook.bridge.openai_realtime import session as words
 from offhook.bridge.openai_realtime.asking import Wish
-from offhook.bridge.openai_realtime.events import Event, format_of, ga_name, is_audio, read_audio, read_event, usage_of
+from offhook.bridge.openai_realtime.events import (
+    AUDIO,
+    Event,
+    format_of,
+    ga_name,
+    is_audio,
+    read_audio,
+    read_event,
+    usage_of,
+)
 from offhook.bridge.openai_realtime.options import Setup
 from offhook.bridge.openai_realtime.own_ears import OwnEars
 from offhook.bridge.openai_realtime.responses import OpenCall, Responses
@@ -210,10 +219,10 @@ class OpenAiCodec:
     def receive(self, message: bytes, out: CodecOutput, *, is_text: bool) -> None:
         self._responses.server_lives()
         try:
-            if is_audio(message):
+            event = None
+            if is_audio(message) or ((event := read_event(message)) is not None and ga_name(event) == AUDIO):
                 self._responses.sound(read_audio(message), out)
                 return
-            event = read_event(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             out.bridge_event(BridgeFault(problem=f"sent what cannot be read: {error}", verdict="retry"))
             return
