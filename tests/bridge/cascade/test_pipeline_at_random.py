@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, the next thing the caller says is answered."""
+"""Whatever happens in whatever order, the next thing the caller says is answered, and the next it is told."""
 
 from __future__ import annotations
 
@@ -94,6 +94,10 @@ def test_the_next_question_is_answered(steps: list[Step], answers: list[str]) ->
         await cascade.settle()
         assert cascade.model.asked[-1][-1]["content"].endswith("and one last question")
         assert cascade.listener.said()[-1] == "I see."
+        asked = len(cascade.model.asked)
+        cascade.connection.send(TextInput(role="system", text="Say goodbye.", respond=True))
+        await cascade.settle()
+        assert len(cascade.model.asked) == asked + 1
         assert len(cascade.listener.of(ResponseStarted)) == len(cascade.listener.of(ResponseDone))
         for messages in cascade.model.asked:
             chat_turn(Script(), json.loads(json.dumps({"model": "m", "messages": messages})))
