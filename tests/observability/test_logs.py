@@ -90,4 +90,5 @@ def test_libraries_are_heard_from_warnings_on(lines: io.StringIO) -> None:
     configure_logging("info", "text", lines)
     logging.getLogger("aiohttp.access").info("GET /api/calls?token=x")
     logging.getLogger("sqlalchemy.engine").info("INSERT INTO turns VALUES ('aubergine')")
+    logging.getLogger("picows.client.29").info("WS connection established")
     assert lines.getvalue() == ""

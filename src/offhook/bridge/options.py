@@ -42,7 +42,7 @@ def read_options(agent: Agent, options: type[T]) -> T:
         unknown = re.search(r"unknown field `([^`]+)`", problem)
         key = "options" + path.strip("`").removeprefix("$") + (f".{unknown.group(1)}" if unknown else "")
         names = ", ".join(field.name for field in msgspec.structs.fields(options))
-        fix = f"Known are: {names}" if unknown else "See docs/PROVIDERS.md"
+        fix = f"Known are: {names}" if unknown else f"See docs/providers/{agent.provider}.md"
         raise ConfigError(key, "is not known" if unknown else problem, fix) from None
 
 

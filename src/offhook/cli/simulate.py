@@ -29,7 +29,7 @@ DUMMY_KEY = "simulated"
 @click.argument("provider", metavar="PROVIDER", type=click.Choice(sorted(SIMULATORS)))
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--script", default="", metavar="FILE|JSON", help="What it says and does; see offhook.simulators.script.")
+@click.option("--script", default="", metavar="FILE|JSON", help="What it says and does; see docs/HOW_TO_PROVIDERS.md.")
 @click.option("--tls", is_flag=True, help="Serve by TLS, with a certificate made for this run.")
 def simulate(*, provider: str, port: int, host: str, script: str, tls: bool) -> None:
     """Be a simulated PROVIDER until Ctrl-C, and tell what its clients do wrong.

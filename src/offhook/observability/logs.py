@@ -23,7 +23,7 @@ SHORT_ID = 8
 LIBRARY_LEVEL = logging.WARNING
 """Of what is not ours: at "info" an HTTP server tells every request, and SQL its statements."""
 
-_LIBRARIES = ("aiohttp", "sqlalchemy", "alembic", "opentelemetry", "asyncio", "urllib3")
+_LIBRARIES = ("aiohttp", "sqlalchemy", "alembic", "opentelemetry", "asyncio", "urllib3", "picows")
 
 _FACTS = ("call_id", "trunk_id", "event")
 """What a record may have beside its message."""

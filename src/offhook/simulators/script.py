@@ -108,4 +108,4 @@ def parse_script(text: str | bytes) -> Script:
     try:
         return msgspec.json.decode(text or b"{}", type=Script)
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise ConfigError("script", str(error), "See offhook.simulators.script") from None
+        raise ConfigError("script", str(error), "See docs/HOW_TO_PROVIDERS.md") from None
