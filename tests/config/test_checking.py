@@ -65,6 +65,21 @@ def test_what_no_single_key_shows_is_told_for_each_form(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("agent", "key"),
+    [
+        ({"silence_prompts": ["hello?"]}, "silence_prompt_s"),
+        ({"silence_prompt_s": 5}, "silence_prompts"),
+        ({"fallbacks": [{}]}, "fallbacks[0]"),
+        ({"fallbacks": [{"provider": "local", "prompt": "default"}]}, "fallbacks[0]"),
+        ({"fallbacks": [{"prompt": "default", "voice": "x"}]}, "fallbacks[0].provider"),
+        ({"fallbacks": [{"transfer": "nobody"}]}, "fallbacks[0].transfer"),
+    ],
+)
+def test_what_an_agent_lacks_is_named(tmp_path: Path, agent: dict[str, Any], key: str) -> None:
+    assert problems(tmp_path, {"agents": [{"id": "a", **agent}]}) == [f"agents[0].{key}"]
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '{"max_calls": 0}', '{"numbers": [{"user": "1", "agent": "b"}]}'])
 def test_the_first_of_them_is_what_load_settings_raises(tmp_path: Path, text: str) -> None:
     first, *_ = problems(tmp_path, text)

@@ -306,6 +306,9 @@ def check_agent(key: str, agent: AgentForm, known: Known) -> None:
         _check_destination(here, destination, known)
     for index, fallback in enumerate(agent.fallbacks):
         _check_fallback(_at(key, f"fallbacks[{index}]"), fallback, names)
+    if bool(agent.silence_prompts) != bool(agent.silence_prompt_s):
+        missing = "silence_prompt_s" if agent.silence_prompts else "silence_prompts"
+        raise ConfigError(_at(key, missing), "is missing: prompts and the time before each go together", "Give both")
 
 
 def _check_destination(here: str, destination: DestinationForm, known: Known) -> None:
@@ -323,6 +326,8 @@ def _check_destination(here: str, destination: DestinationForm, known: Known) ->
 
 def _check_fallback(here: str, fallback: FallbackForm, names: list[str]) -> None:
     given = [name for name in ("provider", "prompt", "transfer") if getattr(fallback, name)]
+    if (fallback.voice or fallback.options) and not fallback.provider:
+        raise ConfigError(f"{here}.provider", "is missing: voice and options are a provider's", "Name it")
     if len(given) != 1:
         raise ConfigError(
             here, f"has {' and '.join(given) or 'none'} of provider, prompt, transfer", "Give exactly one"
