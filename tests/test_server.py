@@ -10,9 +10,10 @@ from offhook.audio.tones import tone
 from offhook.audio.wav import write_wav
 from offhook.call.hold_audio import HoldAudio
 from offhook.config import Settings
+from offhook.config.settings import ProviderSettings, ProvidersSettings
 from offhook.model.audio import PCMU_8K, Encoding
 from offhook.model.errors import ConfigError
-from offhook.server.providers import provider_problems
+from offhook.server.providers import provider_check, provider_problems
 from offhook.server.service import add_hold_audio
 from offhook.store.forms import AgentForm, FallbackForm, ToolForm
 
@@ -69,6 +70,27 @@ def test_a_fallback_whose_provider_nobody_knows_is_named() -> None:
     agent = AgentForm(id="a", provider="scripted", fallbacks=(FallbackForm(provider="nobody"),))
     (problem,) = provider_problems(Settings(agents=(agent,)))
     assert problem.key == "agents[0].fallbacks[0].provider"
+
+
+@pytest.mark.parametrize(
+    ("form", "key"),
+    [
+        (AgentForm(id="a", provider="nobody"), "provider"),
+        (AgentForm(id="a", provider="openai"), "options.api_key"),
+        (AgentForm(id="a", provider="openai", options={"api_key": "k", "modle": "m"}), "options.modle"),
+        (AgentForm(id="a", fallbacks=(FallbackForm(provider="gemini"),)), "fallbacks[0].options.api_key"),
+    ],
+)
+def test_an_agent_made_elsewhere_is_refused_for_what_would_be_a_problem_in_the_file(form: AgentForm, key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        provider_check(Settings())(form)
+    assert refused.value.key == key
+
+
+def test_an_agent_made_elsewhere_may_bring_its_key_or_use_the_server_s() -> None:
+    provider_check(Settings())(AgentForm(id="a", provider="openai", options={"api_key": "k"}))
+    settings = Settings(providers=ProvidersSettings(openai=ProviderSettings(api_key="k")))
+    provider_check(settings)(AgentForm(id="a", provider="openai"))
 
 
 @pytest.mark.parametrize("content", [None, b"no wav"])

@@ -66,3 +66,11 @@ def test_what_is_the_operator_s_alone_is_refused_by_its_field(account_id: str, f
 )
 def test_what_concerns_an_account_alone_may_be_said(account_id: str, form: AnyForm) -> None:
     RIGHTS.check(account_id, form)
+
+
+def test_what_the_provider_cannot_work_with_is_refused() -> None:
+    def refuse(agent: AgentForm) -> None:
+        raise ConfigError("options.model", "is not known", "Leave it out")
+
+    with pytest.raises(ConfigError, match=r"options\.model"):
+        Rights(provider_check=refuse).check("default", agent())

@@ -21,7 +21,7 @@ from offhook.delivery.targets_allowed import TargetPolicy, networks, url_problem
 from offhook.delivery.webhooks import AttemptResult, WebhookSender
 from offhook.model.errors import ConfigError
 from offhook.model.records import Answering, UnfinishedCall
-from offhook.server.providers import PROVIDERS
+from offhook.server.providers import PROVIDERS, provider_check
 from offhook.store.accounts import list_accounts, usage_today
 from offhook.store.calls import unfinished_calls
 from offhook.store.config_rows import ConfigChange, sync_config
@@ -77,7 +77,11 @@ class Ground:
         self.directory = LiveDirectory()
         self.usage = AccountUsage({}, price_of=price_of)
         self.http = OutboundHttp(self._policy(dev=False))
-        self.rights = Rights(providers=PROVIDERS, url_problem=lambda url: url_problem(url, self.http.policy))
+        self.rights = Rights(
+            providers=PROVIDERS,
+            url_problem=lambda url: url_problem(url, self.http.policy),
+            provider_check=provider_check(settings),
+        )
         self.questions = HttpQuestions(self.http, lambda: self.state, allow=self.rights.check_agent)
         self.follower = DirectoryFollower(self.database, self.vault, self._directory_changed)
         self.sender = WebhookSender(

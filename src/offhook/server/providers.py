@@ -27,6 +27,7 @@ from offhook.config.settings import ProviderSettings, agents_of
 from offhook.model.audio import AudioFormat
 from offhook.model.errors import BridgeError, ConfigError
 from offhook.model.records import Agent, ProviderFallback
+from offhook.store.forms import AgentForm, Catalogue, agent_record
 
 HOSTED: Mapping[str, Callable[[Outside], Provider]] = {
     "deepgram": deepgram_agent.provider,
@@ -47,23 +48,43 @@ PROVIDERS = ("local", "scripted", *HOSTED)
 
 def provider_problems(settings: Settings) -> Iterator[ConfigError]:
     """One for each agent or fallback of config.json whose provider nobody knows, or cannot do with what it has."""
-    registry = BridgeRegistry({"scripted": SCRIPTED, **_hosted(outside_of(settings, ProviderHttp()))})
+    registry = _registry_of(settings)
     for index, agent in enumerate(agents_of(settings)):
-        yield from _problems(registry, agent, f"agents[{index}]")
-        for place, fallback in enumerate(agent.fallbacks):
-            if isinstance(fallback, ProviderFallback):
-                yield from _problems(registry, as_agent(agent, fallback), f"agents[{index}].fallbacks[{place}]")
+        yield from _problems(registry, agent, f"agents[{index}].")
+
+
+def provider_check(settings: Settings) -> Callable[[AgentForm], None]:
+    """Raises ``ConfigError`` for an agent made elsewhere that would be a problem in config.json."""
+    registry = _registry_of(settings)
+
+    def check(form: AgentForm) -> None:
+        for problem in _problems(registry, agent_record(form, Catalogue()), ""):
+            raise problem
+
+    return check
+
+
+def _registry_of(settings: Settings) -> BridgeRegistry:
+    return BridgeRegistry({"scripted": SCRIPTED, **_hosted(outside_of(settings, ProviderHttp()))})
 
 
 def _problems(registry: BridgeRegistry, agent: Agent, key: str) -> Iterator[ConfigError]:
+    """``key``: what comes before the names of the agent's fields."""
+    yield from _own_problems(registry, agent, key)
+    for place, fallback in enumerate(agent.fallbacks):
+        if isinstance(fallback, ProviderFallback):
+            yield from _own_problems(registry, as_agent(agent, fallback), f"{key}fallbacks[{place}].")
+
+
+def _own_problems(registry: BridgeRegistry, agent: Agent, key: str) -> Iterator[ConfigError]:
     if agent.provider not in PROVIDERS:
         fix = f"Use one of: {', '.join(PROVIDERS)}"
-        yield ConfigError(f"{key}.provider", f"there is no {agent.provider!r}", fix)
+        yield ConfigError(f"{key}provider", f"there is no {agent.provider!r}", fix)
     elif agent.provider in registry.names:
         try:
             registry.check(agent)
         except ConfigError as error:
-            yield ConfigError(f"{key}.{error.key}", error.problem, error.fix)
+            yield ConfigError(f"{key}{error.key}", error.problem, error.fix)
 
 
 def check_providers(settings: Settings) -> None:
@@ -110,6 +131,9 @@ class Providers:
 
     async def serve(self, agents: Iterable[Agent]) -> None:
         """Start what these agents need. Raises ``BridgeError``."""
+        agents = tuple(agents)
+        if any(agent.provider in HOSTED and agent.interruptible for agent in agents):
+            self._begin_to_judge()
         async with self._turn:
             if self.engine is None and any(_needs_engine(agent) for agent in agents):
                 engine = LocalEngine()
@@ -139,13 +163,16 @@ class Providers:
     def judge(self) -> Judge | None:
         """Tells "mm-hm" from "stop" for agents of other companies' providers, where the extra ``local`` is installed.
 
-        One recogniser process (140 MB) is begun when the first such agent comes; until it runs it knows nothing.
+        One recogniser process (140 MB) is begun for the first such agent; until it runs it knows nothing.
         """
         if available() is not None:
             return None
-        if self.engine is None and self._ear_task is None:
-            self._ear_task = asyncio.get_running_loop().create_task(self._start_ear())
+        self._begin_to_judge()
         return self._judge
+
+    def _begin_to_judge(self) -> None:
+        if available() is None and self.engine is None and self._ear_task is None:
+            self._ear_task = asyncio.get_running_loop().create_task(self._start_ear())
 
     async def _start_ear(self) -> None:
         ear = LocalEngine(recognisers=1, voices=0)

@@ -21,14 +21,19 @@ def _any_url(url: str) -> str:
     return ""
 
 
+def _any_agent(agent: AgentForm) -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rights:
     """``providers``: names that agents may have; empty: any. ``url_problem``: why a URL may not be reached, "" where it
-    may.
+    may. ``provider_check``: raises ``ConfigError`` for an agent that its provider, or a fallback's, cannot work with.
     """
 
     providers: Collection[str] = ()
     url_problem: Callable[[str], str] = _any_url
+    provider_check: Callable[[AgentForm], None] = _any_agent
 
     def check(self, account_id: str, form: AnyForm) -> None:
         """Raises ``ConfigError`` naming the field."""
@@ -54,6 +59,7 @@ class Rights:
             raise ConfigError("hold_audio", "is a file of the server, which the API cannot name", fix)
         for index, fallback in enumerate(agent.fallbacks):
             self._check_fallback(f"fallbacks[{index}].", fallback)
+        self.provider_check(agent)
 
     def _check_fallback(self, key: str, fallback: FallbackForm) -> None:
         if fallback.prompt not in ("", "default"):
