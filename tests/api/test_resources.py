@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.api.served import Headers, Said, Served
 
 from offhook.api.native.resources import FAMILIES, WEBHOOKS, Family
+from offhook.store.database import Database
 from offhook.store.forms import AgentForm
 from offhook.store.resources import Resources
+from offhook.store.rights import Rights
 
 EVERY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.plural)
 
@@ -243,3 +246,20 @@ async def test_a_misspelt_field_of_a_patch_is_told_though_it_is_null(served: Ser
     said = await served.ask("PATCH", "/api/agents/a1", json={"greting": None})
 
     assert (said.status, said.json["field"]) == (422, "greting")
+
+
+async def test_an_agent_with_a_key_of_its_own_may_be_led_elsewhere_later(database: Database, tmp_path: Path) -> None:
+    """The key is kept apart, and need not be sent again."""
+    rights = Rights(url_problem=lambda url: "is inside" if "127." in url else "")
+    async with Served(database, tmp_path, rights=rights) as served:
+        agent = {"id": "a", "provider": "openai", "options": {"base_url": "https://mine.example"}}
+        refused = await served.ask("POST", "/api/agents", json=agent)
+        assert (refused.status, refused.json["field"]) == (422, "options.base_url")
+        agent["options"] = {"base_url": "https://mine.example", "api_key": "k"}
+        assert (await served.ask("POST", "/api/agents", json=agent)).status == 201
+        patch = {"options": {"base_url": "https://other.example"}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        assert (await served.ask("PATCH", "/api/agents/a", json=patch, headers=headers)).status == 200
+        patch = {"options": {"base_url": "wss://127.0.0.1/"}}
+        refused = await served.ask("PATCH", "/api/agents/a", json=patch, headers=headers)
+        assert (refused.status, refused.json["field"]) == (422, "options.base_url")
