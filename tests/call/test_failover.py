@@ -13,7 +13,7 @@ from offhook.audio.tones import tone
 from offhook.bridge.codec import BridgeEvent, BridgeFault, Ready, ResponseStarted, SpeechStarted, TextInput
 from offhook.call import agent_seat, own_words
 from offhook.call.own_words import PROMPTS
-from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
+from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 from offhook.model.call_events import (
     AgentJoined,
     CallAnswered,
@@ -207,6 +207,26 @@ async def test_one_that_was_reached_again_and_lost_something_is_asked_to_go_on(
     assert said(callee) == [PROMPTS["one_moment"], "as I said"]
     (asked,) = toys.told(TextInput)
     assert (asked.role, asked.respond) == ("system", True)
+
+
+async def test_words_from_before_the_connection_broke_are_no_sign_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are heard after it: providers send faster than is spoken."""
+    monkeypatch.setattr(agent_seat, "RECONNECTING_S", 0.3)
+    toys = Toys()
+    agent = scripted(steps=[{"on": "text", "do": [{"do": "speak", "text": "as I said", "ms": 200}, HANGS_UP]}])
+    async with phone(agent, bridges=toys) as callee, phone() as caller:
+        call = caller.call(callee)
+        await callee.facts.until(CallAnswered)
+        provider = toys.requests[0].listener
+        provider.bridge_event(ResponseStarted())
+        provider.audio_out("half", tone(500, 200, -12, Encoding.PCMU))
+        for event in (BridgeFault(problem="lost", verdict="retry"), Ready()):
+            provider.bridge_event(event)
+        await caller.over(call)
+        await callee.ended()
+    assert said(callee)[-2:] == [PROMPTS["one_moment"], "as I said"]
 
 
 async def test_a_failure_after_the_agents_goodbye_changes_nothing() -> None:

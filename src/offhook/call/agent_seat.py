@@ -195,9 +195,9 @@ class AgentSeat:
         elif isinstance(event, ResponseDone):
             self._owes_words = False
 
-    def heard(self) -> None:
+    def heard(self, item: str) -> None:
         """The agent's own words reach the caller."""
-        if not self._failover.failed:
+        if not self._failover.failed and item not in self.session.broken:
             self._reassurance.end()
 
     def settle(self, *, silent: bool) -> None:

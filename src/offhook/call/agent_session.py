@@ -112,6 +112,8 @@ class AgentSession:
         self._responding = False
         self._cut: OrderedDict[str, None] = OrderedDict()
         self._known: OrderedDict[str, int] = OrderedDict()
+        self.broken: frozenset[str] = frozenset()
+        """What was still being played when the provider was lost: words from before that."""
         self.responses = 0
         """Answers that the provider began."""
         self._used: dict[str, float] = {}
@@ -297,6 +299,7 @@ class AgentSession:
     def _break_off(self) -> None:
         """Nothing more will come of what it was saying."""
         self._responding = False
+        self.broken = frozenset(self.audio_ms)
         for item in self.audio_ms:
             self._finish(item)
 

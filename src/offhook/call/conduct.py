@@ -215,7 +215,7 @@ class Conduct:
             case SpeechSent():
                 self._turns.speech_sent(event)
                 if not event.item.startswith(OWN_ITEM):
-                    self._seat.heard()
+                    self._seat.heard(event.item)
             case DtmfReceived():
                 self._mid_call.heard(event)
             case MediaTimedOut(after_s=after_s):
