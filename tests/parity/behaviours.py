@@ -97,7 +97,7 @@ async def truncation(talk: Talk, _: Column) -> None:
     heard = next(turn for turn in record["transcript"] if turn["speaker"] == "agent")
     told = [int(ms) for text in talk.messages() for ms in re.findall(r'"audio_end_ms": ?(\d+)', text)]
     if told:
-        assert abs(told[0] - (heard["ended_ms"] - heard["started_ms"])) <= 150
+        assert abs(told[0] - (heard["ended_ms"] - heard["started_ms"])) <= 150, (told, heard)
     else:
         last = talk.messages_with('"messages"')[-1]
         words = next(one["content"] for one in json.loads(last)["messages"] if one["role"] == "assistant")
@@ -214,7 +214,7 @@ async def resume(talk: Talk, _: Column) -> None:
     await talk.says_something()
     await talk.caller.hears_anything(3)
     record = await talk.hangs_up()
-    assert [fact["verdict"] for fact in facts(record, "ProviderFailed")] == ["retry"]
+    assert {fact["verdict"] for fact in facts(record, "ProviderFailed")} == {"retry"}
 
 
 TAKES_OVER = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from tests.call.phones import RawPeer
@@ -40,6 +41,7 @@ class Caller:
         self._listening: asyncio.Task[None] | None = None
         self.phone = RtpPhone.open()
         self.phone.encoding = encoding
+        self.answered_at = 0.0
         self.hung_up = asyncio.Event()
         """By the other side."""
 
@@ -81,6 +83,12 @@ class Caller:
             f"not silent for {lasting_ms} ms",
         )
 
+    def longest_silence(self, start: float, end: float) -> float:
+        """In seconds, of what came between these moments (monotonic)."""
+        came = [at for at in self.phone.arrivals if start <= at < end]
+        sounding = [at for at in came if is_sound(self.phone.heard_between(at, at + 1e-9))]
+        return max(after - before for before, after in pairwise([start, *sounding, end]))
+
     def _sounds(self, hz: float) -> bool:
         pitch = _pitch(self._last(HEARD_MS))
         return pitch is not None and abs(pitch - hz) <= NEAR_HZ
@@ -104,6 +112,7 @@ class Caller:
         port = next(line for line in self._answer.splitlines() if line.startswith("m=audio ")).split()[1]
         self.phone.remote = ("127.0.0.1", int(port))
         self._peer.send(self._target, self._peer.ack(self._answer, self._target))
+        self.answered_at = time.monotonic()
         self._listening = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:

@@ -44,7 +44,7 @@ COLUMNS = {
     for column in (
         _one("openai"),
         _one("elevenlabs", agent_id="agent_1"),
-        _one("gemini"),
+        _one("gemini", takes_tools_back=True),
         _one("deepgram", takes_tools_back=True),
         _one("ultravox"),
         Column(

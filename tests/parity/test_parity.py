@@ -38,6 +38,7 @@ async def _cell(there: World, column: Column, key: str, one: Behaviour, places: 
         try:
             async with asyncio.timeout(CELL_S), there.call(key) as talk:
                 await one.check(talk, column)
+                assert not talk.problems(), talk.problems()
         except Exception:
             return traceback.format_exc(limit=-3)
     return ""

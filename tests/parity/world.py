@@ -22,7 +22,7 @@ from offhook.model.audio import Encoding
 from offhook.server.service import Server
 from offhook.simulators.catalogue import BASE_PATHS, SIMULATORS
 from offhook.simulators.script import Script
-from offhook.simulators.stage import Journal, Stage
+from offhook.simulators.stage import Simulator, Stage
 from offhook.simulators.voice import pitch_hz
 from offhook.sip.events import Address
 
@@ -54,10 +54,12 @@ class Scene:
 class Talk:
     """One call to an agent whose simulators play a scene."""
 
-    def __init__(self, caller: Caller, server: Server, journals: Sequence[Journal], user: str, folder: Path) -> None:
+    def __init__(
+        self, caller: Caller, server: Server, simulators: Sequence[Simulator], user: str, folder: Path
+    ) -> None:
         self.caller = caller
         self.server = server
-        self.journals = journals
+        self.simulators = simulators
         self.user = user
         self._folder = folder
 
@@ -95,8 +97,8 @@ class Talk:
         """What the providers got, without audio."""
         return [
             message.data if isinstance(message.data, str) else message.data.decode("utf-8", "replace")
-            for journal in self.journals
-            for message in journal.received
+            for simulator in self.simulators
+            for message in simulator.journal.received
             if len(message.data) < 20_000
         ]
 
@@ -104,7 +106,15 @@ class Talk:
         return [text for text in self.messages() if needle in text]
 
     def connections(self) -> int:
-        return max(journal.connections for journal in self.journals)
+        return max(simulator.journal.connections for simulator in self.simulators)
+
+    def faults_met(self) -> int:
+        """How often the script's faults happened."""
+        return sum(simulator.spent.total() for simulator in self.simulators)
+
+    def problems(self) -> list[str]:
+        """What a real service would have refused."""
+        return [problem for simulator in self.simulators for problem in simulator.journal.problems]
 
     async def ended(self, within_s: float = PATIENCE_S) -> Mapping[str, Any]:
         """The record, when the call is over."""
@@ -123,17 +133,17 @@ class Talk:
 class World:
     """``async with world(column, scenes, folder) as there: async with there.call(name) as talk: …``"""
 
-    def __init__(self, server: Server, address: Address, folder: Path, journals: Mapping[str, Sequence[Journal]]):
+    def __init__(self, server: Server, address: Address, folder: Path, simulators: Mapping[str, Sequence[Simulator]]):
         self.server = server
         self._address = address
         self._folder = folder
-        self._journals = journals
+        self._simulators = simulators
 
     @asynccontextmanager
     async def call(self, name: str, encoding: Encoding = Encoding.PCMU) -> AsyncIterator[Talk]:
         caller = await Caller.dial(self._address, name, encoding)
         try:
-            yield Talk(caller, self.server, self._journals[name], name, self._folder)
+            yield Talk(caller, self.server, self._simulators[name], name, self._folder)
         finally:
             await caller.close()
 
@@ -142,11 +152,11 @@ class World:
 async def world(column: Column, scenes: Mapping[str, Scene], folder: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         tools_url = await stack.enter_async_context(_tool_server())
-        agents, journals = [], {}
+        agents, simulators = [], {}
         for name, scene in scenes.items():
             script = msgspec.convert(scene.script, Script)
             stages = {one: await stack.enter_async_context(Stage(SIMULATORS[one](script))) for one in column.simulators}
-            journals[name] = [stage.simulator.journal for stage in stages.values()]
+            simulators[name] = [stage.simulator for stage in stages.values()]
             options = column.options({one: stage.url + BASE_PATHS.get(one, "") for one, stage in stages.items()})
             agents.append({"id": name, "provider": column.provider, "record": False, "options": options, **scene.agent})
         config = {
@@ -166,7 +176,7 @@ async def world(column: Column, scenes: Mapping[str, Scene], folder: Path) -> As
         stack.push_async_callback(server.close)
         listening = await server.start()
         address = next(address for transport, address in listening if transport == "UDP")
-        yield World(server, address, folder, journals)
+        yield World(server, address, folder, simulators)
 
 
 TOOLS = {"weather": "sunny and warm", "traffic": "all roads are free", "slow": "too late"}
