@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,6 +19,8 @@ FRAME = 160
 FRAME_S = 0.02
 SILENCE = {Encoding.PCMU: bytes([0xFF]) * FRAME, Encoding.PCMA: bytes([0xD5]) * FRAME}
 TELEPHONE_EVENT = 101
+ECHO_FRAMES = 6
+"""120 ms after it came: a network and a hybrid at its end."""
 DIGITS = "0123456789*#ABCD"  # RFC 4733 §3.2: event codes
 EVENT_FRAMES = 8
 _ENCODINGS = {0: Encoding.PCMU, 8: Encoding.PCMA}
@@ -36,6 +39,9 @@ class RtpPhone:
         self.port = int(bound.getsockname()[1])
         self.remote: tuple[str, int] | None = None
         self.encoding = Encoding.PCMU
+        self.echo_db: float | None = None
+        """What is heard goes back so much quieter, with what is said; None: not at all."""
+        self._late: deque[bytes] = deque([bytes(2 * FRAME)] * ECHO_FRAMES)
         self.sources: set[tuple[str, int]] = set()
         self.arrivals: list[float] = []
         """When each packet of audio came, in monotonic seconds."""
@@ -121,6 +127,7 @@ class RtpPhone:
         while True:
             if self.remote is not None:
                 payload_type, marker, payload = self._queue.pop(0) if self._queue else self._silence()
+                payload = self._with_echo(payload_type, payload)
                 event_start = timestamp if marker else event_start
                 stamp = event_start if payload_type == TELEPHONE_EVENT else timestamp
                 # the port for an SSRC: two phones have two
@@ -131,6 +138,13 @@ class RtpPhone:
                 self._idle.set()
             due += FRAME_S
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    def _with_echo(self, payload_type: int, payload: bytes) -> bytes:
+        if self.echo_db is None or payload_type == TELEPHONE_EVENT or not self._late:
+            return payload
+        said, echo = (np.frombuffer(pcm, "<i2") for pcm in (g711.decode(self.encoding, payload), self._late.popleft()))
+        both = np.clip(said + echo * 10 ** (self.echo_db / 20), -32768, 32767)
+        return g711.encode(self.encoding, both.astype("<i2").tobytes())
 
     def _silence(self) -> tuple[int, bool, bytes]:
         return _PAYLOAD_TYPES[self.encoding], False, SILENCE[self.encoding]
@@ -159,7 +173,9 @@ class RtpPhone:
             self.payload_types.append(payload_type)
             self._places.append((source_id, timestamp))
             self._arrived.set()
-            self._frames[source_id, timestamp] = g711.decode(encoding, packet[_HEADER.size :])
+            pcm = self._frames[source_id, timestamp] = g711.decode(encoding, packet[_HEADER.size :])
+            if self.echo_db is not None:
+                self._late.append(pcm)
 
 
 def _joined(frames: Mapping[_Place, bytes]) -> Samples:

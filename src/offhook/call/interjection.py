@@ -25,14 +25,14 @@ AWAIT_RECOGNISER_MS = 1000
 """After that; it takes a third of the length, and other calls may be before this one."""
 
 AWAIT_WORDS_MS = 1500
-"""After that: providers end an utterance after half a second of silence, and transcribe it then."""
+"""After that: providers end an utterance after half a second of silence or more, and transcribe it then."""
 
 
 class Interjection:
     """``sounded_ms``: how long the caller had been heard when it was noticed. Then a frame each 20 ms.
 
-    ``words_come``: the provider transcribes the caller; ``recogniser``: there is one to be asked. ``foreign``: words of an utterance before this one are still to
-    come, and are not this one's.
+    ``words_come``: the provider transcribes the caller; ``recogniser``: there is one to be asked.
+    ``foreign``: words of an utterance before this one are still to come, and are not this one's.
     """
 
     def __init__(
