@@ -12,7 +12,7 @@ from tests.call.phones import RawPeer
 from tests.interop.rtp_phone import RtpPhone
 from tests.interop.speech import RATE_HZ, Samples
 
-from offhook.model.audio import Encoding
+from offhook.model.audio import FRAME_MS, Encoding
 from offhook.sip.events import Address
 
 HEARD_MS = 200
@@ -85,9 +85,16 @@ class Caller:
 
     def longest_silence(self, start: float, end: float) -> float:
         """In seconds, of what came between these moments (monotonic)."""
-        came = [at for at in self.phone.arrivals if start <= at < end]
-        sounding = [at for at in came if is_sound(self.phone.heard_between(at, at + 1e-9))]
+        sounding = [at for at in self._sounding() if start <= at < end]
         return max(after - before for before, after in pairwise([start, *sounding, end]))
+
+    def heard_sound_ms(self) -> int:
+        """Of all frames so far that were not silent."""
+        return len(self._sounding()) * FRAME_MS
+
+    def _sounding(self) -> list[float]:
+        """When those frames came."""
+        return [at for at in self.phone.arrivals if is_sound(self.phone.heard_between(at, at + 1e-9))]
 
     def _sounds(self, hz: float) -> bool:
         pitch = _pitch(self._last(HEARD_MS))
