@@ -27,6 +27,7 @@ from offhook.bridge.codec import (
     ToolCall,
     TranscriptDelta,
     UpdateAgent,
+    UsageReported,
     Utterance,
 )
 from offhook.bridge.elevenlabs_agent import MAX_HISTORY_CHARACTERS, ElevenlabsCodec, ElevenlabsOptions, provider
@@ -80,7 +81,7 @@ class Line:
         before = len(self.out.events)
         for frame in frames_of(b"\xff" * 160 * frames, PCMU_8K):
             self.codec.audio(frame, self.out)
-        return self.out.events[before:]
+        return [event for event in self.out.events[before:] if not isinstance(event, UsageReported)]
 
 
 def final(item: str, text: str) -> TranscriptDelta:
@@ -96,6 +97,14 @@ def test_ready_comes_with_the_metadata_once() -> None:
 def test_the_callers_audio_is_one_short_message() -> None:
     line = Line()
     assert line.codec.audio(b"\xff" * 3, line.out) == b'{"user_audio_chunk":"////"}'
+
+
+def test_time_is_counted_as_it_is_paid_for() -> None:
+    line = Line()
+    before = len(line.out.events)
+    for _ in range(125):
+        line.codec.audio(b"\xff" * 160, line.out)
+    assert line.out.events[before:] == [UsageReported(units="seconds", amount=1.0)] * 2
 
 
 def test_an_unknown_format_is_no_noise_but_a_fault() -> None:

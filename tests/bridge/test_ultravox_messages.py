@@ -29,6 +29,7 @@ from offhook.bridge.codec import (
     ToolSpec,
     TranscriptDelta,
     UpdateAgent,
+    UsageReported,
 )
 from offhook.bridge.options import ProviderAccess
 from offhook.bridge.outside import Outside
@@ -302,6 +303,14 @@ def test_whatever_comes_nothing_is_raised(messages: list[bytes | tuple[str | Non
             line.sounds(message)
         else:
             line.takes(json.dumps({"type": message[0], **message[1]}).encode())
+
+
+def test_time_is_counted_as_it_is_paid_for() -> None:
+    line = Line()
+    before = len(line.out.events)
+    for _ in range(125):
+        line.codec.audio(b"\xff" * 160, line.out)
+    assert line.out.events[before:] == [UsageReported(units="seconds", amount=1.0)] * 2
 
 
 def test_what_nobody_knows_is_ignored_and_what_cannot_be_read_is_a_fault() -> None:

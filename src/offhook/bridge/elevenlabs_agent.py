@@ -39,6 +39,7 @@ from offhook.bridge.codec import (
     ToolCall,
     ToolResult,
     UpdateAgent,
+    UsageReported,
     Utterance,
 )
 from offhook.bridge.connection import ProviderConnection
@@ -64,7 +65,7 @@ from offhook.bridge.elevenlabs_speech import AgentSpeech, CallerText
 from offhook.bridge.options import ProviderAccess, ProviderOptions, access_of, read_options
 from offhook.bridge.outside import Outside
 from offhook.bridge.wire import CodecOutput, Headers, HttpAnswer, HttpRequest, ProviderCodec, WebsocketTarget
-from offhook.model.audio import L16_16K, PCMU_8K, AudioFormat, Encoding
+from offhook.model.audio import FRAME_MS, L16_16K, PCMU_8K, AudioFormat, Encoding
 from offhook.model.errors import BridgeError, ConfigError, Verdict
 from offhook.model.records import Agent
 
@@ -80,8 +81,6 @@ PROFILE = BridgeProfile(
     greets_on_open=True,
     cannot={
         "truncation": "it reckons itself how much was heard; no message tells it",
-        "cancelled_tool": "it never takes a tool call back",
-        "usage": "nothing on the wire says what a conversation costs",
     },
 )
 
@@ -98,6 +97,10 @@ FORMATS: Mapping[str, AudioFormat] = {
 
 MAX_CALLS = 64
 """Tool calls that wait for their results at once; a model makes a few."""
+
+SECOND_FRAMES = 1000 // FRAME_MS
+_SECOND = UsageReported(units="seconds", amount=1.0)
+"""It is paid by the minute, and tells nothing of it."""
 
 MAX_HISTORY_CHARACTERS = 8000
 """Of what was said, told to a new conversation; the latest. Ten minutes of talk."""
@@ -179,6 +182,7 @@ class ElevenlabsCodec:
         self._history = history or ()
         self._url = _with_websocket(access.base_url) + "/v1/convai/conversation?" + _query(options)
         self._ready = False
+        self._frames = 0
         self._inward: Converter | None = None
         self._speech = AgentSpeech()
         self._caller = CallerText()
@@ -223,6 +227,9 @@ class ElevenlabsCodec:
 
     def audio(self, frame: bytes, out: CodecOutput) -> bytes | None:
         self._speech.pass_frame(out)
+        self._frames += 1
+        if self._frames % SECOND_FRAMES == 0:
+            out.bridge_event(_SECOND)
         if self._inward is not None:
             frame = self._inward(frame)
         return b'{"user_audio_chunk":"' + b2a_base64(frame, newline=False) + b'"}'

@@ -39,6 +39,7 @@ from offhook.bridge.codec import (
     ToolSpec,
     TranscriptDelta,
     UpdateAgent,
+    UsageReported,
     Utterance,
 )
 from offhook.bridge.connection import ProviderConnection
@@ -56,7 +57,7 @@ from offhook.bridge.ultravox_messages import (
 )
 from offhook.bridge.ultravox_speech import AgentSpeech
 from offhook.bridge.wire import CodecOutput, HttpAnswer, HttpRequest, ProviderCodec, WebsocketTarget
-from offhook.model.audio import L16_8K, L16_16K
+from offhook.model.audio import FRAME_MS, L16_8K, L16_16K
 from offhook.model.errors import BridgeError, Verdict
 from offhook.model.records import Agent
 
@@ -83,6 +84,10 @@ longer "mm-hm" is here already, and goes on when the call judges so."""
 MAX_CALLS = 64
 """Tool calls that wait for their results at once; the talk stands still meanwhile, so there are a few."""
 
+SECOND_FRAMES = 1000 // FRAME_MS
+_SECOND = UsageReported(units="seconds", amount=1.0)
+"""It is paid by the minute, and tells nothing of it."""
+
 PROFILE = BridgeProfile(
     provider=NAME,
     input_formats=(L16_8K, L16_16K),
@@ -91,8 +96,6 @@ PROFILE = BridgeProfile(
     greets_on_open=True,
     cannot={
         "truncation": "it reckons itself how much was heard; no message tells it",
-        "cancelled_tool": "its talk stands still until a tool's result comes; it never takes a call back",
-        "usage": "nothing on the wire says what a call costs; it is billed by the minute",
     },
 )
 
@@ -170,6 +173,7 @@ class UltravoxCodec:
         self._call_id = ""
         self._join_url = ""
         self._ready = False
+        self._frames = 0
         self._speech = AgentSpeech()
         self._invocations: deque[str] = deque(maxlen=MAX_CALLS)
 
@@ -220,6 +224,9 @@ class UltravoxCodec:
     # ── from the call ────────────────────────────────────────────────────────────────────────────────────
 
     def audio(self, frame: bytes, out: CodecOutput) -> bytes | None:
+        self._frames += 1
+        if self._frames % SECOND_FRAMES == 0:
+            out.bridge_event(_SECOND)
         return frame
 
     def command(self, command: BridgeInput, out: CodecOutput) -> None:
