@@ -16,12 +16,15 @@ from collections.abc import Callable
 import msgspec
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
-from tests.bench.rtp_line import VOICE
+
+from offhook.audio.tones import tone
+from offhook.model.audio import Encoding
 
 CHUNK_MS = 200
 """Of audio in one message: what providers send."""
 
-CHUNK = base64.b64encode(VOICE * (CHUNK_MS // 20)).decode()
+CHUNK = base64.b64encode(tone(650, CHUNK_MS, -18.0, Encoding.PCMU)).decode()
+"""Another pitch than the caller's: the same would be an echo."""
 
 _APPEND = b'"input_audio_buffer.append"'
 
