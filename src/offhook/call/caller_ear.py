@@ -45,6 +45,9 @@ FEW_FRAMES = 3
 SURE_FRAMES = 60 // FRAME_MS
 """So much longer our own detector waits while the agent speaks: until then an echo is known as one."""
 
+MOST_FALSE_ALARMS = 6
+"""It waits longer with each on end, half a second at most: a line that sounds like somebody, but is nobody."""
+
 AFRESH_FRAMES = 160 // FRAME_MS
 """Of sound, and the caller speaks though no beginning was told: the agent began to speak over him, he goes on after an
 "mm-hm", or what began was an echo."""
@@ -108,6 +111,7 @@ class CallerEar:
         self._began = 0
         self._given_up: list[str] = []
         self._questions = 0
+        self._false_alarms = 0  # on end: nobody knew a word of what was heard
         self._settled: Interjection | None = None
         self._settled_at = -SETTLED_FRAMES
 
@@ -148,7 +152,7 @@ class CallerEar:
             self._voice_ended()
         elif change == "stopped":
             self._began_at = None
-        sure_frames = SURE_FRAMES if self._whose.floor.audible else 0
+        sure_frames = SURE_FRAMES * (1 + min(self._false_alarms, MOST_FALSE_ALARMS)) if self._whose.floor.audible else 0
         if self._began_at is not None and self._now >= self._began_at + sure_frames:
             self._began_at = None
             self._voice_began()
@@ -292,8 +296,12 @@ class CallerEar:
         if heard is Heard.ECHO and self._was_echo():
             self._settle(interjection, genuine=False)
             return
-        if interjection.hear(sounds=heard is Heard.SOUND) and self._ask is not None:
-            self._recognise(interjection, self._ask)
+        if interjection.hear(sounds=heard is Heard.SOUND):
+            if self._detector.lately() is Heard.ECHO:  # it ended as the agent fell silent, and is told from its whole
+                self._settle(interjection, genuine=False)
+                return
+            if self._ask is not None:
+                self._recognise(interjection, self._ask)
         self._judge(interjection)
 
     def _was_echo(self) -> bool:
@@ -323,6 +331,7 @@ class CallerEar:
 
     def _settle(self, interjection: Interjection, *, genuine: bool) -> None:
         given_up, self._given_up = self._given_up, []
+        self._false_alarms = 0 if genuine or interjection.by_words is not None else self._false_alarms + 1
         self._interjection = None
         self._settled = None if genuine else interjection
         self._settled_at = self._now
