@@ -6,7 +6,7 @@ more: the provider's words, the offline recogniser. Where neither speaks, the le
 
 from __future__ import annotations
 
-from offhook.call.backchannels import is_backchannel
+from offhook.bridge.backchannels import is_backchannel
 from offhook.model.audio import FRAME_MS
 
 SURELY_A_TURN_MS = 1500

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal, assert_never
 
-from offhook.bridge.cascade.backchannels import is_backchannel, is_sound, same_words
+from offhook.bridge.backchannels import is_backchannel, is_sound, same_words
 
 Overlap = Literal["none", "tail", "over"]
 """Speech that began in silence; over the agent's last sounds; over the agent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from offhook.call.backchannels import is_backchannel
+from offhook.bridge.backchannels import is_backchannel, is_sound, same_words
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,18 @@ def test_says_go_on(text: str) -> None:
 )  # fmt: skip
 def test_says_something(text: str) -> None:
     assert not is_backchannel(text)
+
+
+@pytest.mark.parametrize("text", ["", "Mm-hm.", "uh-huh", "Ähm…", "[cough]", "er, um, er, um, er, um, er"])
+def test_says_nothing_at_all(text: str) -> None:
+    assert is_sound(text)
+
+
+@pytest.mark.parametrize("text", ["yes", "um, yes", "ja"])
+def test_says_a_word(text: str) -> None:
+    assert not is_sound(text)
+
+
+def test_words_are_the_same_however_they_are_written() -> None:
+    assert same_words("What’s the time?", "what's the  TIME")
+    assert not same_words("what is the time", "what is the day")

@@ -12,12 +12,16 @@ import unicodedata
 MAX_WORDS = 6
 """``Yeah yeah okay right sure``: with more words somebody says something."""
 
-_PHRASES = (
-    # sounds, in all languages
+_SOUNDS = (
     *("m", "mm", "mmm", "mhm", "mm hm", "mm hmm", "m hm", "m hmm", "mhmm", "hm", "hmm", "hmmm", "uh", "uh huh", "uhuh"),
     *("uhhuh", "ah", "aha", "ah ha", "oh", "ooh", "huh", "eh", "er", "erm", "um", "ehm", "em", "hem", "ahem", "hum"),
+    *("äh", "ähm", "öh", "öhm", "hein"),
     # spelled by those who cannot hum
     *("m h m", "m m h m", "mmhm", "mmhmm", "em em aitch em", "m m m h m"),
+)
+"""Not a word, in any language: they say nothing at all, wherever they come."""
+
+_PHRASES = (
     # English
     *("yes", "yeah", "yep", "yup", "ya", "okay", "ok", "okey", "okay then", "k", "right", "alright", "all right"),
     *("sure", "of course", "i see", "i know", "got it", "gotcha", "good", "great", "fine", "nice", "cool", "perfect"),
@@ -26,7 +30,7 @@ _PHRASES = (
     # German
     *("ja", "jaja", "jo", "jup", "jep", "genau", "gut", "sehr gut", "klar", "stimmt", "richtig", "ach so", "achso"),
     *("ach ja", "alles klar", "in ordnung", "verstehe", "ich verstehe", "natürlich", "prima", "super", "danke", "so"),
-    *("eben", "ah ja", "aha ja", "na gut", "schön", "toll", "freilich", "passt", "äh", "ähm", "öh", "hä"),
+    *("eben", "ah ja", "aha ja", "na gut", "schön", "toll", "freilich", "passt", "hä"),
     # Spanish
     *("si", "sí", "sip", "vale", "bueno", "claro", "claro que sí", "de acuerdo", "ya", "ya veo", "entiendo", "bien"),
     *("muy bien", "perfecto", "exacto", "así es", "ajá", "aja", "ok vale", "está bien", "por supuesto", "gracias"),
@@ -66,18 +70,31 @@ def _plain(text: str) -> str:
     return " ".join(_NOT_A_WORD.sub(" ", text).replace("_", " ").split())
 
 
-_KNOWN = frozenset(_plain(phrase) for phrase in _PHRASES)
+_WORDLESS = frozenset(_plain(phrase) for phrase in _SOUNDS)
+_KNOWN = _WORDLESS | {_plain(phrase) for phrase in _PHRASES}
 _LONGEST = max(len(phrase.split()) for phrase in _KNOWN)
+
+
+def is_sound(text: str) -> bool:
+    """Not a word in it; nothing at all counts too."""
+    return _is_made_of(_WORDLESS, _plain(text).split())
 
 
 def is_backchannel(text: str) -> bool:
     """All of it is what one says along with somebody; what is wordless is, too."""
     words = _plain(text).split()
-    if len(words) > MAX_WORDS:
-        return False
+    return len(words) <= MAX_WORDS and _is_made_of(_KNOWN, words)
+
+
+def same_words(one: str, other: str) -> bool:
+    """The same but for letters' case, punctuation, and what is no word."""
+    return _plain(one) == _plain(other)
+
+
+def _is_made_of(phrases: frozenset[str], words: list[str]) -> bool:
     at = 0
     while at < len(words):
-        length = next((n for n in range(_LONGEST, 0, -1) if " ".join(words[at : at + n]) in _KNOWN), 0)
+        length = next((n for n in range(_LONGEST, 0, -1) if " ".join(words[at : at + n]) in phrases), 0)
         if not length:
             return False
         at += length
