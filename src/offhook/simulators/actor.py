@@ -22,6 +22,9 @@ from offhook.simulators.script import Fault, FaultMoment, Script, ScriptedTool, 
 EXACTLY = re.compile(r'exactly[^"]*"(.*)"', re.DOTALL)
 """How a model is asked to say something as it is: an obedient one does."""
 
+TOLD = re.compile(r'(?:say|tell the caller) this\b[^:"]*: *"?([^"<\]]+)', re.IGNORECASE)
+"""How it is asked to say something in words of its own: this one has none."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpeechBegan:
@@ -145,10 +148,10 @@ class Actor:
         return [Answer(text=text or "Hello.", turn=0)] if self.script.greets else []
 
     def read(self, text: str) -> list[Deed]:
-        """Text that is to be answered: with the words it asks for exactly;
-        by the next turn, if that is about this text; else by an echo of it.
+        """Text that is to be answered: with the words it asks for, else by the next turn if that is about this text,
+        else by an echo of it.
         """
-        exact = EXACTLY.search(text)
+        exact = EXACTLY.search(text) or TOLD.search(text)
         if exact is not None:
             return [Answer(text=exact.group(1), turn=self._turn)]
         nxt = self.script.turns[self._turn] if self._turn < len(self.script.turns) else None

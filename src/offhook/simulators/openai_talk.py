@@ -434,9 +434,9 @@ class Talk:
         if unknown:
             name = min(unknown)
             raise OpenAiRefusalError(f"Unknown parameter: 'response.{name}'.", "unknown_parameter", f"response.{name}")
-        if self.actor.waits_for_tools:
-            self._journal.problems.append("response.create before every function call had its output")
         exact = EXACTLY.search(str(params.get("instructions", "")))
+        if self.actor.waits_for_tools and exact is None:  # words meanwhile ("let me look") answer no call
+            self._journal.problems.append("response.create before every function call had its output")
         told = [Answer(text=exact.group(1), turn=-1 if self._has_spoken else 0)] if exact else self._taken()
         await self._respond(told, params.get("metadata"))
 
