@@ -26,8 +26,8 @@ from offhook.model.records import Agent
 SENTENCE_MS = 2400
 SENTENCE = "one two three four five six seven eight"
 
-GLITCH_MS = 150
-"""Until the very first sound of an echo is known as one: a provider in the same process gives up within 60 ms of it."""
+GLITCH_MS = 400
+"""One short pause at most, where the first sound of a loud echo is known as one only when it ended with the agent's."""
 
 HEARS: dict[str, dict[str, Any]] = {
     "tells that somebody speaks": {"vad": True, "doubted": True},
