@@ -191,6 +191,16 @@ def test_what_the_line_knows_nothing_of_is_believed() -> None:
     assert talk.events == [GAVE_UP, BEGAN, TURN]
 
 
+def test_what_was_said_before_the_agent_spoke_is_not_said_over_it() -> None:
+    talk = Talk(audible=False)
+    talk.says(600)
+    talk.quiet(240)
+    talk.audible = True
+    talk.quiet(300)
+    talk.ear.observe(BEGAN)
+    assert talk.told == [BEGAN, TURN]
+
+
 def test_an_agent_that_may_not_be_interrupted_is_not() -> None:
     talk = Talk(interruptible=False)
     talk.says(300)

@@ -66,7 +66,8 @@ _SEARCHES = 4
 _SEARCH_SELDOM_FRAMES = 25
 """A search takes 0.4 ms: four times every 80 ms of unexplained sound, then more seldom, for it is no echo."""
 
-_HEARD_FRAMES = 50 + WINDOW_FRAMES
+LATELY_FRAMES = 50
+_HEARD_FRAMES = LATELY_FRAMES + WINDOW_FRAMES
 """A second back: so late providers tell that somebody spoke."""
 _DELAY_FRAMES = LONGEST_DELAY_MS // FRAME_MS + 1
 _MOST_APART = 8
@@ -211,9 +212,9 @@ class EchoDetector:
             self._judged[-1] = self._judge()
         return self._judged[-1]
 
-    def lately(self) -> Heard:
-        """What was on the line in the last second; a new search tells where it is in doubt."""
-        judged = self._judged[WINDOW_FRAMES:]
+    def lately(self, frames: int = LATELY_FRAMES) -> Heard:
+        """What was on the line in the last ``frames``, a second at most; a new search tells where it is in doubt."""
+        judged = self._judged[-min(frames, LATELY_FRAMES) :]
         if judged.count(Heard.SOUND) >= _FEW_FRAMES:
             newest = len(self._judged) - 1 - self._judged[::-1].index(Heard.SOUND)
             if not (self.may_echo and self._search(newest + 1)):

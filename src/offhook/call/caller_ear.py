@@ -58,6 +58,9 @@ WORDS_FRAMES = 5000 // FRAME_MS
 SETTLED_FRAMES = 1500 // FRAME_MS
 """A provider may notice so late what was judged already."""
 
+NOTICED_FRAMES = 200 // FRAME_MS
+"""So much later than it began a provider tells of a voice, as a rule."""
+
 Ask = Callable[[bytes, int, Callable[[bool | None], None]], None]
 """(what the caller said, its length in ms, whom to tell): was it a turn? None: nobody knows."""
 
@@ -104,6 +107,7 @@ class CallerEar:
         self._frames: deque[bytes] = deque(maxlen=MOST_FRAMES)
         self._began_at: int | None = None  # as the detector has it, and nobody was told yet
         self._now = 0
+        self._silent_at = 0  # the agent had nothing to say, last
         self._sounds = 0  # frames with sound, less those without
         self._is_nothing = False  # what is said to have begun is none of the caller's, or was judged
         self._words_due = 0  # of an utterance that was not over the agent: until then
@@ -133,6 +137,8 @@ class CallerEar:
         if self._only_screens:
             return frame
         self._now += 1
+        if not self._whose.floor.audible:
+            self._silent_at = self._now
         self._frames.append(frame)
         sounds = heard is Heard.SOUND
         self._sounds += 1 if sounds else -(self._sounds > 0)
@@ -186,7 +192,7 @@ class CallerEar:
             return
         if self._interjection is not None:
             return
-        lately = self._detector.lately()
+        lately = self._over_agent()
         if lately is Heard.ECHO or self._is_settled:
             self._is_nothing = True
             return
@@ -216,7 +222,7 @@ class CallerEar:
             self._doubt(item)
 
     def _doubt(self, item: str) -> None:
-        match self._detector.lately():
+        match self._over_agent():
             case Heard.NOTHING:
                 self._emit(Interrupted(item=item))
             case Heard.ECHO:
@@ -243,6 +249,10 @@ class CallerEar:
                 self._emit(InterruptionJudged(genuine=True))
 
     # ── what is said over the agent ──────────────────────────────────────────────────────────────────────
+
+    def _over_agent(self) -> Heard:
+        """What was on the line since the agent spoke, and a little before: a provider notices a voice late."""
+        return self._detector.lately(self._now - self._silent_at + NOTICED_FRAMES)
 
     @property
     def _may_be_interrupted(self) -> bool:
