@@ -189,6 +189,13 @@ async def test_an_unknown_provider_is_named(clinic: Clinic) -> None:
     (await clinic.examine()).only_fault("'openay'")
 
 
+async def test_agents_whose_providers_have_all_they_need_are_well(clinic: Clinic) -> None:
+    fallback = {"provider": "openai", "options": {"api_key": "k"}}
+    clinic.config["agents"] = [{"id": "a", "provider": "scripted", "fallbacks": [fallback]}]
+    found = [one for one in (await clinic.examine()).findings if one["area"] == "agents"]
+    assert [one["what"] for one in found] == ["have what their providers need: openai, scripted"]
+
+
 @pytest.mark.parametrize(
     ("planted", "says"),
     [

@@ -19,7 +19,9 @@ from offhook.cli.doctor.peers import examine_peers
 from offhook.cli.event_loop import run
 from offhook.cli.trunks import is_running
 from offhook.config import Settings, load_settings
+from offhook.config.settings import agents_of
 from offhook.model.errors import ConfigError, OffhookError
+from offhook.model.records import ProviderFallback
 from offhook.observability import configure_logging
 from offhook.server.providers import provider_problems
 from offhook.store.trunk_states import read_trunk_states
@@ -81,7 +83,8 @@ async def _findings(config: Path | None, data: Path | None) -> AsyncIterator[Fin
 
 
 def _providers(settings: Settings) -> list[Finding]:
-    return [
+    """Whether each agent's provider, and its fallbacks', has the options and the key it needs; they are not asked."""
+    faults = [
         fault(
             "agents",
             f"{problem.key}: {problem.problem}",
@@ -90,6 +93,12 @@ def _providers(settings: Settings) -> list[Finding]:
         )
         for problem in provider_problems(settings)
     ]
+    if faults:
+        return faults
+    agents = agents_of(settings)
+    fallbacks = (one for agent in agents for one in agent.fallbacks if isinstance(one, ProviderFallback))
+    names = sorted({agent.provider for agent in agents} | {one.provider for one in fallbacks})
+    return [Finding(area="agents", what=f"have what their providers need: {', '.join(names)}")]
 
 
 def print_finding(finding: Finding) -> None:
