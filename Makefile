@@ -38,8 +38,9 @@ lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 interop: setup ## Real SIP clients, network namespaces, PostgreSQL (needs Debian packages and root, see .ci/packages)
-	$(BIN)/pytest -q -n 2 -m "interop and not soak" tests/interop tests/store $(ARGS)
+	$(BIN)/pytest -q -n 2 -m "interop and not soak" tests/interop tests/store tests/parity $(ARGS)
 	$(BIN)/python -m tests.interop.cells
+	$(BIN)/python -m tests.parity.page
 
 bench: setup ## Load figures as JSON and a table, in build/bench
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -46,6 +46,7 @@ class RtpPhone:
         self.arrivals: list[float] = []
         """When each packet of audio came, in monotonic seconds."""
         self.payload_types: list[int] = []
+        self.payloads: list[bytes] = []
         """Of each of them."""
         self._frames: dict[_Place, bytes] = {}
         self._places: list[_Place] = []
@@ -171,6 +172,7 @@ class RtpPhone:
         if encoding is not None:
             self.arrivals.append(time.monotonic())
             self.payload_types.append(payload_type)
+            self.payloads.append(packet[_HEADER.size :])
             self._places.append((source_id, timestamp))
             self._arrived.set()
             pcm = self._frames[source_id, timestamp] = g711.decode(encoding, packet[_HEADER.size :])

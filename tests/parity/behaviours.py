@@ -152,7 +152,7 @@ async def parallel_tools(talk: Talk, _: Column) -> None:
     ],
 )
 async def cancelled_tool(talk: Talk, column: Column) -> None:
-    """Where the provider can take a tool call back, no result is told; elsewhere it is, and the talk goes on."""
+    """Where the provider can take a tool call back, no result is told; elsewhere it is, and the caller is answered."""
     await talk.says_something()
     await asyncio.sleep(0.3)
     await talk.says_something()
@@ -161,9 +161,12 @@ async def cancelled_tool(talk: Talk, column: Column) -> None:
         await asyncio.sleep(4)
         assert not talk.was_told("too late")
     else:
+        await talk.caller.hears_anything(8)
         await talk.told("too late")
-        await talk.caller.hears_anything(5)
-    await talk.hangs_up()
+        await asyncio.sleep(1)
+        await talk.caller.hears_silence(300)
+    answers = said(await talk.hangs_up(), "agent")
+    assert any("Never mind then." in answer or "too late" in answer for answer in answers), answers
 
 
 @behaviour("inject system")

@@ -46,8 +46,13 @@ class Caller:
         """By the other side."""
 
     @classmethod
-    async def dial(cls, target: Address, user: str, encoding: Encoding = Encoding.PCMU) -> Caller:
+    async def dial(
+        cls, target: Address, user: str, encoding: Encoding = Encoding.PCMU, *, first_words: Samples | None = None
+    ) -> Caller:
+        """``first_words`` begin with the first packet."""
         caller = cls(target, user, encoding)
+        if first_words is not None:
+            caller.phone.begin_to_say(first_words)
         try:
             await caller._dial()
         except BaseException:

@@ -8,14 +8,31 @@ from typing import Any
 
 from tests.parity.world import Column
 
+from offhook.model.audio import L16_8K, L16_16K, PCMU_8K, AudioFormat, Encoding
+
 VOICE_ID = "a0e99841-438c-4a64-b679-ae501e7d6091"
 
 
-def _one(provider: str, *, takes_tools_back: bool = False, **more: Any) -> Column:
+BOTH_LAWS = (Encoding.PCMU, Encoding.PCMA)
+
+
+def _one(
+    provider: str,
+    *,
+    takes_tools_back: bool = False,
+    converted: Mapping[Encoding, AudioFormat] | None = None,
+    **more: Any,
+) -> Column:
     def options(urls: Mapping[str, str]) -> dict[str, Any]:
         return {"api_key": "key", "base_url": urls[provider], **more}
 
-    return Column(provider=provider, simulators=(provider,), options=options, takes_tools_back=takes_tools_back)
+    return Column(
+        provider=provider,
+        simulators=(provider,),
+        options=options,
+        takes_tools_back=takes_tools_back,
+        converted=converted or {},
+    )
 
 
 def _cartesia(urls: Mapping[str, str]) -> dict[str, Any]:
@@ -43,16 +60,22 @@ COLUMNS = {
     column.provider: column
     for column in (
         _one("openai"),
-        _one("elevenlabs", agent_id="agent_1"),
-        _one("gemini", takes_tools_back=True),
+        _one("elevenlabs", agent_id="agent_1", converted={Encoding.PCMA: PCMU_8K}),
+        _one("gemini", takes_tools_back=True, converted=dict.fromkeys(BOTH_LAWS, L16_16K)),
         _one("deepgram", takes_tools_back=True),
-        _one("ultravox"),
+        _one("ultravox", converted=dict.fromkeys(BOTH_LAWS, L16_8K)),
         Column(
             provider="cartesia",
             simulators=("deepgram", "cartesia", "self_hosted"),
             options=_cartesia,
             takes_tools_back=True,
         ),
-        Column(provider="pipeline", simulators=("self_hosted",), options=_pipeline, takes_tools_back=True),
+        Column(
+            provider="pipeline",
+            simulators=("self_hosted",),
+            options=_pipeline,
+            takes_tools_back=True,
+            converted=dict.fromkeys(BOTH_LAWS, L16_16K),
+        ),
     )
 }

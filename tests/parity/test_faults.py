@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.parity.columns import COLUMNS
 from tests.parity.faults import FAULTS, OPENING_S, goes_on, key_of, scene
+from tests.parity.page import keep
 from tests.parity.world import World, world
 
 AT_ONCE = 7
@@ -21,7 +22,9 @@ ROUNDS = 10
 @pytest.mark.interop
 @pytest.mark.parametrize("provider", COLUMNS)
 async def test_every_fault_once(provider: str, tmp_path: Path) -> None:
+    keep(provider, "faults", {"faults": False})
     await every_fault(provider, tmp_path)
+    keep(provider, "faults", {"faults": True})
 
 
 @pytest.mark.soak

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.parity.behaviours import BEHAVIOURS, Behaviour
 from tests.parity.columns import COLUMNS
-from tests.parity.page import Cells, cannot, keep
+from tests.parity.page import cannot, keep
 from tests.parity.world import Column, World, world
 
 AT_ONCE = 4
@@ -27,7 +27,7 @@ async def test_parity(provider: str, tmp_path: Path) -> None:
     async with world(column, {key: one.scene for key, one in wanted.items()}, tmp_path) as there:
         results = await asyncio.gather(*(_cell(there, column, key, one, places) for key, one in wanted.items()))
     problems = dict(zip(wanted, results, strict=True))
-    keep(provider, Cells(passed={key: not problem for key, problem in problems.items()}))
+    keep(provider, "behaviours", {key: not problem for key, problem in problems.items()})
     red = {key: problem for key, problem in problems.items() if problem}
     assert not red, "\n\n".join(f"{key}: {problem}" for key, problem in red.items())
 

@@ -18,7 +18,7 @@ from tests.kept_calls import kept_calls
 from tests.parity.caller import Caller, until
 
 from offhook.config.checking import convert
-from offhook.model.audio import Encoding
+from offhook.model.audio import AudioFormat, Encoding
 from offhook.server.service import Server
 from offhook.simulators.catalogue import BASE_PATHS, SIMULATORS
 from offhook.simulators.script import Script
@@ -40,6 +40,8 @@ class Column:
     options: Callable[[Mapping[str, str]], dict[str, Any]]
     takes_tools_back: bool = False
     """Its protocol can cancel a tool call."""
+    converted: Mapping[Encoding, AudioFormat] = field(default_factory=dict)
+    """The laws it does not take, and what it hears instead; audio in the others is not touched, either way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,6 @@ class Scene:
 
     script: Mapping[str, Any] = field(default_factory=dict)
     agent: Mapping[str, Any] = field(default_factory=dict)
-    encoding: Encoding = Encoding.PCMU
 
 
 class Talk:
@@ -112,6 +113,11 @@ class Talk:
         """How often the script's faults happened."""
         return sum(simulator.spent.total() for simulator in self.simulators)
 
+    def given(self) -> bytes:
+        """The caller's audio as the providers got it."""
+        journals = (simulator.journal for simulator in self.simulators)
+        return b"".join(bytes(audio) for journal in journals for audio in journal.audio_of.values())
+
     def problems(self) -> list[str]:
         """What a real service would have refused."""
         return [problem for simulator in self.simulators for problem in simulator.journal.problems]
@@ -140,8 +146,10 @@ class World:
         self._simulators = simulators
 
     @asynccontextmanager
-    async def call(self, name: str, encoding: Encoding = Encoding.PCMU) -> AsyncIterator[Talk]:
-        caller = await Caller.dial(self._address, name, encoding)
+    async def call(
+        self, name: str, encoding: Encoding = Encoding.PCMU, *, first_words: Samples | None = None
+    ) -> AsyncIterator[Talk]:
+        caller = await Caller.dial(self._address, name, encoding, first_words=first_words)
         try:
             yield Talk(caller, self.server, self._simulators[name], name, self._folder)
         finally:
