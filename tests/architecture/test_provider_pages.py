@@ -134,6 +134,15 @@ def test_the_how_to_names_every_provider_its_variables_and_its_simulator() -> No
 
 
 @pytest.mark.usefixtures("keys")
+def test_the_configurations_the_readme_shows_are_taken(tmp_path: Path) -> None:
+    readme = (DOCS.parent / "README.md").read_text()
+    (typed,) = re.findall(r"echo '(.*?)' > config.json", readme, re.S)
+    (whole,) = re.findall(r"```json5\n(.*?)```", readme, re.S)
+    assert problems(typed.encode(), tmp_path) == []
+    assert problems(whole.encode(), tmp_path) == []
+
+
+@pytest.mark.usefixtures("keys")
 def test_the_configurations_the_how_to_shows_are_taken(tmp_path: Path) -> None:
     configurations = [shown for shown in examples(HOW_TO) if '"agents"' in shown]
     assert len(configurations) == 2
