@@ -15,8 +15,6 @@ from offhook.bridge.codec import ToolSpec, Utterance
 from offhook.bridge.deepgram_agent import provider
 from offhook.bridge.deepgram_settings import (
     DEFAULT_SPEAK,
-    MAX_HISTORY,
-    MAX_HISTORY_CHARACTERS,
     MAX_NOTES,
     NOTES_CHARACTERS,
     DeepgramOptions,
@@ -29,6 +27,7 @@ from offhook.bridge.deepgram_settings import (
 from offhook.bridge.options import ProviderAccess, ProviderOptions, read_options
 from offhook.bridge.outside import Outside
 from offhook.bridge.provider_http import ProviderHttp
+from offhook.bridge.told import MAX_CHARACTERS, MAX_UTTERANCES
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
@@ -168,10 +167,10 @@ def test_linear_audio_has_its_rate() -> None:
 
 
 def test_of_a_long_talk_the_newest_is_told() -> None:
-    talk = [Utterance(speaker="caller", text=f"{number}") for number in range(2 * MAX_HISTORY)]
+    talk = [Utterance(speaker="caller", text=f"{number}") for number in range(2 * MAX_UTTERANCES)]
     messages = told({}, history=talk)["agent"]["context"]["messages"]
-    assert [messages[0]["content"], messages[-1]["content"]] == [f"{MAX_HISTORY}", f"{2 * MAX_HISTORY - 1}"]
-    speech = [Utterance(speaker="agent", text="x" * (MAX_HISTORY_CHARACTERS // 2)) for _ in range(5)]
+    assert [messages[0]["content"], messages[-1]["content"]] == [f"{MAX_UTTERANCES}", f"{2 * MAX_UTTERANCES - 1}"]
+    speech = [Utterance(speaker="agent", text="x" * (MAX_CHARACTERS // 2)) for _ in range(5)]
     assert len(told({}, history=speech)["agent"]["context"]["messages"]) == 2
 
 

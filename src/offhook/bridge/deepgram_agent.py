@@ -65,7 +65,7 @@ from offhook.bridge.deepgram_messages import (
     function_call_cancelled,
     function_call_request,
     kind_of,
-    problem_of,
+    read_problem,
     verdict_of_close,
     verdict_of_status,
 )
@@ -81,9 +81,11 @@ from offhook.bridge.deepgram_settings import (
     think,
 )
 from offhook.bridge.deepgram_watch import Lapse, ServerWatch
+from offhook.bridge.endings import closing, problem_of
 from offhook.bridge.options import ProviderAccess, access_of, need_key, read_options
 from offhook.bridge.outside import Outside
-from offhook.bridge.wire import CodecOutput, HttpAnswer, HttpRequest, WebsocketTarget
+from offhook.bridge.told import wrote
+from offhook.bridge.wire import CodecOutput, HttpAnswer, HttpRequest, WebsocketTarget, websocket_scheme
 from offhook.model.audio import FRAME_MS, L16_16K, PCMA_8K, PCMU_8K
 from offhook.model.errors import ConfigError, Verdict
 from offhook.model.records import Agent
@@ -197,9 +199,7 @@ class DeepgramAgentCodec:
         """Nothing was asked."""
 
     def target(self) -> WebsocketTarget:
-        url = self._access.base_url
-        if url.startswith("http"):
-            url = "ws" + url.removeprefix("http")
+        url = websocket_scheme(self._access.base_url)
         if not urlsplit(url).path:
             url += PATH
         headers = {"Authorization": f"Token {self._access.api_key}", **self._options.headers}
@@ -302,7 +302,7 @@ class DeepgramAgentCodec:
         if text.role == "system":
             self._note(text.text, out)
         elif not text.respond:
-            self._note(f"The caller wrote: {text.text}", out)
+            self._note(wrote(text.text), out)
         if text.respond:
             self._repeats = 0
             self._write(f"[{text.text}]" if text.role == "system" else text.text, out)
@@ -399,9 +399,9 @@ class DeepgramAgentCodec:
             case "InjectionRefused":
                 self._wait_with_text()
             case "Warning":
-                self._warn(problem_of(message))
+                self._warn(read_problem(message))
             case "Error":
-                self._end(problem_of(message), out)
+                self._end(read_problem(message), out)
             case _:
                 pass  # new kinds come every month, History says what ConversationText says
 
@@ -543,12 +543,11 @@ class DeepgramAgentCodec:
         self._fail(str(error), out, error.verdict)
 
     def refused(self, status: int, body: bytes) -> BridgeFault:
-        problem = f"HTTP {status}: {body[:300].decode('utf-8', 'replace')}"
-        return BridgeFault(problem=problem, verdict=verdict_of_status(status))
+        return BridgeFault(problem=problem_of(status, body), verdict=verdict_of_status(status))
 
     def closed(self, code: int, reason: str) -> BridgeFault | None:
         """Its agent never hangs up by itself: whatever the code says, the session broke off."""
-        return BridgeFault(problem=f"closed with {code} {reason[:300]}".rstrip(), verdict=verdict_of_close(code))
+        return BridgeFault(problem=closing(code, reason), verdict=verdict_of_close(code))
 
     def renewed(self, history: Sequence[Utterance]) -> DeepgramAgentCodec:
         """The next one is told what was said; what the caller said last and got no answer to is asked again."""

@@ -96,4 +96,4 @@ kind_of = msgspec.json.Decoder(ServerMessage).decode
 conversation_text = msgspec.json.Decoder(ConversationText).decode
 function_call_request = msgspec.json.Decoder(FunctionCallRequest).decode
 function_call_cancelled = msgspec.json.Decoder(FunctionCallCancelled).decode
-problem_of = msgspec.json.Decoder(Problem).decode
+read_problem = msgspec.json.Decoder(Problem).decode

@@ -16,6 +16,7 @@ import msgspec
 
 from offhook.bridge.codec import ToolSpec, Utterance
 from offhook.bridge.options import ProviderOptions, as_json
+from offhook.bridge.told import newest
 from offhook.model.audio import AudioFormat, Encoding
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
@@ -51,11 +52,6 @@ MAX_PROMPT_CHARACTERS = 25_000
 MAX_NOTES = 50
 NOTES_CHARACTERS = MAX_PROMPT_CHARACTERS // 2
 """Of what is added to the prompt in a call."""
-
-MAX_HISTORY = 200
-"""Utterances told again: half an hour of talk."""
-
-MAX_HISTORY_CHARACTERS = 50_000
 
 SpeakProvider = Literal["deepgram", "eleven_labs", "cartesia", "open_ai"]
 
@@ -279,15 +275,8 @@ def _endpoint(url: str, headers: Mapping[str, str], key: str) -> dict[str, Any] 
 
 def _messages(history: Sequence[Utterance]) -> list[dict[str, str]]:
     """The newest of what was said, as much as may be told."""
-    messages: list[dict[str, str]] = []
-    room = MAX_HISTORY_CHARACTERS
-    for utterance in reversed(history[-MAX_HISTORY:]):
-        room -= len(utterance.text)
-        if room < 0:
-            break
-        role = "user" if utterance.speaker == "caller" else "assistant"
-        messages.append({"type": "History", "role": role, "content": utterance.text})
-    return messages[::-1]
+    roles = {"caller": "user", "agent": "assistant"}
+    return [{"type": "History", "role": roles[said.speaker], "content": said.text} for said in newest(history)]
 
 
 def _language(agent: Agent, options: DeepgramOptions) -> str:

@@ -14,7 +14,6 @@ Where the call itself cuts an utterance there is nobody to tell: what still come
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 from urllib.parse import urlencode
@@ -22,6 +21,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from offhook.audio.convert import Converter, converter
+from offhook.bridge.awaited_results import AwaitedResults
 from offhook.bridge.codec import (
     Begin,
     BridgeConnection,
@@ -36,10 +36,8 @@ from offhook.bridge.codec import (
     Ready,
     Say,
     TextInput,
-    ToolCall,
     ToolResult,
     UpdateAgent,
-    UsageReported,
     Utterance,
 )
 from offhook.bridge.connection import ProviderConnection
@@ -47,7 +45,6 @@ from offhook.bridge.elevenlabs_messages import (
     AgentResponse,
     AgentResponseComplete,
     Audio,
-    Call,
     ClientToolCall,
     Error,
     ErrorDetails,
@@ -62,10 +59,21 @@ from offhook.bridge.elevenlabs_messages import (
     read_message,
 )
 from offhook.bridge.elevenlabs_speech import AgentSpeech, CallerText
+from offhook.bridge.endings import TEMPORARY_CLOSES, closing, problem_of
 from offhook.bridge.options import ProviderAccess, ProviderOptions, access_of, read_options
 from offhook.bridge.outside import Outside
-from offhook.bridge.wire import CodecOutput, Headers, HttpAnswer, HttpRequest, ProviderCodec, WebsocketTarget
-from offhook.model.audio import FRAME_MS, L16_16K, PCMU_8K, AudioFormat, Encoding
+from offhook.bridge.paid_seconds import PaidSeconds
+from offhook.bridge.told import from_now_on, instruction, pressed, wrote
+from offhook.bridge.wire import (
+    CodecOutput,
+    Headers,
+    HttpAnswer,
+    HttpRequest,
+    ProviderCodec,
+    WebsocketTarget,
+    websocket_scheme,
+)
+from offhook.model.audio import L16_16K, PCMU_8K, AudioFormat, Encoding
 from offhook.model.errors import BridgeError, ConfigError, Verdict
 from offhook.model.records import Agent
 
@@ -95,13 +103,6 @@ FORMATS: Mapping[str, AudioFormat] = {
 }
 """Its names of formats, both ways."""
 
-MAX_CALLS = 64
-"""Tool calls that wait for their results at once; a model makes a few."""
-
-SECOND_FRAMES = 1000 // FRAME_MS
-_SECOND = UsageReported(units="seconds", amount=1.0)
-"""It is paid by the minute, and tells nothing of it."""
-
 MAX_HISTORY_CHARACTERS = 8000
 """Of what was said, told to a new conversation; the latest. Ten minutes of talk."""
 
@@ -116,9 +117,6 @@ TEMPORARY = frozenset(
     }
 )
 """Types of errors after which a new conversation may do better; not so a wrong configuration, a quota, or safety."""
-
-_TEMPORARY_CLOSES = frozenset({1001, 1005, 1006, 1011, 1012, 1013})
-"""RFC 6455 §7.4.1 and its registry: going away, nothing or a break, crashed, restarts, try again later."""
 
 
 class ElevenlabsOptions(ProviderOptions, frozen=True):
@@ -180,13 +178,13 @@ class ElevenlabsCodec:
     ) -> None:
         self._request, self._options, self._access = request, options, access
         self._history = history or ()
-        self._url = _with_websocket(access.base_url) + "/v1/convai/conversation?" + _query(options)
+        self._url = websocket_scheme(access.base_url) + "/v1/convai/conversation?" + _query(options)
         self._ready = False
-        self._frames = 0
+        self._paid = PaidSeconds()
         self._inward: Converter | None = None
         self._speech = AgentSpeech()
         self._caller = CallerText()
-        self._calls: deque[str] = deque(maxlen=MAX_CALLS)
+        self._results = AwaitedResults()
 
     @property
     def profile(self) -> BridgeProfile:
@@ -227,9 +225,7 @@ class ElevenlabsCodec:
 
     def audio(self, frame: bytes, out: CodecOutput) -> bytes | None:
         self._speech.pass_frame(out)
-        self._frames += 1
-        if self._frames % SECOND_FRAMES == 0:
-            out.bridge_event(_SECOND)
+        self._paid.pass_frame(out)
         if self._inward is not None:
             frame = self._inward(frame)
         return b'{"user_audio_chunk":"' + b2a_base64(frame, newline=False) + b'"}'
@@ -240,15 +236,15 @@ class ElevenlabsCodec:
                 self._write(command, out)
             case Say(text=text, exact=exact):
                 how = "exactly these words to the caller, and nothing else" if exact else "this to the caller"
-                self._ask(f'<instruction>Say {how}: "{text}"</instruction>', out)
+                self._ask(instruction(f'Say {how}: "{text}"'), out)
             case Digits(digits=digits):
-                _inform(f"[The caller pressed {digits}]", out)
+                _inform(pressed(digits), out)
             case Interrupt(item=item):
                 self._speech.cut(item)
             case ToolResult():
                 self._answer(command, out)
             case UpdateAgent(agent=agent):
-                _inform(f"From now on: {agent.instructions}", out)
+                _inform(from_now_on(agent.instructions), out)
             case Begin() | EndOfInput():
                 pass  # its greeting comes by itself, and it hears the caller's silence
             case _:
@@ -256,9 +252,9 @@ class ElevenlabsCodec:
 
     def _write(self, text: TextInput, out: CodecOutput) -> None:
         if text.respond:
-            self._ask(f"<instruction>{text.text}</instruction>" if text.role == "system" else text.text, out)
+            self._ask(instruction(text.text) if text.role == "system" else text.text, out)
         else:
-            _inform(text.text if text.role == "system" else f"The caller wrote: {text.text}", out)
+            _inform(text.text if text.role == "system" else wrote(text.text), out)
 
     def _ask(self, text: str, out: CodecOutput) -> None:
         self._speech.settle(out)
@@ -266,9 +262,8 @@ class ElevenlabsCodec:
 
     def _answer(self, result: ToolResult, out: CodecOutput) -> None:
         """All four fields are needed; a result nobody waits for is an error there."""
-        if result.tool_call_id not in self._calls:
+        if not self._results.take(result.tool_call_id):
             return
-        self._calls.remove(result.tool_call_id)
         self._speech.settle(out)
         answer = {
             "type": "client_tool_result",
@@ -301,7 +296,7 @@ class ElevenlabsCodec:
             case TentativeTranscript(tentative_user_transcription_event=tentative):
                 self._caller.tentative(tentative.user_transcript, out)
             case ClientToolCall(client_tool_call=call):
-                self._call(call, out)
+                self._results.call(call.tool_call_id, call.tool_name, bytes(call.parameters), out)
             case Metadata(conversation_initiation_metadata_event=formats):
                 self._begin(formats, out)
             case Error():
@@ -333,13 +328,6 @@ class ElevenlabsCodec:
         if last.speaker == "caller":
             self._ask(last.text, out)
 
-    def _call(self, call: Call, out: CodecOutput) -> None:
-        if call.tool_call_id in self._calls:
-            return
-        self._calls.append(call.tool_call_id)
-        arguments = bytes(call.parameters).decode("utf-8", "replace")
-        out.bridge_event(ToolCall(tool_call_id=call.tool_call_id, name=call.tool_name, arguments=arguments))
-
     def _fail(self, error: Error, out: CodecOutput) -> None:
         """The longest a conversation may last is no failure: it ends with close code 1000."""
         details = error.error_event or ErrorDetails(message=error.message)
@@ -355,24 +343,22 @@ class ElevenlabsCodec:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
     def refused(self, status: int, body: bytes) -> BridgeFault:
-        problem = {
+        meanings = {
             401: "does not know the key (ELEVENLABS_API_KEY)",
             403: "does not let this key in, or the agent is not public",
             404: f"has no agent {self._options.agent_id}",
             429: "takes no more conversations at once on this plan",
-        }.get(status, f"answered HTTP {status}")
-        said = body[:200].decode("utf-8", "replace").strip()
+        }
         verdict: Verdict = "retry" if status >= 500 else "fall_over"
-        return BridgeFault(problem=f"{problem}: {said}" if said else problem, verdict=verdict)
+        return BridgeFault(problem=problem_of(status, body, meanings), verdict=verdict)
 
     def closed(self, code: int, reason: str) -> BridgeFault | None:
         if code == 1000 and self._ready:
             return None
         if code == 1000:
             return BridgeFault(problem="ended the conversation before it began", verdict="fall_over")
-        temporary = code in _TEMPORARY_CLOSES or (code == 1002 and "timeout" in reason.lower())
-        problem = f"closed the connection ({code}{': ' + reason if reason else ''})"
-        return BridgeFault(problem=problem, verdict="retry" if temporary else "fall_over")
+        temporary = code in TEMPORARY_CLOSES or (code == 1002 and "timeout" in reason.lower())
+        return BridgeFault(problem=closing(code, reason), verdict="retry" if temporary else "fall_over")
 
     def renewed(self, history: Sequence[Utterance]) -> ProviderCodec:
         """A new conversation, which is told what was said: ElevenLabs resumes none."""
@@ -442,7 +428,3 @@ def _account_of(history: Sequence[Utterance]) -> str:
 def _query(options: ElevenlabsOptions) -> str:
     given = _given(agent_id=options.agent_id, branch_id=options.branch_id, environment=options.environment)
     return urlencode(given)
-
-
-def _with_websocket(url: str) -> str:
-    return "ws" + url.removeprefix("http") if url.startswith("http") else url

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from offhook.bridge.known_messages import KnownMessages
+
 
 class _Message(msgspec.Struct, frozen=True, tag_field="type"):
     pass
@@ -111,16 +113,7 @@ Known = (
     | Error
 )
 
-_known: msgspec.json.Decoder[Known] = msgspec.json.Decoder(Known, strict=False)
-
-_KNOWN_TYPES = frozenset(kind.__struct_config__.tag for kind in Known.__args__)
-
-
-class _Head(msgspec.Struct, frozen=True):
-    type: str
-
-
-_head = msgspec.json.Decoder(_Head)
+_messages = KnownMessages[Known](Known)
 
 
 class SignedUrl(msgspec.Struct, frozen=True):
@@ -129,17 +122,5 @@ class SignedUrl(msgspec.Struct, frozen=True):
 
 def read_message(message: bytes) -> Known | None:
     """None for a message of a kind that is not for us. Raises ``ValueError`` for one that is broken."""
-    try:
-        return _known.decode(message)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        if _is_broken(message):
-            raise ValueError("sent a message that cannot be read") from None
-        return None
-
-
-def _is_broken(message: bytes) -> bool:
-    """No JSON, or a message we know in a shape we do not."""
-    try:
-        return _head.decode(message).type in _KNOWN_TYPES
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return True
+    known = _messages.read(message)
+    return None if isinstance(known, str) else known

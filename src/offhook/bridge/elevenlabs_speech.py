@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
 from offhook.audio.convert import Converter
-from offhook.bridge.codec import AudioDone, Interrupted, ResponseDone, ResponseStarted, TranscriptDelta
+from offhook.bridge.agent_items import AgentItem, AgentItems
+from offhook.bridge.codec import TranscriptDelta
 from offhook.bridge.elevenlabs_messages import (
     AgentResponse,
     AgentResponseComplete,
@@ -29,18 +29,13 @@ SETTLED_AFTER_FRAMES = 10
 """So long without audio, and what comes after a word of the caller's or a tool's result belongs to the next utterance;
 sooner it may be the rest of the last one."""
 
-MAX_ITEMS = 8
-"""Utterances an interruption may still concern: those of the last turns, not of the whole call."""
-
 
 @dataclass(slots=True)
-class _Item:
-    """An utterance. ``first_event``: the lowest number of its events; ``told``: its whole text came."""
+class _Item(AgentItem):
+    """``first_event``: the lowest number of its events; ``told``: its whole text came."""
 
-    name: str
-    first_event: int
+    first_event: int = 0
     told: bool = False
-    cut: bool = False
     audio_bytes: int = 0
 
 
@@ -50,9 +45,7 @@ class AgentSpeech:
     def __init__(self) -> None:
         self._format = PCMU_8K
         self._convert: Converter | None = None
-        self._items: deque[_Item] = deque(maxlen=MAX_ITEMS)
-        self._current: _Item | None = None
-        self._count = 0
+        self._items = AgentItems(_Item)
         self._given_up_to = 0
         self._quiet_frames = 0
 
@@ -75,7 +68,7 @@ class AgentSpeech:
     def _sound(self, sound: Sound, out: CodecOutput) -> None:
         if sound.event_id <= self._given_up_to:
             return
-        item = self._current or self._begin(sound.event_id, out)
+        item = self._items.current or self._begin(sound.event_id, out)
         self._quiet_frames = 0
         if item.cut:
             return
@@ -93,9 +86,9 @@ class AgentSpeech:
         event = answer.event_id if answer.event_id is not None else self._given_up_to + 1
         if event <= self._given_up_to:
             return
-        if self._current is not None and self._current.told:
+        if self._items.current is not None and self._items.current.told:
             self.finish(out)
-        item = self._current or self._begin(event, out)
+        item = self._items.current or self._begin(event, out)
         item.told = True
         text = answer.agent_response.strip()
         out.bridge_event(TranscriptDelta(speaker="agent", item=item.name, text=text, final=True))
@@ -103,26 +96,20 @@ class AgentSpeech:
     def pass_frame(self, out: CodecOutput) -> None:
         """20 ms went by."""
         self._quiet_frames += 1
-        if self._quiet_frames == DONE_AFTER_FRAMES and self._current is not None:
+        if self._quiet_frames == DONE_AFTER_FRAMES and self._items.current is not None:
             self.finish(out)
 
     def settle(self, out: CodecOutput) -> None:
         """Something happened that the agent will answer: what it says then is another utterance."""
-        if self._quiet_frames >= SETTLED_AFTER_FRAMES or (self._current is not None and self._current.cut):
+        if self._quiet_frames >= SETTLED_AFTER_FRAMES or (self._items.current is not None and self._items.current.cut):
             self.finish(out)
 
     def finish(self, out: CodecOutput) -> None:
-        item, self._current = self._current, None
-        if item is None:
-            return
-        if not item.cut:
-            out.bridge_event(AudioDone(item=item.name))
-        out.bridge_event(ResponseDone())
+        self._items.finish(out)
 
     def cut(self, item: str) -> None:
         """By the call: what still comes of it is not heard."""
-        for known in self._items:
-            known.cut = known.cut or known.name == item
+        self._items.cut(item)
 
     def _give_up(self, event_id: int, out: CodecOutput) -> None:
         """By the provider: all that is numbered up to ``event_id``.
@@ -130,20 +117,12 @@ class AgentSpeech:
         Corrections of the text that follow are its guess of what was heard; the call knows by RTP.
         """
         self._given_up_to = max(self._given_up_to, event_id)
-        for item in self._items:
-            if item.first_event <= event_id and not item.cut:
-                item.cut = True
-                out.bridge_event(Interrupted(item=item.name))
-        if self._current is not None and self._current.first_event <= event_id:
-            self._current = None
-            out.bridge_event(ResponseDone())
+        self._items.give_up(lambda item: item.first_event <= event_id, out)
 
     def _begin(self, event_id: int, out: CodecOutput) -> _Item:
-        self._count += 1
         self._quiet_frames = 0
-        item = self._current = _Item(name=f"utterance-{self._count}", first_event=event_id)
-        self._items.append(item)
-        out.bridge_event(ResponseStarted())
+        item = self._items.begin(out)
+        item.first_event = event_id
         return item
 
 

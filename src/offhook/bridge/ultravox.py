@@ -11,13 +11,13 @@ one; the call pauses sooner, by its own ear. Where the call cuts on its own ther
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, assert_never
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from offhook.bridge.awaited_results import AwaitedResults
 from offhook.bridge.codec import (
     Begin,
     BridgeConnection,
@@ -34,17 +34,18 @@ from offhook.bridge.codec import (
     SpeechStarted,
     SpeechStopped,
     TextInput,
-    ToolCall,
     ToolResult,
     ToolSpec,
     TranscriptDelta,
     UpdateAgent,
-    UsageReported,
     Utterance,
 )
 from offhook.bridge.connection import ProviderConnection
+from offhook.bridge.endings import TEMPORARY_CLOSES, closing, problem_of
 from offhook.bridge.options import ProviderAccess, ProviderOptions, access_of, as_json, need_key, read_options
 from offhook.bridge.outside import Outside
+from offhook.bridge.paid_seconds import PaidSeconds
+from offhook.bridge.told import from_now_on, instruction, pressed
 from offhook.bridge.ultravox_messages import (
     CallStarted,
     ClearBuffer,
@@ -57,7 +58,7 @@ from offhook.bridge.ultravox_messages import (
 )
 from offhook.bridge.ultravox_speech import AgentSpeech
 from offhook.bridge.wire import CodecOutput, HttpAnswer, HttpRequest, ProviderCodec, WebsocketTarget
-from offhook.model.audio import FRAME_MS, L16_8K, L16_16K
+from offhook.model.audio import L16_8K, L16_16K
 from offhook.model.errors import BridgeError, Verdict
 from offhook.model.records import Agent
 
@@ -81,13 +82,6 @@ INTERRUPTION_S = 0.48
 """Longer than most backchannels, shorter than "wait, stop"; a multiple of its frames of 32 ms. What was given up for a
 longer "mm-hm" is here already, and goes on when the call judges so."""
 
-MAX_CALLS = 64
-"""Tool calls that wait for their results at once; the talk stands still meanwhile, so there are a few."""
-
-SECOND_FRAMES = 1000 // FRAME_MS
-_SECOND = UsageReported(units="seconds", amount=1.0)
-"""It is paid by the minute, and tells nothing of it."""
-
 PROFILE = BridgeProfile(
     provider=NAME,
     input_formats=(L16_8K, L16_16K),
@@ -98,9 +92,6 @@ PROFILE = BridgeProfile(
         "truncation": "it reckons itself how much was heard; no message tells it",
     },
 )
-
-_TEMPORARY_CLOSES = frozenset({1001, 1005, 1006, 1011, 1012, 1013})
-"""RFC 6455 §7.4.1 and its registry: going away, nothing or a break, crashed, restarts, try again later."""
 
 _DATA_MESSAGES = ("callStarted", "state", "transcript", "userStartedSpeaking", "userStoppedSpeaking")
 
@@ -173,9 +164,9 @@ class UltravoxCodec:
         self._call_id = ""
         self._join_url = ""
         self._ready = False
-        self._frames = 0
+        self._paid = PaidSeconds()
         self._speech = AgentSpeech()
-        self._invocations: deque[str] = deque(maxlen=MAX_CALLS)
+        self._results = AwaitedResults()
 
     @property
     def profile(self) -> BridgeProfile:
@@ -224,28 +215,26 @@ class UltravoxCodec:
     # ── from the call ────────────────────────────────────────────────────────────────────────────────────
 
     def audio(self, frame: bytes, out: CodecOutput) -> bytes | None:
-        self._frames += 1
-        if self._frames % SECOND_FRAMES == 0:
-            out.bridge_event(_SECOND)
+        self._paid.pass_frame(out)
         return frame
 
     def command(self, command: BridgeInput, out: CodecOutput) -> None:
         match command:
             case TextInput(role=role, text=text, respond=respond):
-                _write(_instruction(text) if role == "system" else text, out, urgency="soon" if respond else "later")
+                _write(instruction(text) if role == "system" else text, out, urgency="soon" if respond else "later")
             case Say(text=text, exact=True):
                 message = {"type": "forced_agent_message", "content": text, "urgency": "soon"}
                 out.send(msgspec.json.encode(message))
             case Say(text=text):
-                _write(_instruction(f"Say this to the caller: {text}"), out, urgency="soon")
+                _write(instruction(f"Say this to the caller: {text}"), out, urgency="soon")
             case Digits(digits=digits):
-                _write(f"[The caller pressed {digits}]", out, urgency="later")
+                _write(pressed(digits), out, urgency="later")
             case Interrupt(item=item):
                 self._speech.cut(item)
             case ToolResult():
                 self._answer(command, out)
             case UpdateAgent(agent=agent):
-                _write(_instruction(f"From now on: {agent.instructions}"), out, urgency="later")
+                _write(instruction(from_now_on(agent.instructions)), out, urgency="later")
             case Begin() | EndOfInput():
                 pass  # its greeting comes by itself, and it hears the caller's silence
             case _:
@@ -253,9 +242,8 @@ class UltravoxCodec:
 
     def _answer(self, result: ToolResult, out: CodecOutput) -> None:
         """The talk stands still until it comes."""
-        if result.tool_call_id not in self._invocations:
+        if not self._results.take(result.tool_call_id):
             return
-        self._invocations.remove(result.tool_call_id)
         answer = {"type": "client_tool_result", "invocationId": result.tool_call_id, "responseType": "tool-response"}
         if result.is_error:
             answer |= {"errorType": "implementation-error", "errorMessage": result.output}
@@ -307,40 +295,36 @@ class UltravoxCodec:
         self._ready = True
         out.bridge_event(Ready())
         if self._options.agent_id and self._request.agent.instructions and not self._prior_call:
-            _write(_instruction(self._request.agent.instructions), out, urgency="later")
+            _write(instruction(self._request.agent.instructions), out, urgency="later")
         if self._history and self._history[-1].speaker == "caller":
             asked = f"The connection broke for a moment. The caller said last: {self._history[-1].text}"
-            _write(_instruction(asked), out, urgency="soon")
+            _write(instruction(asked), out, urgency="soon")
 
     def _invoke(self, call: ToolInvocation, out: CodecOutput) -> None:
-        if call.invocation_id in self._invocations:
-            return
-        self._invocations.append(call.invocation_id)
-        self._speech.finish(out)
-        arguments = bytes(call.parameters).decode("utf-8", "replace")
-        out.bridge_event(ToolCall(tool_call_id=call.invocation_id, name=call.tool_name, arguments=arguments))
+        if call.invocation_id not in self._results:
+            self._speech.finish(out)
+            self._results.call(call.invocation_id, call.tool_name, bytes(call.parameters), out)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
     def refused(self, status: int, body: bytes) -> BridgeFault:
-        problem = {
+        meanings = {
             401: f"does not know the key ({KEY_VARIABLE})",
             402: "is not paid for",
             403: f"does not let this key in ({KEY_VARIABLE})",
             404: "has no such agent or call",
             429: "takes no more calls at once",
-        }.get(status, f"answered HTTP {status}")
-        said = body[:300].decode("utf-8", "replace").strip()
+        }
         verdict: Verdict = "retry" if status >= 500 or status == 429 else "fall_over"
-        return BridgeFault(problem=f"{problem}: {said}" if said else problem, verdict=verdict)
+        return BridgeFault(problem=problem_of(status, body, meanings), verdict=verdict)
 
     def closed(self, code: int, reason: str) -> BridgeFault | None:
         if code == 1000 and self._ready:
             return None
         if code == 1000:
             return BridgeFault(problem="ended the call before it began", verdict="fall_over")
-        problem = f"closed the connection ({code}{': ' + reason if reason else ''})"
-        return BridgeFault(problem=problem, verdict="retry" if code in _TEMPORARY_CLOSES else "fall_over")
+        verdict: Verdict = "retry" if code in TEMPORARY_CLOSES else "fall_over"
+        return BridgeFault(problem=closing(code, reason), verdict=verdict)
 
     def renewed(self, history: Sequence[Utterance]) -> ProviderCodec:
         """Another call that knows this one's talk."""
@@ -365,11 +349,6 @@ def _tell_caller(words: Transcript, out: CodecOutput) -> None:
 
 def _write(text: str, out: CodecOutput, *, urgency: Literal["soon", "later"]) -> None:
     out.send(msgspec.json.encode({"type": "user_text_message", "text": text, "urgency": urgency}))
-
-
-def _instruction(text: str) -> str:
-    """As Ultravox' pages have it for what is not the caller's."""
-    return f"<instruction>{text}</instruction>"
 
 
 def _call_to_create(request: BridgeRequest, options: UltravoxOptions, *, renewed: bool) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from offhook.bridge.known_messages import KnownMessages
+
 
 class _Message(msgspec.Struct, frozen=True, tag_field="type", rename="camel"):
     pass
@@ -42,16 +44,7 @@ class ClearBuffer(_Message, frozen=True, tag="playback_clear_buffer"):
 
 Known = CallStarted | State | Transcript | ToolInvocation | ClearBuffer
 
-_known_messages: msgspec.json.Decoder[Known] = msgspec.json.Decoder(Known, strict=False)
-
-_KNOWN_TYPES = frozenset(kind.__struct_config__.tag for kind in Known.__args__)
-
-
-class _Head(msgspec.Struct, frozen=True):
-    type: str
-
-
-_head = msgspec.json.Decoder(_Head)
+_messages = KnownMessages[Known](Known)
 
 
 class Created(msgspec.Struct, frozen=True, rename="camel"):
@@ -61,20 +54,12 @@ class Created(msgspec.Struct, frozen=True, rename="camel"):
 
 def read_message(message: bytes) -> Known | Literal["caller_started", "caller_stopped"] | None:
     """None for a message of a kind that is not for us. Raises ``ValueError`` for one that is broken."""
-    try:
-        return _known_messages.decode(message)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _read_other(message)
+    known = _messages.read(message)
+    return _caller_speech(known) if isinstance(known, str) else known
 
 
-def _read_other(message: bytes) -> Literal["caller_started", "caller_stopped"] | None:
-    """How the caller's speech is spelled differs between the vendor's pages. Raises ``ValueError``."""
-    try:
-        kind = _head.decode(message).type
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        kind = ""
-    if not kind or kind in _KNOWN_TYPES:
-        raise ValueError("sent a message that cannot be read")
+def _caller_speech(kind: str) -> Literal["caller_started", "caller_stopped"] | None:
+    """How it is spelled differs between the vendor's pages."""
     match kind.replace("_", "").lower():
         case "userstartedspeaking":
             return "caller_started"

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 
-from offhook.bridge.codec import AudioDone, Interrupted, ResponseDone, ResponseStarted, TranscriptDelta
+from offhook.bridge.agent_items import MAX_ITEMS, AgentItem, AgentItems
+from offhook.bridge.codec import TranscriptDelta
 from offhook.bridge.ultravox_messages import Transcript
 from offhook.bridge.wire import CodecOutput
 
-MAX_ITEMS = 8
-"""Utterances of the last turns, which a word of the caller's may still cut off."""
-
 
 @dataclass(slots=True)
-class _Item:
-    """An utterance. ``ordinal``: of its transcript, None until there is one."""
+class _Item(AgentItem):
+    """``ordinal``: of its transcript, None until there is one."""
 
-    name: str
     ordinal: int | None = None
-    cut: bool = False
 
 
 class AgentSpeech:
     """Makes utterances of sounds without names, of states, and of numbered texts."""
 
     def __init__(self) -> None:
-        self._items: deque[_Item] = deque(maxlen=MAX_ITEMS)
-        self._current: _Item | None = None
+        self._items = AgentItems(_Item)
         self._texts: OrderedDict[int, tuple[str, str]] = OrderedDict()
         """By ordinal: the item, and its text so far."""
-        self._count = 0
         self._cleared = False
         self._half_sample = b""
 
@@ -38,7 +32,7 @@ class AgentSpeech:
         """After a clearing, sound that was on its way is nothing any more."""
         if self._cleared or not audio:
             return
-        item = self._current or self._begin(out)
+        item = self._items.current or self._items.begin(out)
         if item.cut:
             return
         if self._half_sample or len(audio) % 2:
@@ -67,43 +61,24 @@ class AgentSpeech:
 
     def _open(self, ordinal: int, out: CodecOutput) -> None:
         self._cleared = False
-        if self._current is not None and self._current.ordinal is not None:
+        if self._items.current is not None and self._items.current.ordinal is not None:
             self.finish(out)
-        item = self._current or self._begin(out)
+        item = self._items.current or self._items.begin(out)
         item.ordinal = ordinal
         self._texts[ordinal] = (item.name, "")
         while len(self._texts) > MAX_ITEMS:
             self._texts.popitem(last=False)
 
     def finish(self, out: CodecOutput) -> None:
-        item, self._current = self._current, None
         self._half_sample = b""
-        if item is None:
-            return
-        if not item.cut:
-            out.bridge_event(AudioDone(item=item.name))
-        out.bridge_event(ResponseDone())
+        self._items.finish(out)
 
     def cut(self, item: str) -> None:
         """By the call: what still comes of it is not heard."""
-        for known in self._items:
-            known.cut = known.cut or known.name == item
+        self._items.cut(item)
 
     def clear(self, out: CodecOutput) -> None:
         """By the provider: all that is buffered."""
         self._cleared = True
         self._half_sample = b""
-        for item in self._items:
-            if not item.cut:
-                item.cut = True
-                out.bridge_event(Interrupted(item=item.name))
-        if self._current is not None:
-            self._current = None
-            out.bridge_event(ResponseDone())
-
-    def _begin(self, out: CodecOutput) -> _Item:
-        self._count += 1
-        item = self._current = _Item(name=f"utterance-{self._count}")
-        self._items.append(item)
-        out.bridge_event(ResponseStarted())
-        return item
+        self._items.give_up(lambda item: True, out)

@@ -43,6 +43,11 @@ class WebsocketTarget:
     ping_s: float | None = 20.0
 
 
+def websocket_scheme(url: str) -> str:
+    """``url`` by ws(s), where it was http(s)."""
+    return "ws" + url.removeprefix("http") if url.startswith("http") else url
+
+
 class CodecOutput(Protocol):
     """Where a codec puts what comes of a message; the pump implements it, tests record it."""
 

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from offhook.bridge.cascade.chat_chunks import ChatAnswer, ChatStreamError
-from offhook.bridge.cascade.http_verdicts import failure, problem_of
 from offhook.bridge.cascade.ports import LlmEvent, TextPiece, ToolUse
 from offhook.bridge.cascade.sse import EventTooLongError, SseParser
 from offhook.bridge.codec import BridgeFault, ToolSpec
+from offhook.bridge.endings import failure, problem_of
 from offhook.bridge.options import as_json
 from offhook.bridge.provider_http import HttpStream, ProviderHttp
 from offhook.bridge.wire import HttpRequest
@@ -38,7 +38,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSettings:
-    """``fields`` are put into each request: ``temperature``, ``reasoning_effort``, whatever the server takes."""
+    """``fields`` are put into each request: ``temperature``, ``reasoning_effort``, whatever the server takes.
 
     base_url: str
     model: str

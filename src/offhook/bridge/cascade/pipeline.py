@@ -56,6 +56,7 @@ from offhook.bridge.codec import (
     UpdateAgent,
     UsageReported,
 )
+from offhook.bridge.told import pressed
 from offhook.model.errors import BridgeError, Verdict
 from offhook.model.records import Agent
 
@@ -188,7 +189,7 @@ class PipelineConnection:
             case TextInput(text=text):
                 self._history.caller_said(text)
             case Digits(digits=digits):
-                self._history.caller_said(f"[The caller pressed {digits}]")
+                self._history.caller_said(pressed(digits))
             case UpdateAgent(agent=agent):
                 self._history.instruct(system_of(agent))
             case _:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from offhook.bridge.cascade.http_verdicts import verdict_of
 from offhook.bridge.cascade.ports import (
     EagerEnd,
     EndOfTurn,
@@ -19,6 +18,7 @@ from offhook.bridge.cascade.ports import (
 )
 from offhook.bridge.cascade.vendor_wire import headers_of, refusal, websocket_url
 from offhook.bridge.codec import BridgeFault
+from offhook.bridge.endings import verdict_of
 from offhook.bridge.wire import WebsocketTarget
 from offhook.model.audio import FRAME_MS, L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 

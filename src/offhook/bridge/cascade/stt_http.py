@@ -18,7 +18,6 @@ import msgspec
 from offhook.audio.convert import converter
 from offhook.audio.wav import write_wav
 from offhook.bridge.cascade.endpointing import Change, Endpointer, Pauses
-from offhook.bridge.cascade.http_verdicts import failure
 from offhook.bridge.cascade.ports import (
     EagerEnd,
     EndOfTurn,
@@ -30,6 +29,7 @@ from offhook.bridge.cascade.ports import (
 )
 from offhook.bridge.cascade.sse import SseParser
 from offhook.bridge.codec import BridgeFault
+from offhook.bridge.endings import failure
 from offhook.bridge.provider_http import HttpStream, ProviderHttp
 from offhook.bridge.wire import HttpRequest
 from offhook.model.audio import L16_16K, AudioFormat

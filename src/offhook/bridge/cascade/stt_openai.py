@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from offhook.bridge.cascade.http_verdicts import verdict_of
 from offhook.bridge.cascade.ports import (
     EndOfTurn,
     PartialText,
@@ -24,6 +23,7 @@ from offhook.bridge.cascade.ports import (
 )
 from offhook.bridge.cascade.vendor_wire import headers_of, refusal, websocket_url
 from offhook.bridge.codec import BridgeFault, UsageReported
+from offhook.bridge.endings import verdict_of
 from offhook.bridge.wire import WebsocketTarget
 from offhook.model.audio import FRAME_MS, L16_24K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from offhook.bridge.cascade.http_verdicts import verdict_of
 from offhook.bridge.cascade.ports import (
     Aligned,
     ContextDone,
@@ -25,6 +24,7 @@ from offhook.bridge.cascade.ports import (
 )
 from offhook.bridge.cascade.vendor_wire import headers_of, refusal, websocket_url
 from offhook.bridge.codec import BridgeFault
+from offhook.bridge.endings import verdict_of
 from offhook.bridge.wire import WebsocketTarget
 from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
 from offhook.model.errors import Verdict

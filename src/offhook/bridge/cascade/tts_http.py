@@ -16,9 +16,9 @@ from typing import Any, cast
 import msgspec
 
 from offhook.audio.convert import Converter, converter
-from offhook.bridge.cascade.http_verdicts import failure
 from offhook.bridge.cascade.piecewise import PiecewiseVoice, Sound
 from offhook.bridge.cascade.ports import PartSettings, TtsListener
+from offhook.bridge.endings import failure
 from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.wire import HttpRequest
 from offhook.model.audio import AudioFormat, Encoding, SampleRate

@@ -6,20 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from offhook.bridge.cascade.http_verdicts import problem_of, verdict_of
 from offhook.bridge.codec import BridgeFault
-from offhook.bridge.wire import Headers
-
-SCHEMES: Mapping[str, str] = {"http://": "ws://", "https://": "wss://"}
+from offhook.bridge.endings import problem_of, verdict_of
+from offhook.bridge.wire import Headers, websocket_scheme
 
 
 def websocket_url(base_url: str, path: str, query: Mapping[str, Any]) -> str:
     """``query``: a list is the parameter several times; booleans are ``true`` and ``false``, None is left out."""
-    for scheme, websocket_scheme in SCHEMES.items():
-        if base_url.startswith(scheme):
-            base_url = websocket_scheme + base_url.removeprefix(scheme)
     given = {key: _parameter(value) for key, value in query.items() if value is not None}
-    return f"{base_url.rstrip('/')}{path}" + (f"?{urlencode(given, doseq=True)}" if given else "")
+    return f"{websocket_scheme(base_url).rstrip('/')}{path}" + (f"?{urlencode(given, doseq=True)}" if given else "")
 
 
 def headers_of(own: Mapping[str, str], given: Mapping[str, str]) -> Headers:

@@ -32,10 +32,6 @@ def note(text: str) -> str:
     return f"[system: {text}]"
 
 
-def pressed(digits: str) -> str:
-    return f"[The caller pressed {digits}]"
-
-
 def result_told_later(name: str, result: ToolResult) -> str:
     """For a session that does not know of the call."""
     return f"[{name} {'failed' if result.is_error else 'returned'}: {result.output or NO_OUTPUT}]"

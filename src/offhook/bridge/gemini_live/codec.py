@@ -36,11 +36,13 @@ from offhook.bridge.codec import (
     UpdateAgent,
     Utterance,
 )
+from offhook.bridge.endings import closing, problem_of
 from offhook.bridge.gemini_live import asking, wire
 from offhook.bridge.gemini_live.caller_audio import CallerAudio
 from offhook.bridge.gemini_live.options import SessionOptions, generation_config, realtime_input_config
 from offhook.bridge.gemini_live.replies import Replies
 from offhook.bridge.options import as_json
+from offhook.bridge.told import newest, pressed
 from offhook.bridge.wire import CodecOutput, HttpAnswer, HttpRequest, ProviderCodec, WebsocketTarget
 from offhook.model.audio import FRAME_MS, L16_16K, L16_24K
 from offhook.model.errors import Verdict
@@ -72,9 +74,6 @@ MAX_LATER = 32
 """What is written to the model while it speaks, and may wait until it has finished."""
 
 MAX_OPEN_CALLS = 64
-MAX_HISTORY = 200
-"""Utterances told to a fresh session: half an hour of talk."""
-
 RATES_HZ = range(8000, 48001)
 """What a sample rate of audio can be; resampling others takes memory without end."""
 
@@ -129,17 +128,15 @@ class GeminiCodec:
     def opened(self, out: CodecOutput) -> None:
         self._replies.lost(out)
         if self._history is None:
-            self._history = self._request.history()[-MAX_HISTORY:]
+            self._history = newest(self._request.history())
         out.send(wire.encoded({"setup": self._setup()}))
 
     def refused(self, status: int, body: bytes) -> BridgeFault:
-        text = body[:300].decode("utf-8", "replace")
-        return BridgeFault(problem=f"refused the connection with HTTP {status}: {text}", verdict=_refusal(status))
+        return BridgeFault(problem=problem_of(status, body), verdict=_refusal(status))
 
     def closed(self, code: int, reason: str) -> BridgeFault | None:
         """Gemini's agents do not hang up: it is always a fault."""
-        problem = f"closed the connection with {code}: {reason[:300]}" if reason else f"closed with {code}"
-        return BridgeFault(problem=problem, verdict=self._close_verdict(code, reason))
+        return BridgeFault(problem=closing(code, reason), verdict=self._close_verdict(code, reason))
 
     def renewed(self, history: Sequence[Utterance]) -> ProviderCodec:
         """Resumes by the last handle, unless that was just refused; then all that was said is told anew."""
@@ -150,7 +147,7 @@ class GeminiCodec:
         new._numbers = self._numbers
         new._notes = self._notes
         new._later = self._later
-        new._history = history[-MAX_HISTORY:]
+        new._history = newest(history)
         new._asked = asking.GO_ON if self._replies.responding and not self._calls else self._asked
         refused = self._resumes and not self._ready
         new._handle = None if refused else self._handle
@@ -249,7 +246,7 @@ class GeminiCodec:
             case Say(text=text, exact=exact):
                 self._ask(asking.saying(text, exact=exact), out)
             case Digits(digits=digits):
-                self._add(asking.pressed(digits), out)
+                self._add(pressed(digits), out)
             case Interrupt(item=item):
                 self._interrupt(item, out)
             case ToolResult():

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from offhook.bridge.options import ProviderAccess, ProviderOptions, access_of, need_key, read_options
-from offhook.bridge.wire import Headers
+from offhook.bridge.wire import Headers, websocket_scheme
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
 
@@ -192,7 +192,7 @@ def _voice(name: str) -> str:
 
 def _websocket_url(base_url: str, version: str) -> str:
     """``base_url``: http(s) or ws(s), with the method's path or without."""
-    url = "ws" + base_url.removeprefix("http") if base_url.startswith("http") else base_url
+    url = websocket_scheme(base_url)
     if "BidiGenerateContent" in url:
         return url
     return f"{url}/ws/google.ai.generativelanguage.{version}.GenerativeService.BidiGenerateContent"

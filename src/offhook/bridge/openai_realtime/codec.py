@@ -53,6 +53,7 @@ from offhook.bridge.openai_realtime.options import Setup
 from offhook.bridge.openai_realtime.own_ears import OwnEars
 from offhook.bridge.openai_realtime.responses import OpenCall, Responses
 from offhook.bridge.openai_realtime.verdicts import IGNORED, of_close, of_error, of_refusal
+from offhook.bridge.told import pressed
 from offhook.bridge.wire import CodecOutput, HttpAnswer, HttpRequest, WebsocketTarget
 from offhook.model.audio import L16_24K, PCMA_8K, PCMU_8K
 
@@ -190,7 +191,7 @@ class OpenAiCodec:
             case Say(text=text):
                 self._responses.want(Wish(instructions=self._with(_exactly(text))), out)
             case Digits(digits=digits):
-                out.send(words.message_item("user", f"[The caller pressed {digits}]", beta=self._beta))
+                out.send(words.message_item("user", pressed(digits), beta=self._beta))
             case Interrupt(item=item, played_ms=played_ms):
                 self._responses.interrupt(item, played_ms, out)
             case ToolResult():

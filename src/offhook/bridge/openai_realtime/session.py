@@ -14,6 +14,7 @@ import msgspec
 from offhook.bridge.codec import ToolSpec, Utterance
 from offhook.bridge.openai_realtime.options import THINKING_MODELS, Setup, TurnDetection
 from offhook.bridge.options import as_json
+from offhook.bridge.told import newest
 from offhook.model.audio import L16_24K, PCMA_8K, PCMU_8K, AudioFormat
 
 GA_FORMATS: dict[AudioFormat, dict[str, Any]] = {
@@ -36,10 +37,6 @@ agent is a turn is decided by us, who know what the caller hears."""
 
 TRUNCATION = {"type": "retention_ratio", "retention_ratio": 0.8}
 """When the context is full, a fifth of it goes at once, so that what stays can be cached."""
-
-MAX_HISTORY, MAX_HISTORY_CHARACTERS = 200, 50_000
-"""Utterances told again to a new session: half an hour of talk."""
-
 
 def encoded(event: dict[str, Any]) -> bytes:
     return msgspec.json.encode(event)
@@ -142,15 +139,8 @@ def message_item(role: str, text: str, *, beta: bool) -> bytes:
 
 def history_items(history: Sequence[Utterance], *, beta: bool) -> list[bytes]:
     """The newest of it; the service has no other way to learn what was said on another connection."""
-    items: list[bytes] = []
-    characters = 0
-    for utterance in reversed(history[-MAX_HISTORY:]):
-        characters += len(utterance.text)
-        if characters > MAX_HISTORY_CHARACTERS:
-            break
-        role = "user" if utterance.speaker == "caller" else "assistant"
-        items.append(message_item(role, utterance.text, beta=beta))
-    return items[::-1]
+    roles = {"caller": "user", "agent": "assistant"}
+    return [message_item(roles[said.speaker], said.text, beta=beta) for said in newest(history)]
 
 
 def call_item(call_id: str, name: str, arguments: str) -> bytes:

@@ -6,6 +6,7 @@ https://platform.openai.com/docs/guides/error-codes and .../realtime-websocket.
 from __future__ import annotations
 
 from offhook.bridge.codec import BridgeFault
+from offhook.bridge.endings import closing
 from offhook.bridge.openai_realtime.events import ErrorDetails
 
 FATAL = (
@@ -62,8 +63,7 @@ def of_refusal(status: int, body: bytes) -> BridgeFault:
 
 def of_close(code: int, reason: str) -> BridgeFault:
     """It never hangs up for the agent: the agent does, by a tool."""
-    told = f": {reason}" if reason else ""
-    problem = f"closed the connection ({code}{told})"[:MAX_PROBLEM]
+    problem = closing(code, reason)
     if code == POLICY or any(known in reason for known in FATAL):
         return BridgeFault(problem=problem, verdict="fatal")
     return BridgeFault(problem=problem, verdict="retry")
