@@ -40,9 +40,13 @@ _encode = msgspec.json.Encoder().encode
 class ModelSettings:
     """``fields`` are put into each request: ``temperature``, ``reasoning_effort``, whatever the server takes.
 
-    base_url: str
+    ``judged``: as ``ProviderAccess`` has it.
+    """
+
+    base_url: str = field(repr=False)
     model: str
     api_key: str = field(default="", repr=False)
+    judged: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_tokens: int = 0
     fields: Mapping[str, Any] = field(default_factory=dict)
