@@ -143,7 +143,7 @@ async def talk(
         listener = RecordingListener()
         request = BridgeRequest(
             call_id="call-1",
-            agent=Agent(agent_id="a", provider=name, options=options or {}, **(agent or {})),
+            agent=Agent(agent_id="a", provider=name, options=options or {}, by_operator=True, **(agent or {})),
             input_format=audio_format,
             output_format=output_format or audio_format,
             listener=listener,

@@ -101,7 +101,7 @@ def codec_of(*, history: Sequence[Utterance] = (), greets: bool = True, **agent:
     agent.setdefault("first_speaker", "caller")
     request = BridgeRequest(
         call_id="c",
-        agent=Agent(agent_id="a", provider="deepgram", **agent),
+        agent=Agent(agent_id="a", provider="deepgram", by_operator=True, **agent),
         input_format=PCMU_8K,
         output_format=PCMU_8K,
         listener=RecordingListener(),

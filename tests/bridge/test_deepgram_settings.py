@@ -36,7 +36,7 @@ from offhook.store.forms import AgentForm
 
 
 def agent_with(options: Mapping[str, Any], **more: Any) -> Agent:
-    return Agent(agent_id="a", provider="deepgram", options=options, **more)
+    return Agent(agent_id="a", provider="deepgram", options=options, by_operator=True, **more)
 
 
 def told(

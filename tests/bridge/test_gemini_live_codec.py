@@ -48,7 +48,7 @@ LOUD = speech(L16_16K, 20)
 
 
 def agent(options: Mapping[str, Any] | None = None, **fields: Any) -> Agent:
-    return Agent(agent_id="a", provider="gemini", options=options or {}, **fields)
+    return Agent(agent_id="a", provider="gemini", options=options or {}, by_operator=True, **fields)
 
 
 def codec_for(

@@ -125,7 +125,7 @@ def codec_of(
     access: ProviderAccess = ACCESS,
     **options: Any,
 ) -> OpenAiCodec:
-    who = Agent(agent_id="a1", provider="openai", options=options, **(agent or {}))
+    who = Agent(agent_id="a1", provider="openai", options=options, by_operator=True, **(agent or {}))
     request = replace(request_for(RecordingListener()), agent=who, tools=tuple(tools))
     return OpenAiCodec(request, setup_of(who, access))
 
@@ -503,7 +503,7 @@ def test_asking_gives_up() -> None:
 
 
 def setup(access: ProviderAccess = ACCESS, **options: Any) -> Setup:
-    return setup_of(Agent(agent_id="a1", provider="openai", options=options), access)
+    return setup_of(Agent(agent_id="a1", provider="openai", options=options, by_operator=True), access)
 
 
 @pytest.mark.parametrize(

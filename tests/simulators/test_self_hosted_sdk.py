@@ -105,9 +105,7 @@ async def test_transcripts_stream_and_follow_the_script() -> None:
 
 async def test_thoughts_come_both_ways() -> None:
     async with client(SelfHostedSimulator(SCRIPT)) as sdk:
-        text, _, _ = await completion(
-            sdk, [{"role": "user", "content": "what is the time"}]
-        )
+        text, _, _ = await completion(sdk, [{"role": "user", "content": "what is the time"}])
         assert text.startswith("<think>")
 
 

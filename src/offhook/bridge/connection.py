@@ -30,11 +30,12 @@ from offhook.bridge.codec import (
     ToolCallCancelled,
     ToolResult,
 )
+from offhook.bridge.guard import RefusedTargetError
 from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.websocket import HandshakeRefusedError, Websocket, dial
 from offhook.bridge.wire import ProviderCodec
 from offhook.model.audio import FRAME_MS
-from offhook.model.errors import BridgeError
+from offhook.model.errors import BridgeError, Verdict
 
 HELD_FRAMES = 2000 // FRAME_MS
 """Of the caller, while there is no session: two seconds, as much as a recogniser catches up with."""
@@ -257,7 +258,7 @@ class _Session:
         self._ready = asyncio.get_running_loop().create_future()
         await self._prepare(http)
         try:
-            await dial(self.codec.target(), self, tls=http.tls)
+            await dial(self.codec.target(), self, tls=http.tls, guard=http.guard)
         except HandshakeRefusedError as error:
             raise self._error(self.codec.refused(error.status, error.body)) from error
         except OSError as error:
@@ -365,7 +366,8 @@ class _Session:
 
     def _unreachable(self, error: OSError) -> BridgeError:
         problem = f"cannot be reached: {str(error) or type(error).__name__}"
-        return BridgeError(self.codec.profile.provider, problem, "retry")
+        verdict: Verdict = "fall_over" if isinstance(error, RefusedTargetError) else "retry"
+        return BridgeError(self.codec.profile.provider, problem, verdict)
 
     def _error(self, fault: BridgeFault) -> BridgeError:
         return BridgeError(self.codec.profile.provider, fault.problem, fault.verdict)

@@ -565,7 +565,7 @@ def provider(outside: Outside) -> Provider:
     def prepared(agent: Agent) -> tuple[DeepgramOptions, ProviderAccess]:
         options = read_options(agent, DeepgramOptions)
         check_options(agent, options)
-        access = access_of(options, outside.access("deepgram"), vendor_url=VENDOR_URL)
+        access = access_of(agent, options, outside.access("deepgram"), vendor_url=VENDOR_URL)
         need_key(access, KEY_VARIABLE)
         return options, access
 
@@ -574,6 +574,7 @@ def provider(outside: Outside) -> Provider:
 
     def factory(request: BridgeRequest) -> ProviderConnection:
         options, access = prepared(request.agent)
-        return ProviderConnection(request, DeepgramAgentCodec(request, options, access), outside.http)
+        codec = DeepgramAgentCodec(request, options, access)
+        return ProviderConnection(request, codec, outside.client(judged=access.judged))
 
     return Provider(factory=factory, profile=PROFILE, check=check)

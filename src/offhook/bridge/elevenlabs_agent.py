@@ -148,14 +148,16 @@ def provider(outside: Outside) -> Provider:
         if not options.agent_id:
             fix = "Give the agent_id of an agent made at ElevenLabs (agent_…)"
             raise ConfigError("options.agent_id", "is missing", fix)
-        return options, access_of(options, outside.access(NAME), vendor_url=VENDOR_URL)
+        return options, access_of(agent, options, outside.access(NAME), vendor_url=VENDOR_URL)
 
     def check(agent: Agent) -> None:
         settle(agent)
 
     def factory(request: BridgeRequest) -> BridgeConnection:
         options, access = settle(request.agent)
-        return ProviderConnection(request, ElevenlabsCodec(request, options, access), outside.http)
+        return ProviderConnection(
+            request, ElevenlabsCodec(request, options, access), outside.client(judged=access.judged)
+        )
 
     return Provider(factory=factory, profile=PROFILE, check=check)
 

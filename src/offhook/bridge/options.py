@@ -15,10 +15,14 @@ from offhook.model.records import Agent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderAccess:
-    """How this server reaches a provider, unless an agent's options say otherwise: ``base_url`` "" is the vendor's."""
+    """How this server reaches a provider, unless an agent's options say otherwise: ``base_url`` "" is the vendor's.
+
+    ``judged``: the URL is a tenant's, so where it leads is judged at connecting (``guard``).
+    """
 
     api_key: str = field(default="", repr=False)
-    base_url: str = ""
+    base_url: str = field(default="", repr=False)
+    judged: bool = False
 
 
 class ProviderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,13 +50,21 @@ def read_options(agent: Agent, options: type[T]) -> T:
         raise ConfigError(key, "is not known" if unknown else problem, fix) from None
 
 
-def access_of(options: ProviderOptions, given: ProviderAccess, *, vendor_url: str) -> ProviderAccess:
-    """The agent's own key and URL where it has them, else the server's, else the vendor's. Raises ``ConfigError``."""
+def access_of(agent: Agent, options: ProviderOptions, given: ProviderAccess, *, vendor_url: str) -> ProviderAccess:
+    """The agent's own key and URL where it has them, else the server's, else the vendor's. Raises ``ConfigError``.
+
+    A tenant's agent that leads elsewhere, or adds headers (``Host`` leads elsewhere too), gets no key of the server's.
+    """
     url = options.base_url or given.base_url or vendor_url
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
         raise ConfigError("options.base_url", f"{url!r} is no URL", f"Write it like {vendor_url}")
-    return ProviderAccess(api_key=options.api_key or given.api_key, base_url=url.rstrip("/"))
+    led = bool(options.base_url or options.headers) and not agent.by_operator
+    return ProviderAccess(
+        api_key=options.api_key or ("" if led else given.api_key),
+        base_url=url.rstrip("/"),
+        judged=bool(options.base_url) and not agent.by_operator,
+    )
 
 
 def need_key(access: ProviderAccess, variable: str) -> None:

@@ -31,12 +31,18 @@ LocalVoice = Callable[[str, AudioFormat], Awaitable[Spoken]]
 class Outside:
     """``accesses``: by the vendor's name, as the configuration and the environment have them.
 
-    ``local_voice``: None where there is none.
+    ``local_voice``: None where there is none. ``guarded``: by which tenants' URLs are reached; None where nobody
+    is a tenant.
     """
 
     http: ProviderHttp
+    guarded: ProviderHttp | None = None
     accesses: Mapping[str, ProviderAccess] = field(default_factory=dict, repr=False)
     local_voice: LocalVoice | None = None
+
+    def client(self, *, judged: bool) -> ProviderHttp:
+        """``judged``: as ``ProviderAccess`` and the like have it."""
+        return self.guarded if judged and self.guarded is not None else self.http
 
     def access(self, vendor: str) -> ProviderAccess:
         return self.accesses.get(vendor, _NO_ACCESS)

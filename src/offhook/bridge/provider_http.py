@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
+from offhook.bridge.guard import Guard, RefusedTargetError
 from offhook.bridge.wire import HttpAnswer, HttpRequest
 
 MAX_ANSWER_BYTES = 4 << 20
@@ -52,12 +55,14 @@ class HttpStream:
 class ProviderHttp:
     """Needs ``close``. Nothing is taken from the environment, no redirect is followed.
 
-    ``tls``: who is trusted, by HTTP and by websockets; None is whom the system trusts.
+    ``tls``: who is trusted, by HTTP and by websockets; None is whom the system trusts. ``guard``: judges where all that
+    goes by this client leads; its connections are its own. None: the operator chose where.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, guard: Guard | None = None) -> None:
         self.tls = tls
-        self._session: aiohttp.ClientSession | None = None
+        self.guard = guard
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def ask(self, request: HttpRequest, deadline_s: float) -> HttpAnswer:
         """Raises ``OSError`` (``TimeoutError``) where no answer comes."""
@@ -68,28 +73,64 @@ class ProviderHttp:
     async def stream(self, request: HttpRequest) -> AsyncIterator[HttpStream]:
         """The head of the answer is there; who leaves early closes the connection, which stops a model.
 
-        Raises ``OSError``.
+        Raises ``OSError``, ``RefusedTargetError`` among them.
         """
-        session = self._opened()
+        if self.guard is not None:
+            self.guard.check(request.url)
+        session = self._opened(secure=request.url.lower().startswith("https:"))
         try:
             async with session.request(
                 request.method, request.url, headers=request.headers, data=request.body or None, allow_redirects=False
             ) as response:
                 yield HttpStream(response)
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, RefusedTargetError):
+                raise error.os_error from None
+            raise OSError(str(error)) from error
         except aiohttp.ClientError as error:
             raise OSError(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
             await session.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=self.tls or True),
+    def _opened(self, *, secure: bool) -> aiohttp.ClientSession:
+        session = self._sessions.get(secure)
+        if session is None:
+            resolver = None if self.guard is None else _Judged(self.guard, secure=secure)
+            session = self._sessions[secure] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    keepalive_timeout=KEEP_ALIVE_S,
+                    ssl=self.tls or True,
+                    resolver=resolver,
+                    use_dns_cache=resolver is None,
+                ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=STALL_S),
                 trust_env=False,
                 auto_decompress=True,
             )
-        return self._session
+        return session
+
+
+class _Judged(AbstractResolver):
+    """What aiohttp asks about names when it connects. About addresses it does not ask: ``Guard.check`` judges them."""
+
+    def __init__(self, guard: Guard, *, secure: bool) -> None:
+        self._guard = guard
+        self._secure = secure
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._guard.addresses(host, port, secure=self._secure)
+        return [_result(host, port, address) for address in found]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _result(host: str, port: int, address: str) -> ResolveResult:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)

@@ -127,7 +127,7 @@ def provider(outside: Outside) -> Provider:
 
     def settle(agent: Agent) -> tuple[UltravoxOptions, ProviderAccess]:
         options = read_options(agent, UltravoxOptions)
-        access = access_of(options, outside.access(NAME), vendor_url=VENDOR_URL)
+        access = access_of(agent, options, outside.access(NAME), vendor_url=VENDOR_URL)
         need_key(access, KEY_VARIABLE)
         return options, access
 
@@ -136,7 +136,9 @@ def provider(outside: Outside) -> Provider:
 
     def factory(request: BridgeRequest) -> BridgeConnection:
         options, access = settle(request.agent)
-        return ProviderConnection(request, UltravoxCodec(request, options, access), outside.http)
+        return ProviderConnection(
+            request, UltravoxCodec(request, options, access), outside.client(judged=access.judged)
+        )
 
     return Provider(factory=factory, profile=PROFILE, check=check)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Protocol
 
@@ -17,12 +19,17 @@ from picows import (
     WSTransport,
     ws_connect,
 )
+from picows.url import WSParsedURL
 
+from offhook.bridge.guard import Guard
 from offhook.bridge.wire import WebsocketTarget
 from offhook.model.errors import OffhookError
 
 CONNECT_S = 5.0
 """DNS, TCP, TLS and the upgrade take 150 to 400 ms; a caller hangs up after three rings."""
+
+NEXT_ADDRESS_S = 0.5
+"""A judged name's next address is tried after so long."""
 
 MAX_MESSAGE_BYTES = 16 << 20
 """Some providers put half a minute of audio into one message; more than this is no conversation."""
@@ -153,21 +160,35 @@ class Websocket(WSListener):
             self._listener.received(message, is_text=is_text)
 
 
-async def dial(target: WebsocketTarget, listener: WebsocketListener, *, tls: ssl.SSLContext | None = None) -> Websocket:
-    """Open a websocket. Raises ``HandshakeRefusedError``, or ``OSError`` (``TimeoutError``) where nobody is there."""
+async def dial(
+    target: WebsocketTarget,
+    listener: WebsocketListener,
+    *,
+    tls: ssl.SSLContext | None = None,
+    guard: Guard | None = None,
+) -> Websocket:
+    """Open a websocket. ``guard``: judges where it leads; None where the operator chose it.
+
+    Raises ``HandshakeRefusedError``; ``RefusedTargetError``, or another ``OSError`` (``TimeoutError``) where nobody is
+    there.
+    """
+    if guard is not None:
+        guard.check(target.url)
     websocket = Websocket(listener)
     if tls is None and target.url.startswith("wss:"):
         tls = await asyncio.to_thread(_default_tls)
     try:
         async with asyncio.timeout(CONNECT_S):
-            await _connect(target, websocket, tls)
+            await _connect(target, websocket, tls, guard)
     except BaseException:
         websocket.close()
         raise
     return websocket
 
 
-async def _connect(target: WebsocketTarget, websocket: Websocket, tls: ssl.SSLContext | None) -> None:
+async def _connect(
+    target: WebsocketTarget, websocket: Websocket, tls: ssl.SSLContext | None, guard: Guard | None
+) -> None:
     try:
         _, opened = await ws_connect(
             lambda: websocket,
@@ -177,6 +198,7 @@ async def _connect(target: WebsocketTarget, websocket: Websocket, tls: ssl.SSLCo
             websocket_handshake_timeout=CONNECT_S,
             max_frame_size=MAX_MESSAGE_BYTES,
             max_redirects=0,
+            socket_factory=None if guard is None else _judged_socket(guard),
             enable_auto_ping=target.ping_s is not None,
             auto_ping_idle_timeout=target.ping_s or 0.0,
             auto_ping_reply_timeout=min(PONG_S, target.ping_s or 0.0),
@@ -189,6 +211,32 @@ async def _connect(target: WebsocketTarget, websocket: Websocket, tls: ssl.SSLCo
         raise OSError(f"the upgrade to a websocket failed: {error}") from error
     if opened is not websocket:
         raise OSError("the connection broke before the upgrade to a websocket was answered")
+
+
+def _judged_socket(guard: Guard) -> Callable[[WSParsedURL], Coroutine[None, None, socket.socket]]:
+    async def connected(url: WSParsedURL) -> socket.socket:
+        addresses = await guard.addresses(url.host, url.port, secure=url.is_secure)
+        for address in addresses[:-1]:
+            try:
+                async with asyncio.timeout(NEXT_ADDRESS_S):
+                    return await _connected_socket(address, url.port)
+            except OSError:
+                continue
+        return await _connected_socket(addresses[-1], url.port)
+
+    return connected
+
+
+async def _connected_socket(address: str, port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(made, (address, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 @cache

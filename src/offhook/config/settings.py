@@ -215,9 +215,8 @@ def forms_of(settings: Settings) -> ConfigForms:
 def agents_of(settings: Settings) -> tuple[Agent, ...]:
     """The configured agents as records; the demo agent where none is configured."""
     forms = forms_of(settings)
-    catalogue = Catalogue(
-        agents={agent.id: agent for agent in forms.agents}, tools={tool.id: tool for tool in forms.tools}
-    )
+    agents = {agent.id: agent for agent in forms.agents}
+    catalogue = Catalogue(agents=agents, tools={tool.id: tool for tool in forms.tools}, by_operator=agents)
     return tuple(agent_record(agent, catalogue) for agent in forms.agents)
 
 

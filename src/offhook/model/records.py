@@ -122,6 +122,9 @@ class Agent:
     When nobody has spoken for ``silence_prompt_s``, ``silence_prompts`` are said one by one, and after the last one, or
     after ``silence_timeout_s`` in all, the call ends; 0 is never. ``task``: what the call is for; the tool
     ``complete_task`` then ends it. ``fallbacks``: what comes when the provider fails.
+
+    ``by_operator``: config.json has it, so that its options may lead anywhere, with this server's keys. Any other is a
+    tenant's: where its URLs lead is judged, and what they lead to gets no key but the tenant's own.
     """
 
     agent_id: str
@@ -146,6 +149,7 @@ class Agent:
     task: str = ""
     fallbacks: tuple[Fallback, ...] = ()
     options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS)
+    by_operator: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from offhook.api.live import LiveFeed
 from offhook.call.account_limits import AccountUsage, AccountUse
 from offhook.config import Settings, forms_of
 from offhook.delivery.audience import Audience
+from offhook.delivery.connect_guard import ConnectGuard
 from offhook.delivery.outbound_http import OutboundHttp
 from offhook.delivery.questions import HttpQuestions
 from offhook.delivery.targets_allowed import TargetPolicy, networks, url_problem
@@ -77,6 +78,7 @@ class Ground:
         self.directory = LiveDirectory()
         self.usage = AccountUsage({}, price_of=price_of)
         self.http = OutboundHttp(self._policy(dev=False))
+        self.guard = ConnectGuard(lambda: self.http.policy)
         self.rights = Rights(
             providers=PROVIDERS,
             url_problem=lambda url: url_problem(url, self.http.policy),
@@ -138,6 +140,7 @@ class Ground:
         await self.sender.stop()
         await self.follower.stop()
         await self.http.close()
+        self.guard.close()
         await asyncio.to_thread(self.journal.close)
         await asyncio.to_thread(self.database.close)
 

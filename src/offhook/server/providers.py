@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import msgspec
 
 from offhook.bridge import deepgram_agent, elevenlabs_agent, gemini_live, openai_realtime, ultravox
 from offhook.bridge.cascade import provider as cascade
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
+from offhook.bridge.guard import Guard
 from offhook.bridge.local.engine import LocalEngine, available
 from offhook.bridge.local.judging import tells
 from offhook.bridge.local.messages import Synthesised
@@ -116,15 +118,16 @@ def _needs_engine(agent: Agent) -> bool:
 class Providers:
     """Implements the call's ``Bridges`` and ``Voice``. An agent's call is refused while its provider is not there."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, guard: Guard) -> None:
+        """``guard``: judges where URLs of tenants lead."""
         self.engine: LocalEngine | None = None
         self._voice: LocalEngine | None = None
         self._ear: LocalEngine | None = None
         self._ear_task: asyncio.Task[None] | None = None
-        self._http = ProviderHttp()
+        self._http, self._guarded = ProviderHttp(), ProviderHttp(guard=guard)
         self._there: dict[str, Provider] = {
             "scripted": SCRIPTED,
-            **_hosted(outside_of(settings, self._http, self._speak)),
+            **_hosted(replace(outside_of(settings, self._http, self._speak), guarded=self._guarded)),
         }
         self._registry = BridgeRegistry(self._there)
         self._turn = asyncio.Lock()
@@ -202,6 +205,7 @@ class Providers:
 
     async def close(self) -> None:
         await self._http.close()
+        await self._guarded.close()
         if self._ear_task is not None:
             self._ear_task.cancel()
             await asyncio.gather(self._ear_task, return_exceptions=True)

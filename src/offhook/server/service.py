@@ -83,7 +83,7 @@ class Server:
             self.bus.watch(events=self._traces.note)
         self._states = TrunkStates(self.data_dir)
         self._vitals = Vitals(self._ground, self.lag, self.metrics, self.data_dir)
-        self._providers = Providers(settings)
+        self._providers = Providers(settings, guard=self._ground.guard)
         self._hold_audio = HoldAudio()
         self._phone: Phone | None = None
         self._front: Front | None = None

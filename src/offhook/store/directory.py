@@ -192,7 +192,10 @@ def _load(connection: sa.Connection, vault: Vault) -> DirectoryState:
     shared = sa.select(resources.c.id).where(resources.c.kind == "trunk", resources.c.source == "config")
     return DirectoryState(
         revision=revision,
-        accounts={account: _account(account, limits.get(account, {}), forms[account]) for account in {*limits, *forms}},
+        accounts={
+            account: _account(account, limits.get(account, {}), forms[account], _configured_agents(connection, account))
+            for account in {*limits, *forms}
+        },
         shared_trunks=frozenset(connection.execute(shared).scalars()),
         api_keys={key.digest: key for key in keys},
         has_api_keys=bool(keys) or connection.execute(sa.select(api_keys.c.key_id).limit(1)).first() is not None,
@@ -223,10 +226,18 @@ def _paced(items: Iterable[_Item]) -> Iterator[_Item]:
             time.sleep(PACE_S)
 
 
-def _account(account_id: str, limits: Any, forms: Collection[AnyForm]) -> AccountDirectory:
+def _configured_agents(connection: sa.Connection, account_id: str) -> frozenset[str]:
+    """Ids of those that config.json has."""
+    query = sa.select(resources.c.id).where(resources.c.kind == "agent", resources.c.source == "config")
+    return frozenset(connection.execute(query.where(resources.c.account_id == account_id)).scalars())
+
+
+def _account(
+    account_id: str, limits: Any, forms: Collection[AnyForm], by_operator: Collection[str]
+) -> AccountDirectory:
     agents = {form.id: form for form in forms if isinstance(form, AgentForm)}
     tools = {form.id: form for form in forms if isinstance(form, ToolForm)}
-    catalogue = Catalogue(agents=agents, tools=tools)
+    catalogue = Catalogue(agents=agents, tools=tools, by_operator=by_operator)
     return AccountDirectory(
         account_id=account_id,
         limits=msgspec.convert(limits, AccountLimits),

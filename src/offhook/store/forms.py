@@ -288,10 +288,14 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Catalogue:
-    """The forms that records are made with: agents name tools and other agents by their ids."""
+    """The forms that records are made with: agents name tools and other agents by their ids.
+
+    ``by_operator``: ids of the agents that config.json has.
+    """
 
     agents: Mapping[str, AgentForm] = field(default_factory=dict)
     tools: Mapping[str, ToolForm] = field(default_factory=dict)
+    by_operator: Collection[str] = ()
 
 
 def check_agent(key: str, agent: AgentForm, known: Known) -> None:
@@ -484,7 +488,7 @@ def agent_record(agent: AgentForm, catalogue: Catalogue) -> Agent:
     values["destinations"] = tuple(_destination_record(one, catalogue) for one in agent.destinations)
     values["tools"] = tuple(tool_record(catalogue.tools[name]) for name in agent.tools if name in catalogue.tools)
     values["fallbacks"] = tuple(_fallback_record(one) for one in agent.fallbacks)
-    return Agent(agent_id=values.pop("id"), **values)
+    return Agent(agent_id=values.pop("id"), by_operator=agent.id in catalogue.by_operator, **values)
 
 
 def _fallback_record(form: FallbackForm) -> Fallback:

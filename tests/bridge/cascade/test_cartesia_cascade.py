@@ -129,7 +129,14 @@ async def call(
             "llm_base_url": f"{thought.url}/v1",
             **options,
         }
-        agent = Agent(agent_id="a", provider="cartesia", greeting=greeting, instructions="Be kind.", options=chosen)
+        agent = Agent(
+            agent_id="a",
+            provider="cartesia",
+            greeting=greeting,
+            instructions="Be kind.",
+            options=chosen,
+            by_operator=True,
+        )
         request = BridgeRequest(
             call_id="c",
             agent=agent,

@@ -69,7 +69,7 @@ async def call(
         chosen = {**parts, "llm_base_url": f"{thinking.url}/v1", **options}
         request = BridgeRequest(
             call_id="c",
-            agent=Agent(agent_id="a", provider="pipeline", greeting="Good morning.", options=chosen),
+            agent=Agent(agent_id="a", provider="pipeline", greeting="Good morning.", options=chosen, by_operator=True),
             input_format=audio_format,
             output_format=audio_format,
             listener=listener,

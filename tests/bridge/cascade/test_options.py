@@ -22,7 +22,7 @@ VOICE = {"voice_id": "v"}
 
 
 def agent(provider_name: str, options: Mapping[str, Any], **more: Any) -> Agent:
-    return Agent(agent_id="a", provider=provider_name, options=options, **more)
+    return Agent(agent_id="a", provider=provider_name, options=options, by_operator=True, **more)
 
 
 def outside(*keys: str, voice: bool = False) -> Outside:

@@ -77,7 +77,7 @@ async def test_they_understand_each_other(ear: str, voice: str, audio_format: Au
         keys = {name: ProviderAccess(api_key="k") for name in (*EARS, *VOICES)}
         request = BridgeRequest(
             call_id="c",
-            agent=Agent(agent_id="a", provider="pipeline", greeting="Good morning.", options=options),
+            agent=Agent(agent_id="a", provider="pipeline", greeting="Good morning.", options=options, by_operator=True),
             input_format=audio_format,
             output_format=audio_format,
             listener=listener,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,9 +97,10 @@ def plan_of(agent: Agent, options: CascadeOptions, outside: Outside) -> Plan:
     llm_vendor = _chosen("llm", options.llm_provider, LLM_VENDORS)
     tts_vendor = _chosen("tts", options.tts_provider, TTS_VENDORS)
     _check_numbers(options)
-    stt = _settings("stt", stt_vendor, options, outside)
-    llm = _model(llm_vendor, options, outside)
-    tts = _settings("tts", tts_vendor, options, outside)
+    settle = partial(_settings, agent, options=options, outside=outside)
+    stt = settle("stt", stt_vendor)
+    llm = _model(settle("llm", llm_vendor), options)
+    tts = settle("tts", tts_vendor)
     return Plan(
         stt_vendor=stt_vendor,
         stt=replace(
@@ -155,8 +157,11 @@ def _chosen(part: str, name: str, vendors: Mapping[str, Any]) -> Any:
     return vendor
 
 
-def _settings(part: str, vendor: Vendor, options: CascadeOptions, outside: Outside) -> PartSettings:
-    """URL, key and model of a part: its own, else what serves all, else the server's, else the vendor's."""
+def _settings(agent: Agent, part: str, vendor: Vendor, *, options: CascadeOptions, outside: Outside) -> PartSettings:
+    """URL, key and model of a part: its own, else what serves all, else the server's, else the vendor's.
+
+    A tenant's part that leads elsewhere, or adds headers, gets no key of the server's.
+    """
     if vendor.name == "local":
         if outside.local_voice is None:
             fix = "Run pip install 'offhook[local]', or choose another"
@@ -165,9 +170,11 @@ def _settings(part: str, vendor: Vendor, options: CascadeOptions, outside: Outsi
     own_url, own_key = str(getattr(options, f"{part}_base_url")), str(getattr(options, f"{part}_api_key"))
     shared = vendor.name == "custom"
     given = outside.access(SHARED_ACCESS if shared else vendor.name)
-    url = own_url or (options.base_url if shared else "") or given.base_url or vendor.url
+    agents_url = own_url or (options.base_url if shared else "")
+    url = agents_url or given.base_url or vendor.url
     _check_url(part, url)
-    key = own_key or (options.api_key if shared else "") or given.api_key
+    led = bool(agents_url or (shared and options.headers)) and not agent.by_operator
+    key = own_key or (options.api_key if shared else "") or ("" if led else given.api_key)
     if not key and (vendor.key_need == "always" or url.rstrip("/") == vendor.url) and not shared:
         fix = f"Set {vendor.key_variable} in the environment, or options.{part}_api_key"
         raise ConfigError(f"options.{part}_api_key", "is missing", fix)
@@ -176,6 +183,7 @@ def _settings(part: str, vendor: Vendor, options: CascadeOptions, outside: Outsi
     return PartSettings(
         base_url=url.rstrip("/"),
         api_key=key,
+        judged=bool(agents_url) and not agent.by_operator,
         headers=options.headers if shared else {},
         model=model or own_model,
         extra=getattr(options, f"{part}_extra"),
@@ -191,8 +199,7 @@ def _check_url(part: str, url: str) -> None:
         raise ConfigError(f"options.{part}_base_url", f"{url!r} is no URL", "Write it like http://127.0.0.1:8000/v1")
 
 
-def _model(vendor: HttpVendor, options: CascadeOptions, outside: Outside) -> ModelSettings:
-    settings = _settings("llm", vendor, options, outside)
+def _model(settings: PartSettings, options: CascadeOptions) -> ModelSettings:
     model = settings.model or options.model
     if not model:
         raise ConfigError("options.llm_model", "is missing", "Name a model that the server has")
@@ -205,6 +212,7 @@ def _model(vendor: HttpVendor, options: CascadeOptions, outside: Outside) -> Mod
         base_url=settings.base_url,
         model=model,
         api_key=settings.api_key,
+        judged=settings.judged,
         headers=settings.headers,
         max_tokens=options.llm_max_tokens,
         fields=fields,

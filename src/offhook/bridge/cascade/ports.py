@@ -277,8 +277,10 @@ class PartSettings:
     names, added to (or put over) what the codec sends: query parameters of a recogniser, fields of a voice's request.
     """
 
-    base_url: str
+    base_url: str = field(repr=False)
     api_key: str = field(default="", repr=False)
+    judged: bool = False
+    """As ``ProviderAccess`` has it."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     model: str = ""
     """"" is the vendor's default."""

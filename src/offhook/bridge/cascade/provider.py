@@ -48,7 +48,7 @@ def _provider(name: str, read: Callable[[Agent], CascadeOptions], outside: Outsi
 def _parts(request: BridgeRequest, plan: Plan, outside: Outside) -> Parts:
     return Parts(
         recogniser=lambda tell: _recogniser(request, plan, outside, tell),
-        model=ChatModel(outside.http, plan.llm),
+        model=ChatModel(outside.client(judged=plan.llm.judged), plan.llm),
         voice=lambda listener: _voice(request, plan, outside, listener),
         names=plan.names,
     )
@@ -56,20 +56,23 @@ def _parts(request: BridgeRequest, plan: Plan, outside: Outside) -> Parts:
 
 def _recogniser(request: BridgeRequest, plan: Plan, outside: Outside, tell: Callable[[SttEvent], None]) -> Recogniser:
     vendor, heard = plan.stt_vendor, request.input_format
+    http = outside.client(judged=plan.stt.judged)
     if not isinstance(vendor, SttVendor):
-        return HttpRecogniser(outside.http, plan.stt, tell, input_format=heard, transcribing=plan.transcribing)
+        return HttpRecogniser(http, plan.stt, tell, input_format=heard, transcribing=plan.transcribing)
     codec_format = nearest(vendor.formats, heard)
     return SocketRecogniser(
         lambda: vendor.make(plan.stt, codec_format),
         tell,
         input_format=heard,
         codec_format=codec_format,
-        tls=outside.http.tls,
+        tls=http.tls,
+        guard=http.guard,
     )
 
 
 def _voice(request: BridgeRequest, plan: Plan, outside: Outside, listener: TtsListener) -> Voice:
     vendor, wanted = plan.tts_vendor, request.output_format
+    http = outside.client(judged=plan.tts.judged)
     if isinstance(vendor, TtsVendor):
         codec_format = nearest(vendor.formats, wanted)
         return SocketVoice(
@@ -78,12 +81,13 @@ def _voice(request: BridgeRequest, plan: Plan, outside: Outside, listener: TtsLi
             codec_format=codec_format,
             output_format=wanted,
             aligns=vendor.aligns,
-            tls=outside.http.tls,
+            tls=http.tls,
+            guard=http.guard,
         )
     if vendor.name == "local":
         assert outside.local_voice is not None  # checked with the options
         return SpokenHere(outside.local_voice, listener, wanted)
-    return HttpVoice(outside.http, plan.tts, listener, output_format=wanted, rate_hz=plan.tts_rate_hz)
+    return HttpVoice(http, plan.tts, listener, output_format=wanted, rate_hz=plan.tts_rate_hz)
 
 
 def nearest(formats: tuple[AudioFormat, ...], wanted: AudioFormat) -> AudioFormat:

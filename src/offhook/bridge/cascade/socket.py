@@ -8,9 +8,10 @@ import ssl
 from typing import Protocol
 
 from offhook.bridge.codec import BridgeFault
+from offhook.bridge.guard import Guard, RefusedTargetError
 from offhook.bridge.websocket import HandshakeRefusedError, Websocket, dial
 from offhook.bridge.wire import WebsocketTarget
-from offhook.model.errors import BridgeError
+from offhook.model.errors import BridgeError, Verdict
 
 RETRY_S = 0.1
 
@@ -43,11 +44,11 @@ class Tries:
 class SocketPart:
     """One codec on one websocket. ``adopted``: somebody uses it; what fails before that makes ``open`` fail."""
 
-    def __init__(self, part: str, codec: SocketCodec, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, part: str, codec: SocketCodec, tls: ssl.SSLContext | None, guard: Guard | None) -> None:
         self.adopted = False
         self._part = part
         self._codec = codec
-        self._tls = tls
+        self._tls, self._guard = tls, guard
         self._websocket: Websocket | None = None
         self._failed: BridgeFault | None = None
         self._closed = False
@@ -55,12 +56,13 @@ class SocketPart:
     async def open(self) -> None:
         """Raises ``BridgeError``."""
         try:
-            await dial(self._codec.target(), self, tls=self._tls)
+            await dial(self._codec.target(), self, tls=self._tls, guard=self._guard)
         except HandshakeRefusedError as error:
             raise self._error(self._codec.refused(error.status, error.body)) from error
         except OSError as error:
             problem = f"cannot be reached: {str(error) or type(error).__name__}"
-            raise BridgeError(self._part, problem, "retry") from error
+            verdict: Verdict = "fall_over" if isinstance(error, RefusedTargetError) else "retry"
+            raise BridgeError(self._part, problem, verdict) from error
         if self._failed is not None:
             raise self._error(self._failed)
         self.adopted = True

@@ -16,6 +16,7 @@ from offhook.audio.convert import Converter, converter
 from offhook.bridge.cascade.ports import EndOfTurn, SpeechBegan, SttCodec, SttEvent
 from offhook.bridge.cascade.socket import RETRY_S, SocketPart, Tries
 from offhook.bridge.codec import BridgeFault
+from offhook.bridge.guard import Guard
 from offhook.model.audio import FRAME_MS, AudioFormat
 from offhook.model.errors import BridgeError
 
@@ -37,9 +38,10 @@ class SocketRecogniser:
         input_format: AudioFormat,
         codec_format: AudioFormat,
         tls: ssl.SSLContext | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._make = make
-        self._tls = tls
+        self._tls, self._guard = tls, guard
         self._tell = tell
         self._convert: Converter | None = converter(input_format, codec_format)
         self._session: _SttSession | None = None
@@ -101,7 +103,7 @@ class SocketRecogniser:
                 self._event(EndOfTurn(text=""))
 
     async def _connect(self) -> None:
-        session = _SttSession(self._make(), self._heard, self._tls)
+        session = _SttSession(self._make(), self._heard, self._tls, self._guard)
         await session.open()
         if self._closed:
             session.close()
@@ -161,9 +163,13 @@ class _SttSession(SocketPart):
     """Implements ``SttOutput``."""
 
     def __init__(
-        self, codec: SttCodec, tell: Callable[[_SttSession, SttEvent], None], tls: ssl.SSLContext | None
+        self,
+        codec: SttCodec,
+        tell: Callable[[_SttSession, SttEvent], None],
+        tls: ssl.SSLContext | None,
+        guard: Guard | None,
     ) -> None:
-        super().__init__("speech recognition", codec, tls)
+        super().__init__("speech recognition", codec, tls, guard)
         self.codec = codec
         self._tell = tell
 

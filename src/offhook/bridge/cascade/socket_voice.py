@@ -16,6 +16,7 @@ from offhook.bridge.cascade.ports import Aligned, ContextDone, ContextFailed, Tt
 from offhook.bridge.cascade.socket import RETRY_S, SocketPart, Tries
 from offhook.bridge.cascade.spoken_queue import SpokenQueue
 from offhook.bridge.codec import BridgeFault
+from offhook.bridge.guard import Guard
 from offhook.model.audio import AudioFormat
 from offhook.model.errors import BridgeError
 
@@ -35,9 +36,10 @@ class SocketVoice:
         output_format: AudioFormat,
         aligns: bool,
         tls: ssl.SSLContext | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.aligns = aligns
-        self._tls = tls
+        self._tls, self._guard = tls, guard
         self._make = make
         self._listener = listener
         self._formats = codec_format, output_format
@@ -143,7 +145,7 @@ class SocketVoice:
         self._start()
 
     async def _connect(self) -> None:
-        session = _TtsSession(self._make(), self, self._tls)
+        session = _TtsSession(self._make(), self, self._tls, self._guard)
         await session.open()
         if self._closed:
             session.close()
@@ -223,8 +225,8 @@ class SocketVoice:
 class _TtsSession(SocketPart):
     """Implements ``TtsOutput``."""
 
-    def __init__(self, codec: TtsCodec, voice: SocketVoice, tls: ssl.SSLContext | None) -> None:
-        super().__init__("voice", codec, tls)
+    def __init__(self, codec: TtsCodec, voice: SocketVoice, tls: ssl.SSLContext | None, guard: Guard | None) -> None:
+        super().__init__("voice", codec, tls, guard)
         self.codec = codec
         self._voice = voice
 

@@ -21,8 +21,8 @@ def provider(outside: Outside) -> Provider:
     given = outside.access("gemini")
 
     def open_bridge(request: BridgeRequest) -> BridgeConnection:
-        codec = GeminiCodec(request, session_options(request.agent, given))
-        return ProviderConnection(request, codec, outside.http)
+        session = session_options(request.agent, given)
+        return ProviderConnection(request, GeminiCodec(request, session), outside.client(judged=session.judged))
 
     def check(agent: Agent) -> None:
         check_options(agent, given)

@@ -73,13 +73,17 @@ class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, forbid_unknown_f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionOptions:
-    """An agent's options, read: where to connect and what to be. ``model`` as the wire has it."""
+    """An agent's options, read: where to connect and what to be.
+
+    ``model``: as the wire has it. ``judged``: as ``ProviderAccess`` has it.
+    """
 
     options: GeminiOptions
     model: str
     voice: str
     url: str = field(repr=False)
     headers: Headers = field(repr=False)
+    judged: bool = False
 
     @property
     def blocking_tools(self) -> bool:
@@ -105,7 +109,7 @@ def check_options(agent: Agent, given: ProviderAccess) -> None:
 def session_options(agent: Agent, given: ProviderAccess) -> SessionOptions:
     """Raises ``ConfigError``."""
     options = read_options(agent, GeminiOptions)
-    access = access_of(options, given, vendor_url=VENDOR_URL)
+    access = access_of(agent, options, given, vendor_url=VENDOR_URL)
     if not any(name.lower() == "authorization" for name in options.headers):
         need_key(access, KEY_VARIABLE)
     session = SessionOptions(
@@ -114,6 +118,7 @@ def session_options(agent: Agent, given: ProviderAccess) -> SessionOptions:
         voice=_voice(agent.voice or options.voice),
         url=_websocket_url(access.base_url, options.api_version),
         headers=_headers(access.api_key, options),
+        judged=access.judged,
     )
     _refuse_impossible(session)
     return session

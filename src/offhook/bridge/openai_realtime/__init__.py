@@ -15,7 +15,7 @@ VENDOR = "openai"
 def provider(outside: Outside) -> Provider:
     def open_bridge(request: BridgeRequest) -> BridgeConnection:
         setup = setup_of(request.agent, outside.access(VENDOR))
-        return ProviderConnection(request, OpenAiCodec(request, setup), outside.http)
+        return ProviderConnection(request, OpenAiCodec(request, setup), outside.client(judged=setup.judged))
 
     def check(agent: Agent) -> None:
         setup_of(agent, outside.access(VENDOR))

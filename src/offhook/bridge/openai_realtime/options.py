@@ -99,12 +99,14 @@ class Setup:
     transcriber: str
     ours: bool
     """The vendor's own service, whose names and limits are known."""
+    judged: bool = False
+    """As ``ProviderAccess`` has it."""
 
 
 def setup_of(agent: Agent, given: ProviderAccess) -> Setup:
     """Raises ``ConfigError`` with a path from ``options`` on, or ``voice``."""
     options = read_options(agent, OpenAiOptions)
-    access = access_of(options, given, vendor_url=VENDOR_URL)
+    access = access_of(agent, options, given, vendor_url=VENDOR_URL)
     ours = urlsplit(access.base_url).hostname == urlsplit(VENDOR_URL).hostname
     if ours or _is_azure(access) or options.auth in ("bearer", "api-key"):
         need_key(access, KEY_VARIABLE)
@@ -121,6 +123,7 @@ def setup_of(agent: Agent, given: ProviderAccess) -> Setup:
         language=(options.language or agent.language).split("-")[0].lower(),
         transcriber=transcriber,
         ours=ours,
+        judged=access.judged,
     )
 
 
