@@ -128,10 +128,10 @@ class Server:
             await self._start_stun(phone)
         self._states.start()
         phone.trunks.start()
-        self.lag.start()
-        self._vitals.start()
         settle_memory()
         share_interpreter()
+        self.lag.start()
+        self._vitals.start()
         return phone.endpoint.listening
 
     @property
