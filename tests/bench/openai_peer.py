@@ -26,6 +26,8 @@ CHUNK_MS = 200
 CHUNK = base64.b64encode(tone(650, CHUNK_MS, -18.0, Encoding.PCMU)).decode()
 """Another pitch than the caller's: the same would be an echo."""
 
+WORDS = "An answer of the bench."
+
 _APPEND = b'"input_audio_buffer.append"'
 
 _CREATED = {
@@ -70,6 +72,8 @@ class Session(WSListener):
         self.tell({"type": "response.created", "response": response})
         item = {"id": self.item, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
         self.tell({**self._place, "type": "response.output_item.added", "item": item})
+        place = {**self._place, "item_id": self.item, "content_index": 0}
+        self.tell({**place, "type": "response.output_audio_transcript.delta", "delta": WORDS})
 
     def speak(self, audio: str = CHUNK) -> None:
         """Audio of the present response, as base64."""
@@ -79,7 +83,7 @@ class Session(WSListener):
     def end_response(self, status: str = "completed") -> None:
         place = {**self._place, "item_id": self.item, "content_index": 0}
         self.tell({**place, "type": "response.output_audio.done"})
-        self.tell({**place, "type": "response.output_audio_transcript.done", "transcript": "An answer of the bench."})
+        self.tell({**place, "type": "response.output_audio_transcript.done", "transcript": WORDS})
         response = {"id": f"resp_{self.responses}", "object": "realtime.response", "status": status, "output": []}
         self.tell({"type": "response.done", "response": response})
 
