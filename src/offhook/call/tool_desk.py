@@ -45,11 +45,6 @@ class ToolUser(Protocol):
 
     def tell(self, command: BridgeInput) -> None: ...
 
-    @property
-    def says_exactly(self) -> bool:
-        """The agent's provider speaks a text word by word."""
-        ...
-
     def hang_up_after_speech(self, reason: str, *, after_words: bool = False) -> None: ...
 
     def press(self, digits: str) -> bool:
@@ -130,7 +125,7 @@ class ToolDesk:
         """A tool runs for a while now: the agent says so, unless it speaks already."""
         filler = next((tool.filler for tool in self._runs.running if tool.filler), "")
         if filler and self._user.silent:
-            self._user.tell(Say(text=filler, exact=self._user.says_exactly))
+            self._user.tell(Say(text=filler))
 
     def settle(self) -> None:
         """Something changed in the call: the caller hears the audio of a tool that runs while nobody speaks."""

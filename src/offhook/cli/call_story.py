@@ -10,7 +10,7 @@ import click
 from offhook.cli.live_log import LiveLog
 from offhook.cli.storage import shown_time
 from offhook.delivery.event_documents import EVENT_NAMES
-from offhook.model.call_events import CallEvent, MediaReported, TurnSpoken
+from offhook.model.call_events import CallEvent, MediaReported, ProviderUsage, TurnSpoken
 from offhook.model.records import CallRecord
 from offhook.store.calls import CallStatus, status_of
 from offhook.store.outbox import Delivery
@@ -86,9 +86,15 @@ def _end(record: CallRecord) -> str:
         return ""
     status = f" {record.sip_code}" if record.sip_code is not None else ""
     reason = f" ({record.reason})" if record.reason else ""
-    fault = f", {record.provider_fault}" if record.provider_fault else ""
+    fault = record.provider_fault
+    fault = f", {fault}" if fault and fault != record.reason else ""
     seconds = f"{record.duration_ms / 1000:.1f} s"
     return f"{shown_time(record.ended_at)} after {seconds} by {record.ended_by}: {record.cause}{status}{reason}{fault}"
+
+
+def _used(used: ProviderUsage) -> str:
+    amounts = ", ".join(f"{one.amount:g} {one.units.replace('_', ' ')}" for one in used.amounts)
+    return f"{used.provider} used {amounts or 'nothing that it tells'}"
 
 
 def _happened(record: CallRecord, events: Sequence[CallEvent]) -> Iterator[str]:
@@ -96,7 +102,8 @@ def _happened(record: CallRecord, events: Sequence[CallEvent]) -> Iterator[str]:
     tell = LiveLog(show_speech=True).describe
     for event in events:
         if not isinstance(event.fact, TurnSpoken):
-            text = tell(event.fact) or _plain(event)
+            fact = event.fact
+            text = _used(fact) if isinstance(fact, ProviderUsage) else tell(fact) or _plain(event)
             yield f"  {event.at - record.created_at:8.3f} s  {text.strip()}"
 
 
