@@ -33,6 +33,10 @@ class ProviderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     headers: dict[str, str] = {}
     model: str = ""
 
+    def __repr__(self) -> str:
+        """Keys, and what may hold some, are in no log."""
+        return f"{type(self).__name__}(model={self.model!r})"
+
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -90,6 +90,10 @@ class ProviderFallback(msgspec.Struct, frozen=True, kw_only=True, tag="provider"
     voice: str = ""
     options: Mapping[str, Any] = {}
 
+    def __repr__(self) -> str:
+        """Options may hold keys, which are in no log."""
+        return f"ProviderFallback(provider={self.provider!r}, voice={self.voice!r})"
+
 
 class PromptFallback(msgspec.Struct, frozen=True, kw_only=True, tag="prompt"):
     """A recorded sentence is played: the WAV file ``audio``, or a shipped one; then the next fallback is tried."""
@@ -148,7 +152,7 @@ class Agent:
     silence_timeout_s: float = 0.0
     task: str = ""
     fallbacks: tuple[Fallback, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS)
+    options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS, repr=False)
     by_operator: bool = False
 
 
