@@ -6,7 +6,6 @@ Without turns in the script each context counts as one, from 1 on each websocket
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,8 +18,9 @@ from offhook.simulators.actor import Actor
 from offhook.simulators.cartesia_errors import CartesiaRefusalError, error_answer
 from offhook.simulators.cartesia_speech import SpeechSocket, check_generation, sound
 from offhook.simulators.cartesia_turns import TurnsSocket, listening
+from offhook.simulators.mishaps import at_the_door, beside, later
 from offhook.simulators.script import Fault, Script
-from offhook.simulators.stage import Journal, drop, open_websocket
+from offhook.simulators.stage import Journal, open_websocket
 
 IDLE_S = 300.0
 """A websocket for speech on which the client sent nothing for so long is closed."""
@@ -77,14 +77,8 @@ class CartesiaSimulator:
         carry_out: Callable[[Fault], Coroutine[Any, Any, None]],
     ) -> web.WebSocketResponse:
         """To the end of the websocket, with what the script has go wrong some time ``after`` its beginning."""
-        fault = self._actor().fault("after")
-        later = asyncio.create_task(_after(fault, carry_out)) if fault is not None else None
-        try:
+        async with beside(later(self._actor(), carry_out)):
             await run
-        finally:
-            if later is not None:
-                later.cancel()
-                await asyncio.gather(later, return_exceptions=True)
         return websocket
 
     async def _bytes(self, request: web.Request) -> web.StreamResponse:
@@ -114,13 +108,9 @@ class CartesiaSimulator:
     async def _admit(self, request: web.Request) -> web.StreamResponse | None:
         self.journal.connections += 1
         self.journal.note(self.journal.connections, request.path_qs, "")
-        fault = self._actor().fault("connect")
-        if fault is not None and fault.do == "refuse":
-            return error_answer(CartesiaRefusalError("It was scripted", fault.text or None, fault.code))
-        if fault is not None and fault.do == "drop":
-            await drop(request)
-        elif fault is not None and fault.do == "stall":
-            await asyncio.sleep(fault.ms / 1000 if fault.ms else 3600)
+        refused = await at_the_door(self._actor().fault("connect"), request, refuse=_scripted)
+        if refused is not None:
+            return refused
         key = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.headers.get("X-API-Key", "")
         if not (key or request.query.get("api_key")):
             return self._refused(CartesiaRefusalError("There is no API key", "unauthorized", 401))
@@ -137,6 +127,5 @@ class CartesiaSimulator:
         return Actor(self.script, self.spent)
 
 
-async def _after(fault: Fault, carry_out: Callable[[Fault], Coroutine[Any, Any, None]]) -> None:
-    await asyncio.sleep(fault.ms / 1000)
-    await carry_out(fault)
+def _scripted(fault: Fault) -> web.Response:
+    return error_answer(CartesiaRefusalError("It was scripted", fault.text or None, fault.code))

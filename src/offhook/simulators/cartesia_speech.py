@@ -24,8 +24,9 @@ from offhook.model.audio import Encoding
 from offhook.simulators.actor import Actor
 from offhook.simulators.cartesia_errors import CartesiaRefusalError, error_event
 from offhook.simulators.chat_script import turn_that_says
+from offhook.simulators.mishaps import carry_out, piece_bytes
 from offhook.simulators.script import Fault, FaultMoment
-from offhook.simulators.stage import Journal, drop
+from offhook.simulators.stage import Journal
 from offhook.simulators.voice import LEVEL_DB, length_ms, pitch_hz
 
 BYTES_PER_SAMPLE: Mapping[str, int] = {"pcm_f32le": 4, "pcm_s16le": 2, "pcm_mulaw": 1, "pcm_alaw": 1}
@@ -38,9 +39,6 @@ CONTEXT_EXPIRES_S = 1.0
 
 MAX_BUFFER_DELAY_MS, DEFAULT_BUFFER_DELAY_MS = 5000, 3000
 
-ODD_BYTES = 1371
-
-FOR_EVER_S = 3600.0
 
 _LAWS = {"pcm_mulaw": Encoding.PCMU, "pcm_alaw": Encoding.PCMA}
 
@@ -186,21 +184,10 @@ class SpeechSocket:
         return turn_that_says(self.script, text) if self.script.turns else context
 
     async def carry_out(self, fault: Fault, context_id: str | None = None) -> None:
-        match fault.do:
-            case "close":
-                await self._websocket.close(code=fault.code, message=fault.text.encode())
-            case "drop":
-                await drop(self._request)
-            case "error":
-                await self.send(error_event(CartesiaRefusalError.scripted(fault.text), context_id))
-            case "garbage":
-                await self.send('{"type": "chunk", "data"')
-            case "unknown":
-                await self.send({"type": "weather", "context_id": context_id, "done": False, "sun": True})
-            case "stall":
-                await asyncio.sleep(fault.ms / 1000 if fault.ms else FOR_EVER_S)
-            case _:
-                pass
+        async def scripted_error(fault: Fault) -> None:
+            await self.send(error_event(CartesiaRefusalError.scripted(fault.text), context_id))
+
+        await carry_out(fault, self._request, self._websocket, error=scripted_error, say=self.send)
 
 
 class _Context:
@@ -314,11 +301,8 @@ class _Context:
         self._sent_s += len(audio) / self._bytes_per_s
 
     def _chunk_bytes(self, fault: Fault | None, whole: int) -> int:
-        if fault is not None and fault.do == "burst":
-            return whole
-        if fault is not None and fault.do == "trickle":
-            return ODD_BYTES
-        return max(1, self._bytes_per_s * self._socket.script.chunk_ms // 1000)
+        chunk_bytes = max(1, self._bytes_per_s * self._socket.script.chunk_ms // 1000)
+        return piece_bytes(fault, chunk_bytes, whole)
 
     async def _wait(self, size: int) -> None:
         pace = self._socket.script.pace

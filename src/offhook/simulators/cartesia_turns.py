@@ -18,8 +18,9 @@ from offhook.audio.vad import VoiceActivityDetector
 from offhook.model.audio import FRAME_MS, PCMU_8K, AudioFormat, Encoding, SampleRate
 from offhook.simulators.actor import Actor, SpeechBegan, Understood
 from offhook.simulators.cartesia_errors import REQUEST_ID, CartesiaRefusalError, error_event
+from offhook.simulators.mishaps import carry_out
 from offhook.simulators.script import Fault, FaultKind, FaultMoment
-from offhook.simulators.stage import Journal, drop
+from offhook.simulators.stage import Journal
 
 ENCODINGS: Mapping[str, Encoding] = {"pcm_mulaw": Encoding.PCMU, "pcm_alaw": Encoding.PCMA, "pcm_s16le": Encoding.L16}
 """Of those of the service, the ones that can be listened to here."""
@@ -35,8 +36,6 @@ RANGES: Mapping[str, tuple[float, float]] = {
 
 WORD_MS = 200
 """One more word is understood so often, while the caller speaks."""
-
-FOR_EVER_S = 3600.0
 
 OF_A_VOICE: tuple[FaultKind, ...] = ("late_audio", "burst", "trickle")
 
@@ -168,21 +167,11 @@ class TurnsSocket:
             await self.carry_out(fault)
 
     async def carry_out(self, fault: Fault) -> None:
-        match fault.do:
-            case "close":
-                await self._websocket.close(code=fault.code, message=fault.text.encode())
-            case "drop":
-                await drop(self._request)
-            case "error":
-                await self._write(error_event(CartesiaRefusalError.scripted(fault.text)))
-                await self._websocket.close(code=1011)
-            case "garbage":
-                await self._write('{"type": "turn.end", "tra')
-            case "unknown":
-                await self._send("turn.mood", mood="sunny")
-            case "duplicate":
-                await self._send("turn.end", transcript=" ".join(self._words))
-            case "stall":
-                await asyncio.sleep(fault.ms / 1000 if fault.ms else FOR_EVER_S)
-            case _:
-                pass
+        if fault.do == "duplicate":
+            await self._send("turn.end", transcript=" ".join(self._words))
+        else:
+            await carry_out(fault, self._request, self._websocket, error=self._scripted_error, say=self._write)
+
+    async def _scripted_error(self, fault: Fault) -> None:
+        await self._write(error_event(CartesiaRefusalError.scripted(fault.text)))
+        await self._websocket.close(code=1011)

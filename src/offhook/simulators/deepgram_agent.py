@@ -38,7 +38,8 @@ from offhook.simulators.deepgram_settings import (
     too_long,
 )
 from offhook.simulators.deepgram_wire import REQUEST_ID, DeepgramRefusalError, DeepgramSocket
-from offhook.simulators.mishaps import pieces_of
+from offhook.simulators.mishaps import later, pieces_of
+from offhook.simulators.mouth import Mouth
 from offhook.simulators.script import Fault
 from offhook.simulators.stage import Journal
 from offhook.simulators.voice import spoken
@@ -57,8 +58,7 @@ class AgentSocket(DeepgramSocket):
         self._heard: Converter | None = None
         self._spoken: AudioFormat = PCMU_8K
         self._thinking: Sequence[Think] = ()
-        self._answers: deque[Answer] = deque()
-        self._speech: asyncio.Task[None] | None = None
+        self._mouth = Mouth(self._speak)
         self._said: tuple[str, int] = ("", 0)
         """The answer that is being sent, or was last, and its turn."""
         self._caller_speaks = False
@@ -71,10 +71,10 @@ class AgentSocket(DeepgramSocket):
         await self.send({"type": "Welcome", "request_id": REQUEST_ID})
 
     async def ended(self) -> None:
-        for task in (self._speech, self._later):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await self._mouth.stop()
+        if self._later is not None:
+            self._later.cancel()
+            await asyncio.gather(self._later, return_exceptions=True)
 
     # ── what the client says ─────────────────────────────────────────────────────────────────────────────
 
@@ -116,13 +116,7 @@ class AgentSocket(DeepgramSocket):
         self.actor.resume(sum(message.role == "user" for message in settings.agent.context.messages))
         if settings.agent.greeting:
             await self._carry_out(self.actor.greet(settings.agent.greeting))
-        self._later = asyncio.create_task(self._fail_later())
-
-    async def _fail_later(self) -> None:
-        for fault in self.actor.script.faults:
-            if fault.on == "after":
-                await asyncio.sleep(fault.ms / 1000)
-                await self.misbehave("after")
+        self._later = asyncio.create_task(later(self.actor, self.go_wrong))
 
     async def _change(self, update: UpdatePrompt | UpdateThink | UpdateSpeak | UpdateListen) -> None:
         match update:
@@ -149,7 +143,7 @@ class AgentSocket(DeepgramSocket):
             await self.send({"type": "Warning", "code": "PROMPT_TOO_LONG", "description": "The prompt was truncated."})
 
     async def _inject(self, message: InjectUserMessage | InjectAgentMessage) -> None:
-        busy = self._caller_speaks or self._speaks
+        busy = self._caller_speaks or self._mouth.speaks
         behavior = message.behavior if isinstance(message, InjectAgentMessage) else "default"
         if busy and behavior == "default":
             await self.send({"type": "InjectionRefused", "message": "Somebody is speaking."})
@@ -159,8 +153,8 @@ class AgentSocket(DeepgramSocket):
             await self._carry_out(self.actor.read(message.content))
             return
         if behavior == "interrupt":
-            await self._fall_silent()
-        self._say(Answer(text=message.message, turn=self._said[1]))
+            await self._mouth.stop()
+        self._mouth.say(Answer(text=message.message, turn=self._said[1]))
 
     async def _take_result(self, response: FunctionCallResponse) -> None:
         name = self._called.pop(response.id, None)
@@ -188,7 +182,7 @@ class AgentSocket(DeepgramSocket):
                 case CancelTool():
                     await self._take_back(deed)
                 case Answer():
-                    self._say(deed)
+                    self._mouth.say(deed)
                 case _:
                     assert_never(deed)
         if calls:
@@ -196,7 +190,7 @@ class AgentSocket(DeepgramSocket):
 
     async def _interrupted(self) -> None:
         self._caller_speaks = True
-        spoke = await self._fall_silent()
+        spoke = await self._mouth.stop()
         await self.send({"type": "UserStartedSpeaking"})
         if not spoke and not self._said[0]:
             return
@@ -234,28 +228,6 @@ class AgentSocket(DeepgramSocket):
             await self.send({"type": "History", "role": role, "content": content})
 
     # ── speaking ─────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _speaks(self) -> bool:
-        return self._speech is not None and not self._speech.done()
-
-    def _say(self, answer: Answer) -> None:
-        self._answers.append(answer)
-        if not self._speaks:
-            self._speech = asyncio.create_task(self._speak_all())
-
-    async def _fall_silent(self) -> bool:
-        """Whether anything was being said."""
-        self._answers.clear()
-        if self._speech is None or self._speech.done():
-            return False
-        self._speech.cancel()
-        await asyncio.gather(self._speech, return_exceptions=True)
-        return True
-
-    async def _speak_all(self) -> None:
-        while self._answers:
-            await self._speak(self._answers.popleft())
 
     async def _speak(self, answer: Answer) -> None:
         fault = await self.misbehave("turn" if answer.turn else "greeting", answer.turn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,9 +11,9 @@ from aiohttp import WSMessage, WSMsgType, web
 
 from offhook.model.audio import L16_8K, PCMA_8K, PCMU_8K, AudioFormat, Encoding, SampleRate
 from offhook.simulators.actor import Actor
-from offhook.simulators.mishaps import FOR_EVER_S, carry_out
+from offhook.simulators.mishaps import at_the_door, carry_out
 from offhook.simulators.script import Fault, FaultMoment
-from offhook.simulators.stage import Journal, drop
+from offhook.simulators.stage import Journal
 
 REQUEST_ID = "fc553ec9-5874-49ca-a47c-b670d525a4b3"
 
@@ -50,19 +49,19 @@ async def admit(request: web.Request, actor: Actor, journal: Journal) -> web.Str
     """The answer where the handshake is refused. developers.deepgram.com/guides/fundamentals/authenticating"""
     journal.connections += 1
     journal.note(journal.connections, request.path_qs, "")
-    fault = actor.fault("connect")
-    if fault is not None and fault.do == "refuse":
-        return refusal(fault.code, fault.text or "SCRIPTED", "It was scripted.")
-    if fault is not None and fault.do == "drop":
-        await drop(request)
-    elif fault is not None and fault.do == "stall":
-        await asyncio.sleep(fault.ms / 1000 if fault.ms else FOR_EVER_S)
+    refused = await at_the_door(actor.fault("connect"), request, refuse=_scripted)
+    if refused is not None:
+        return refused
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     protocol, _, subprotocol_key = request.headers.get("Sec-WebSocket-Protocol", "").partition(",")
     if (scheme.lower() in ("token", "bearer") and key) or (protocol in ("token", "bearer") and subprotocol_key):
         return None
     journal.problems.append("The request has no Authorization: Token …")
     return refusal(401, "INVALID_AUTH", "Invalid credentials.")
+
+
+def _scripted(fault: Fault) -> web.Response:
+    return refusal(fault.code, fault.text or "SCRIPTED", "It was scripted.")
 
 
 def refusal(status: int, code: str, problem: str) -> web.Response:
@@ -158,15 +157,17 @@ class DeepgramSocket:
     async def misbehave(self, on: FaultMoment, turn: int = 0) -> Fault | None:
         """What only changes how audio is sent is left to who sends it."""
         fault = self.actor.fault(on, turn)
-        if fault is None:
-            return None
+        if fault is not None:
+            await self.go_wrong(fault)
+        return fault
+
+    async def go_wrong(self, fault: Fault) -> None:
         if fault.do == "stall" and not fault.ms:
             self._silent = True
         elif fault.do == "duplicate" and self._last:
             await self.write(self._last)
         else:
             await carry_out(fault, self._request, self._websocket, error=self._scripted_error, say=self.write)
-        return fault
 
     async def _scripted_error(self, fault: Fault) -> None:
         await self.send_error(fault.text or "INTERNAL_SERVER_ERROR", "It was scripted.")

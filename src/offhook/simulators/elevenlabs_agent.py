@@ -10,9 +10,9 @@ import asyncio
 import binascii
 import secrets
 from base64 import b64decode, b64encode
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, assert_never
 
 import msgspec
@@ -31,9 +31,10 @@ from offhook.simulators.actor import (
     Understood,
 )
 from offhook.simulators.elevenlabs_workspace import TELEPHONE_AGENT, Workspace, not_allowed
-from offhook.simulators.mishaps import carry_out, pieces_of
+from offhook.simulators.mishaps import at_the_door, beside, carry_out, later, pieces_of
+from offhook.simulators.mouth import Mouth
 from offhook.simulators.script import Fault, FaultMoment, Script
-from offhook.simulators.stage import Journal, drop, open_websocket
+from offhook.simulators.stage import Journal, open_websocket
 from offhook.simulators.voice import MS_PER_CHARACTER, length_ms, spoken
 
 PING_S = 2.0
@@ -122,12 +123,9 @@ class ElevenlabsSimulator:
     async def _converse(self, request: web.Request) -> web.StreamResponse:
         self.journal.connections += 1
         actor = Actor(self.script, self.spent)
-        fault = actor.fault("connect")
-        if fault is not None and fault.do == "refuse":
-            return web.Response(status=fault.code, text="refused by the script")
-        if fault is not None:
-            await drop(request)
-            return web.Response()
+        refused = await at_the_door(actor.fault("connect"), request, refuse=_scripted)
+        if refused is not None:
+            return refused
         if not request.query.get("agent_id"):
             return web.json_response({"detail": "agent_id is missing"}, status=403)
         if not self.workspace.admits(request):
@@ -137,6 +135,10 @@ class ElevenlabsSimulator:
         with suppress(ConnectionError):  # the client left between a look and a word
             await _Conversation(self, request, websocket, actor).run()
         return websocket
+
+
+def _scripted(fault: Fault) -> web.Response:
+    return web.Response(status=fault.code, text="refused by the script")
 
 
 class _RefusedError(Exception):
@@ -174,13 +176,15 @@ class _Conversation:
         message = await self._websocket.receive()
         if message.type is not WSMsgType.TEXT:
             return
-        async with self._beside(self._ping(), self._mouth.run(), self._later()):
+        async with beside(self._ping(), later(self._actor, self._carry_out)):
             try:
                 await self._begin(self._read(message.data))
                 await self._listen()
             except _RefusedError as refusal:
                 self._journal.problems.append(str(refusal))
                 await self._end_with(refusal.kind, str(refusal))
+            finally:
+                await self._mouth.close()
 
     async def _listen(self) -> None:
         while not self._websocket.closed:
@@ -194,16 +198,6 @@ class _Conversation:
             if message.type is not WSMsgType.TEXT:
                 return
             await self._take(self._read(message.data))
-
-    @asynccontextmanager
-    async def _beside(self, *work: Any) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(one) for one in work]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     # ── the beginning ────────────────────────────────────────────────────────────────────────────────────
 
@@ -373,11 +367,15 @@ class _Conversation:
 
     async def misbehave(self, on: FaultMoment, turn: int = 0) -> Fault | None:
         fault = self._actor.fault(on, turn)
-        if fault is not None and fault.do == "duplicate":
-            await self.send(self._last)
-        elif fault is not None:
-            await carry_out(fault, self._request, self._websocket, error=self._fail, say=self.send)
+        if fault is not None:
+            await self._carry_out(fault)
         return fault
+
+    async def _carry_out(self, fault: Fault) -> None:
+        if fault.do == "duplicate":
+            await self.send(self._last)
+        else:
+            await carry_out(fault, self._request, self._websocket, error=self._fail, say=self.send)
 
     async def _fail(self, fault: Fault) -> None:
         await self._end_with(fault.text or "unknown_websocket_crash", "something went wrong")
@@ -403,53 +401,25 @@ class _Conversation:
             self._pings[number] = asyncio.get_running_loop().time()
             await self.tell("ping", ping_event={"event_id": number, "ping_ms": None})
 
-    async def _later(self) -> None:
-        fault = next((fault for fault in self._script.faults if fault.on == "after"), None)
-        if fault is not None:
-            await asyncio.sleep(fault.ms / 1000)
-            await self.misbehave("after")
-
 
 class _Mouth:
-    """Says one answer after the other; knows how long each sounds at the other end, as the service believes it does."""
+    """Knows how long each sounds at the other end, as the service believes it does."""
 
     def __init__(self, conversation: _Conversation, audio_format: AudioFormat) -> None:
         self._conversation = conversation
         self._format = audio_format
-        self._answers: deque[Answer] = deque()
-        self._news = asyncio.Event()
-        self._saying: asyncio.Task[None] | None = None
+        self._mouth = Mouth(self._say)
+        self.say, self.close = self._mouth.say, self._mouth.stop
         self._text = ""
         self._rest: list[bytes] = []
         self._begins_ms = self._ends_ms = 0
         self._last_event = 0
 
-    def say(self, answer: Answer) -> None:
-        self._answers.append(answer)
-        self._news.set()
-
-    async def run(self) -> None:
-        try:
-            while True:
-                await self._news.wait()
-                self._news.clear()
-                while self._answers:
-                    self._saying = asyncio.create_task(self._say(self._answers.popleft()))
-                    await asyncio.wait([self._saying])
-        finally:
-            if self._saying is not None:
-                self._saying.cancel()
-
     async def interrupt(self) -> None:
         """The caller speaks: whatever is still being said, or heard as far as the clock goes, is given up."""
         heard_ms = self._conversation.heard_ms
-        saying = self._saying is not None and not self._saying.done()
-        if not (saying or self._answers or heard_ms < self._ends_ms):
+        if not await self._mouth.stop() and heard_ms >= self._ends_ms:
             return
-        self._answers.clear()
-        if self._saying is not None and saying:
-            self._saying.cancel()
-            await asyncio.wait([self._saying])
         await self._conversation.tell("interruption", interruption_event={"event_id": self._last_event})
         await self._correct(heard_ms)
         self._ends_ms = heard_ms

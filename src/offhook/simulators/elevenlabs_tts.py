@@ -20,8 +20,9 @@ from aiohttp import WSMsgType, web
 from offhook.model.audio import AudioFormat, Encoding
 from offhook.simulators.actor import Actor
 from offhook.simulators.chat_script import turn_that_says
+from offhook.simulators.mishaps import ODD_BYTES, at_the_door, beside, carry_out, later, piece_bytes
 from offhook.simulators.script import Fault, FaultMoment, Script
-from offhook.simulators.stage import Journal, drop, open_websocket
+from offhook.simulators.stage import Journal, open_websocket
 from offhook.simulators.voice import spoken
 
 MAX_CONTEXTS = 5
@@ -35,10 +36,6 @@ LEAST_CHARACTERS = 50
 RETIRED_MODELS = ("eleven_monolingual_v1", "eleven_multilingual_v1")
 
 POLICY_VIOLATION = 1008
-
-FOR_EVER_S = 3600.0
-
-ODD_BYTES = 1371
 
 FORMATS: Mapping[str, AudioFormat] = {
     "ulaw_8000": AudioFormat(encoding=Encoding.PCMU),
@@ -84,14 +81,8 @@ class ElevenLabsTtsSimulator:
         websocket = await open_websocket(request)
         actor = Actor(self.script, self.spent)
         socket = _Socket(request, websocket, actor, self.journal)
-        fault = actor.fault("after")
-        later = asyncio.create_task(socket.carry_out_later(fault)) if fault is not None else None
-        try:
+        async with beside(later(actor, socket.carry_out)):
             await socket.run(self._second)
-        finally:
-            if later is not None:
-                later.cancel()
-                await asyncio.gather(later, return_exceptions=True)
         return websocket
 
     async def _http(self, request: web.Request) -> web.StreamResponse:
@@ -120,19 +111,12 @@ class ElevenLabsTtsSimulator:
         self.journal.connections += 1
         self.journal.note(self.journal.connections, request.path_qs, "")
         fault = Actor(self.script, self.spent).fault("connect")
-        match fault.do if fault is not None else None:
-            case "refuse":
-                assert fault is not None
-                detail = {"status": fault.text or "scripted", "message": "It was scripted"}
-                return web.json_response({"detail": detail}, status=fault.code)
-            case "drop":
-                await drop(request)
-            case "stall":
-                assert fault is not None
-                await asyncio.sleep(fault.ms / 1000 if fault.ms else FOR_EVER_S)
-            case _:
-                pass
-        return None
+        return await at_the_door(fault, request, refuse=_scripted)
+
+
+def _scripted(fault: Fault) -> web.Response:
+    detail = {"status": fault.text or "scripted", "message": "It was scripted"}
+    return web.json_response({"detail": detail}, status=fault.code)
 
 
 class _Socket:
@@ -223,26 +207,11 @@ class _Socket:
         """By a whole script the turn of what is said is known, and what is in none is a greeting: 0."""
         return turn_that_says(self.script, text) if self.script.turns else context
 
-    async def carry_out_later(self, fault: Fault) -> None:
-        await asyncio.sleep(fault.ms / 1000)
-        await self.carry_out(fault)
-
     async def carry_out(self, fault: Fault) -> None:
-        match fault.do:
-            case "close":
-                await self._websocket.close(code=fault.code, message=fault.text.encode())
-            case "drop":
-                await drop(self._request)
-            case "error":
-                await self._refuse(ElevenLabsRefusalError(fault.text or "internal_server_error", "It was scripted"))
-            case "garbage":
-                await self.send('{"audio": "//')
-            case "unknown":
-                await self.send({"weather": "sunny"})
-            case "stall":
-                await asyncio.sleep(fault.ms / 1000 if fault.ms else FOR_EVER_S)
-            case _:
-                pass
+        await carry_out(fault, self._request, self._websocket, error=self._scripted_error, say=self.send)
+
+    async def _scripted_error(self, fault: Fault) -> None:
+        await self._refuse(ElevenLabsRefusalError(fault.text or "internal_server_error", "It was scripted"))
 
 
 class _Context:
@@ -355,11 +324,7 @@ class _Context:
         }
 
     def _chunk_bytes(self, fault: Fault | None, whole: int) -> int:
-        if fault is not None and fault.do == "burst":
-            return whole
-        if fault is not None and fault.do == "trickle":
-            return ODD_BYTES
-        return self._format.bytes_per_ms * self._socket.script.chunk_ms
+        return piece_bytes(fault, self._format.bytes_per_ms * self._socket.script.chunk_ms, whole)
 
     async def _wait(self, size: int) -> None:
         pace = self._socket.script.pace

@@ -7,7 +7,6 @@ its handle. ``ends_call``: the model calls the function ``end_call``, if it has 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ from aiohttp import web
 from offhook.simulators.actor import Actor
 from offhook.simulators.gemini_schema import UNSUPPORTED, GeminiRefusalError
 from offhook.simulators.gemini_session import GeminiConversation, GeminiSession
-from offhook.simulators.mishaps import FOR_EVER_S
-from offhook.simulators.script import Script
-from offhook.simulators.stage import Journal, drop, open_websocket
+from offhook.simulators.mishaps import at_the_door
+from offhook.simulators.script import Fault, Script
+from offhook.simulators.stage import Journal, open_websocket
 
 PATH = r"/ws/google.ai.generativelanguage.{version:v1|v1beta|v1alpha}.GenerativeService.BidiGenerateContent"
 
@@ -73,12 +72,10 @@ class GeminiSimulator:
         self.journal.connections += 1
         number = self.journal.connections
         fault = Actor(self.script, self.spent).fault("connect")
-        if fault is not None and fault.do == "refuse":
-            return web.json_response({"error": {"code": fault.code, "message": fault.text}}, status=fault.code)
-        if fault is not None and fault.do == "drop":
-            await drop(request)
-        if fault is not None and fault.do == "stall":
-            await asyncio.sleep(fault.ms / 1000 or FOR_EVER_S)
+        opens = fault is not None and fault.do == "close"
+        refused = await at_the_door(None if opens else fault, request, refuse=_scripted)
+        if refused is not None:
+            return refused
         websocket = await open_websocket(request)
         session = GeminiSession(request, websocket, self, number)
         try:
@@ -97,3 +94,7 @@ class GeminiSimulator:
         key = request.headers.get("x-goog-api-key") or request.query.get("key")
         if not (key or request.headers.get("Authorization") or request.query.get("access_token")):
             raise GeminiRefusalError(UNSUPPORTED, "Method doesn't allow unregistered callers.")
+
+
+def _scripted(fault: Fault) -> web.Response:
+    return web.json_response({"error": {"code": fault.code, "message": fault.text}}, status=fault.code)

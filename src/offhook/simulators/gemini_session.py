@@ -6,7 +6,6 @@ import asyncio
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections import deque
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
@@ -24,7 +23,8 @@ from offhook.simulators.gemini_schema import (
     check_setup,
     read_client_message,
 )
-from offhook.simulators.mishaps import carry_out, pieces_of
+from offhook.simulators.mishaps import carry_out, later, pieces_of
+from offhook.simulators.mouth import Mouth
 from offhook.simulators.script import Fault, FaultMoment, Script
 from offhook.simulators.stage import Journal
 from offhook.simulators.voice import spoken
@@ -89,8 +89,7 @@ class GeminiSession:
         self._has_input = not simulator.needs_input
         self._in_activity = False
         self._unasked: list[str] = []
-        self._answers: deque[Answer] = deque()
-        self._speaking: asyncio.Task[None] | None = None
+        self._mouth = Mouth(self._say)
         self._later: list[asyncio.Task[None]] = []
         self._last = ""
 
@@ -105,10 +104,10 @@ class GeminiSession:
     async def close(self) -> None:
         if self._conversation is not None and self._conversation.session is self:
             self._conversation.session = None
-        tasks = [task for task in (self._speaking, *self._later) if task is not None]
-        for task in tasks:
+        await self._mouth.stop()
+        for task in self._later:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._later, return_exceptions=True)
 
     # ── what the client sends ────────────────────────────────────────────────────────────────────────────
 
@@ -149,13 +148,7 @@ class GeminiSession:
         await self._offer_resumption()
 
     def _begin_faults(self) -> None:
-        fault = self._actor.fault("after")
-        if fault is not None:
-            self._spawn(self._after(fault))
-
-    async def _after(self, fault: Fault) -> None:
-        await asyncio.sleep(fault.ms / 1000)
-        await self.carry_out(fault)
+        self._spawn(later(self._actor, self.carry_out))
 
     async def _take_content(self, content: dict[str, Any]) -> None:
         texts = _texts(content.get("turns", ()))
@@ -267,12 +260,11 @@ class GeminiSession:
                 case CancelTool():
                     await self._cancel(deed)
                 case Answer():
-                    self._answers.append(deed)
+                    self._mouth.say(deed)
                 case _:
                     assert_never(deed)
         if calls:
             await self._call(calls)
-        self._speak()
 
     async def _transcribe(self, text: str) -> None:
         if self._setup is None or "inputAudioTranscription" not in self._setup:
@@ -301,22 +293,10 @@ class GeminiSession:
 
     # ── what it says ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _speak(self) -> None:
-        if self._answers and (self._speaking is None or self._speaking.done()):
-            self._speaking = asyncio.create_task(self._speak_all())
-
-    async def _speak_all(self) -> None:
-        while self._answers:
-            await self._say(self._answers.popleft())
-
     async def _interrupt(self) -> None:
         """The model stops, generating or playing as the server assumes it to be."""
-        task, self._speaking = self._speaking, None
-        self._answers.clear()
-        if task is None or task.done():
+        if not await self._mouth.stop():
             return
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await self._send({"serverContent": {"interrupted": True}})
         fault = self._actor.fault("interrupted")
         if fault is not None and fault.do == "late_audio":

@@ -6,23 +6,21 @@ while another one runs, a truncation beyond what was sent. Noise like a voice be
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
 from aiohttp import web
 
+from offhook.simulators.mishaps import at_the_door, beside, later
 from offhook.simulators.openai_session import OpenAiRefusalError
 from offhook.simulators.openai_talk import Talk
-from offhook.simulators.script import Script
-from offhook.simulators.stage import Journal, drop, open_websocket
+from offhook.simulators.script import Fault, Script
+from offhook.simulators.stage import Journal, open_websocket
 
 PATHS = ("/v1/realtime", "/openai/v1/realtime")
 """OpenAI's, and Azure's."""
 
 DEFAULT_MODEL = "gpt-realtime-2.1"
-
-FOR_EVER_S = 3600.0
 
 STATUS_CODES = {401: "invalid_api_key", 403: "forbidden", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
@@ -53,26 +51,17 @@ class OpenAiSimulator:
         self.talks.append(talk)
         transcription = request.query.get("intent") == "transcription"
         try:
-            async with asyncio.TaskGroup() as tasks:
-                expiry = tasks.create_task(talk.expire(self._session_s))
-                mishap = tasks.create_task(talk.mishap_after())
+            async with beside(talk.expire(self._session_s), later(talk.actor, talk.carry_out)):
                 model = request.query.get("model", DEFAULT_MODEL)
                 await talk.run(request, websocket, model=model, transcription=transcription)
-                expiry.cancel()
-                mishap.cancel()
         finally:
             self.talks.remove(talk)
         return websocket
 
     async def _admit(self, request: web.Request, talk: Talk) -> web.StreamResponse | None:
-        fault = talk.actor.fault("connect")
-        if fault is not None and fault.do == "refuse":
-            code = fault.text or STATUS_CODES.get(fault.code, "server_error")
-            return _answer(fault.code, OpenAiRefusalError("It was scripted.", code))
-        if fault is not None and fault.do == "drop":
-            await drop(request)
-        elif fault is not None and fault.do == "stall":
-            await asyncio.sleep(fault.ms / 1000 if fault.ms else FOR_EVER_S)
+        refused = await at_the_door(talk.actor.fault("connect"), request, refuse=_scripted)
+        if refused is not None:
+            return refused
         try:
             _check_headers(request)
         except OpenAiRefusalError as refusal:
@@ -91,6 +80,11 @@ def _check_headers(request: web.Request) -> None:
         raise OpenAiRefusalError(problem, "beta_api_shape_disabled")
     if "model" not in request.query and request.query.get("intent") != "transcription":
         raise OpenAiRefusalError("You must provide a model parameter.", "missing_model", "model")
+
+
+def _scripted(fault: Fault) -> web.Response:
+    code = fault.text or STATUS_CODES.get(fault.code, "server_error")
+    return _answer(fault.code, OpenAiRefusalError("It was scripted.", code))
 
 
 def _answer(status: int, refusal: OpenAiRefusalError) -> web.Response:

@@ -111,19 +111,13 @@ class Talk:
         await asyncio.sleep(after_s)
         await self._refuse_fatally("session_expired")
 
-    async def mishap_after(self) -> None:
-        fault = self.actor.fault("after")
-        if fault is not None:
-            await asyncio.sleep(fault.ms / 1000)
-            await self._carry_out(fault)
-
     async def misbehave(self, on: FaultMoment, turn: int) -> Fault | None:
         fault = self.actor.fault(on, turn)
         if fault is not None:
-            await self._carry_out(fault)
+            await self.carry_out(fault)
         return fault
 
-    async def _carry_out(self, fault: Fault) -> None:
+    async def carry_out(self, fault: Fault) -> None:
         if fault.do == "duplicate":
             await self._say(self._last)
         else:

@@ -22,6 +22,7 @@ from offhook.audio.wav import WavError, read_wav, write_wav
 from offhook.model.audio import AudioFormat, Encoding, SampleRate
 from offhook.simulators.actor import Actor
 from offhook.simulators.chat_script import ChatRequestError, ChatTurn, chat_turn, turn_that_says
+from offhook.simulators.mishaps import ODD_BYTES, stall
 from offhook.simulators.script import Fault, Script
 from offhook.simulators.stage import Journal, drop
 from offhook.simulators.voice import spoken
@@ -29,11 +30,6 @@ from offhook.simulators.voice import spoken
 MODELS = ("sim-chat", "sim-whisper", "sim-voice")
 
 MAX_INPUT_CHARS = 4096
-
-FOR_EVER_S = 3600.0
-
-ODD_BYTES = 1371
-"""Of audio in one piece: no whole number of samples."""
 
 SPLINTER_CHARS = 7
 
@@ -245,7 +241,7 @@ class SelfHostedSimulator:
             case "garbage":
                 return web.Response(text='{"object": "li', content_type="application/json")
             case "stall" if fault is not None:
-                await asyncio.sleep(fault.ms / 1000 if fault.ms else FOR_EVER_S)
+                await stall(fault)
             case _:
                 pass
         return None
@@ -264,7 +260,7 @@ class SelfHostedSimulator:
             case "unknown":
                 await _event(response, {"object": "weather.report", "weather": {"sun": True}})
             case "stall" if fault is not None:
-                await asyncio.sleep(fault.ms / 1000 if fault.ms else FOR_EVER_S)
+                await stall(fault)
             case _:
                 pass
         return False

@@ -7,7 +7,7 @@ played as the caller's audio comes in: that is its clock, and how far ahead it s
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,9 +30,10 @@ from offhook.simulators.actor import (
     SpeechEnded,
     Understood,
 )
-from offhook.simulators.mishaps import carry_out, pieces_of
+from offhook.simulators.mishaps import at_the_door, beside, carry_out, later, pieces_of
+from offhook.simulators.mouth import Mouth
 from offhook.simulators.script import Fault, FaultMoment, Script
-from offhook.simulators.stage import Journal, drop, open_websocket
+from offhook.simulators.stage import Journal, open_websocket
 from offhook.simulators.ultravox_calls import CLIENT_BUFFER_MS, DATA_MESSAGES, MAX_TOOL_S, problems_of, seconds
 from offhook.simulators.voice import MS_PER_CHARACTER, spoken
 
@@ -135,17 +136,18 @@ class UltravoxSimulator:
             return self._refuse(404, "there is no such call to join")
         actor = Actor(self.script, self.spent)
         actor.resume(call.turns)
-        fault = actor.fault("connect")
-        if fault is not None and fault.do == "refuse":
-            return web.Response(status=fault.code, text="refused by the script")
-        if fault is not None:
-            await drop(request)
-            return web.Response()
+        refused = await at_the_door(actor.fault("connect"), request, refuse=_scripted)
+        if refused is not None:
+            return refused
         call.joined = True
         websocket = await open_websocket(request)
         with suppress(ConnectionError):  # the client left between a look and a word
             await _Talk(self, call, request, websocket, actor).run()
         return websocket
+
+
+def _scripted(fault: Fault) -> web.Response:
+    return web.Response(status=fault.code, text="refused by the script")
 
 
 class _Talk:
@@ -179,16 +181,14 @@ class _Talk:
         self._mouth = _Mouth(self, speaks)
 
     async def run(self) -> None:
-        beside = [asyncio.create_task(self._mouth.run()), asyncio.create_task(self._later())]
         try:
-            await self._begin()
-            await self._listen()
+            async with beside(later(self.actor, self._carry_out)):
+                await self._begin()
+                await self._listen()
         finally:
             for timer in self._timers:
                 timer.cancel()
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await self._mouth.close()
 
     async def _begin(self) -> None:
         await self.misbehave("setup")
@@ -374,64 +374,41 @@ class _Talk:
 
     async def misbehave(self, on: FaultMoment, turn: int = 0) -> Fault | None:
         fault = self.actor.fault(on, turn)
-        if fault is not None and fault.do == "duplicate":
-            await self._send(self._last)
-        elif fault is not None:
-            await carry_out(fault, self._request, self._websocket, error=self._fail, say=self._send)
+        if fault is not None:
+            await self._carry_out(fault)
         return fault
+
+    async def _carry_out(self, fault: Fault) -> None:
+        if fault.do == "duplicate":
+            await self._send(self._last)
+        else:
+            await carry_out(fault, self._request, self._websocket, error=self._fail, say=self._send)
 
     async def _fail(self, fault: Fault) -> None:
         """It has no word for what goes wrong but the end of the socket."""
         await self._websocket.close(code=fault.code, message=(fault.text or "internal error").encode())
 
-    async def _later(self) -> None:
-        fault = next((fault for fault in self.actor.script.faults if fault.on == "after"), None)
-        if fault is not None:
-            await asyncio.sleep(fault.ms / 1000)
-            await self.misbehave("after")
-
 
 class _Mouth:
-    """Says one answer after the other, no further ahead of the caller's audio than the client's buffer is long."""
+    """Says no further ahead of the caller's audio than the client's buffer is long."""
 
     def __init__(self, talk: _Talk, audio_format: AudioFormat) -> None:
         self._talk = talk
         self._format = audio_format
         self._ahead_ms = talk.call.medium.get("clientBufferSizeMs") or CLIENT_BUFFER_MS
-        self._answers: deque[Answer] = deque()
-        self._news = asyncio.Event()
-        self._saying: asyncio.Task[None] | None = None
+        self._mouth = Mouth(self._say)
+        self.say, self.close = self._mouth.say, self._mouth.stop
         self._rest: list[bytes] = []
-
-    def say(self, answer: Answer) -> None:
-        self._answers.append(answer)
-        self._news.set()
 
     def give_up_tool(self, tool_call_id: str) -> None:
         for deed in self._talk.time_out(tool_call_id):
             if isinstance(deed, Answer):
                 self.say(deed)
 
-    async def run(self) -> None:
-        try:
-            while True:
-                await self._news.wait()
-                self._news.clear()
-                while self._answers:
-                    self._saying = asyncio.create_task(self._say(self._answers.popleft()))
-                    await asyncio.wait([self._saying])
-        finally:
-            if self._saying is not None:
-                self._saying.cancel()
-
     async def interrupt(self) -> None:
         """What was said is dropped, what was to be said is forgotten."""
-        saying = self._saying
-        if saying is None or saying.done():
+        if not await self._mouth.stop():
             return
-        self._answers.clear()
-        saying.cancel()
-        await asyncio.wait([saying])
         await self._talk.tell("playbackClearBuffer", type="playback_clear_buffer")
         await self._talk.tell("state", type="state", state="listening")
         fault = await self._talk.misbehave("interrupted")
