@@ -55,7 +55,6 @@ from offhook.bridge.codec import (
     UsageReported,
     Utterance,
 )
-from offhook.bridge.connection import ProviderConnection
 from offhook.bridge.deepgram_messages import (
     CancelledFunction,
     ConversationText,
@@ -82,6 +81,7 @@ from offhook.bridge.deepgram_settings import (
 )
 from offhook.bridge.deepgram_watch import Lapse, ServerWatch
 from offhook.bridge.endings import closing, problem_of
+from offhook.bridge.hosted import hosted
 from offhook.bridge.options import ProviderAccess, access_of, need_key, read_options
 from offhook.bridge.outside import Outside
 from offhook.bridge.told import wrote
@@ -562,19 +562,13 @@ class DeepgramAgentCodec:
 
 
 def provider(outside: Outside) -> Provider:
-    def prepared(agent: Agent) -> tuple[DeepgramOptions, ProviderAccess]:
+    """Registered as ``deepgram``."""
+
+    def settle(agent: Agent) -> tuple[DeepgramOptions, ProviderAccess]:
         options = read_options(agent, DeepgramOptions)
         check_options(agent, options)
         access = access_of(agent, options, outside.access("deepgram"), vendor_url=VENDOR_URL)
         need_key(access, KEY_VARIABLE)
         return options, access
 
-    def check(agent: Agent) -> None:
-        prepared(agent)
-
-    def factory(request: BridgeRequest) -> ProviderConnection:
-        options, access = prepared(request.agent)
-        codec = DeepgramAgentCodec(request, options, access)
-        return ProviderConnection(request, codec, outside.client(judged=access.judged))
-
-    return Provider(factory=factory, profile=PROFILE, check=check)
+    return hosted(outside, PROFILE, settle, DeepgramAgentCodec)

@@ -24,7 +24,6 @@ from offhook.audio.convert import Converter, converter
 from offhook.bridge.awaited_results import AwaitedResults
 from offhook.bridge.codec import (
     Begin,
-    BridgeConnection,
     BridgeFault,
     BridgeInput,
     BridgeProfile,
@@ -40,7 +39,6 @@ from offhook.bridge.codec import (
     UpdateAgent,
     Utterance,
 )
-from offhook.bridge.connection import ProviderConnection
 from offhook.bridge.elevenlabs_messages import (
     AgentResponse,
     AgentResponseComplete,
@@ -60,6 +58,7 @@ from offhook.bridge.elevenlabs_messages import (
 )
 from offhook.bridge.elevenlabs_speech import AgentSpeech, CallerText
 from offhook.bridge.endings import TEMPORARY_CLOSES, closing, problem_of
+from offhook.bridge.hosted import hosted
 from offhook.bridge.options import ProviderAccess, ProviderOptions, access_of, read_options
 from offhook.bridge.outside import Outside
 from offhook.bridge.paid_seconds import PaidSeconds
@@ -150,16 +149,7 @@ def provider(outside: Outside) -> Provider:
             raise ConfigError("options.agent_id", "is missing", fix)
         return options, access_of(agent, options, outside.access(NAME), vendor_url=VENDOR_URL)
 
-    def check(agent: Agent) -> None:
-        settle(agent)
-
-    def factory(request: BridgeRequest) -> BridgeConnection:
-        options, access = settle(request.agent)
-        return ProviderConnection(
-            request, ElevenlabsCodec(request, options, access), outside.client(judged=access.judged)
-        )
-
-    return Provider(factory=factory, profile=PROFILE, check=check)
+    return hosted(outside, PROFILE, settle, ElevenlabsCodec)
 
 
 # ── the codec ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,6 @@ import msgspec
 from offhook.bridge.awaited_results import AwaitedResults
 from offhook.bridge.codec import (
     Begin,
-    BridgeConnection,
     BridgeFault,
     BridgeInput,
     BridgeProfile,
@@ -40,8 +39,8 @@ from offhook.bridge.codec import (
     UpdateAgent,
     Utterance,
 )
-from offhook.bridge.connection import ProviderConnection
 from offhook.bridge.endings import TEMPORARY_CLOSES, closing, problem_of
+from offhook.bridge.hosted import hosted
 from offhook.bridge.options import ProviderAccess, ProviderOptions, access_of, as_json, need_key, read_options
 from offhook.bridge.outside import Outside
 from offhook.bridge.paid_seconds import PaidSeconds
@@ -131,16 +130,7 @@ def provider(outside: Outside) -> Provider:
         need_key(access, KEY_VARIABLE)
         return options, access
 
-    def check(agent: Agent) -> None:
-        settle(agent)
-
-    def factory(request: BridgeRequest) -> BridgeConnection:
-        options, access = settle(request.agent)
-        return ProviderConnection(
-            request, UltravoxCodec(request, options, access), outside.client(judged=access.judged)
-        )
-
-    return Provider(factory=factory, profile=PROFILE, check=check)
+    return hosted(outside, PROFILE, settle, UltravoxCodec)
 
 
 # ── the codec ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -38,6 +38,7 @@ agent is a turn is decided by us, who know what the caller hears."""
 TRUNCATION = {"type": "retention_ratio", "retention_ratio": 0.8}
 """When the context is full, a fifth of it goes at once, so that what stays can be cached."""
 
+
 def encoded(event: dict[str, Any]) -> bytes:
     return msgspec.json.encode(event)
 
