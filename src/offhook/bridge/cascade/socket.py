@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from offhook.bridge.codec import BridgeFault
@@ -39,6 +40,17 @@ class Tries:
         now = asyncio.get_running_loop().time()
         before, self._last = self._last, now
         return now - before > HEALTHY_S
+
+
+async def connect_twice(connect: Callable[[], Awaitable[None]], tries: Tries) -> None:
+    """Once more where that may go better. Raises ``BridgeError``."""
+    try:
+        await connect()
+    except BridgeError as error:
+        if error.verdict != "retry" or not tries.again():
+            raise
+        await asyncio.sleep(RETRY_S)
+        await connect()
 
 
 class SocketPart:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from offhook.audio.convert import Converter, converter
 from offhook.bridge.cascade.ports import EndOfTurn, SpeechBegan, SttCodec, SttEvent
-from offhook.bridge.cascade.socket import RETRY_S, SocketPart, Tries
+from offhook.bridge.cascade.socket import RETRY_S, SocketPart, Tries, connect_twice
 from offhook.bridge.codec import BridgeFault
 from offhook.bridge.guard import Guard
 from offhook.model.audio import FRAME_MS, AudioFormat
@@ -55,13 +55,7 @@ class SocketRecogniser:
 
     async def open(self) -> None:
         """See ``Recogniser``."""
-        try:
-            await self._connect()
-        except BridgeError as error:
-            if error.verdict != "retry" or not self._tries.again():
-                raise
-            await asyncio.sleep(RETRY_S)
-            await self._connect()
+        await connect_twice(self._connect, self._tries)
 
     def feed(self, frame: bytes) -> None:
         if self._closed:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from offhook.audio.convert import Converter, converter
 from offhook.bridge.cascade.ports import Aligned, ContextDone, ContextFailed, TtsCodec, TtsEvent, TtsListener
-from offhook.bridge.cascade.socket import RETRY_S, SocketPart, Tries
+from offhook.bridge.cascade.socket import RETRY_S, SocketPart, Tries, connect_twice
 from offhook.bridge.cascade.spoken_queue import SpokenQueue
 from offhook.bridge.codec import BridgeFault
 from offhook.bridge.guard import Guard
@@ -53,13 +53,7 @@ class SocketVoice:
 
     async def open(self) -> None:
         """See ``Voice``."""
-        try:
-            await self._connect()
-        except BridgeError as error:
-            if error.verdict != "retry" or not self._tries.again():
-                raise
-            await asyncio.sleep(RETRY_S)
-            await self._connect()
+        await connect_twice(self._connect, self._tries)
 
     def begin(self, context: str) -> None:
         if self._queue.begin(context):
