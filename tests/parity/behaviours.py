@@ -12,7 +12,7 @@ from typing import Any
 from tests.parity.caller import until
 from tests.parity.world import Column, Scene, Talk
 
-from offhook.simulators.voice import MS_PER_CHARACTER
+from offhook.simulators.voice import MS_PER_CHARACTER, length_ms
 
 LONG = "This is a long story about a ship that sailed from one end of the sea to the other and never came home. " * 2
 """Twelve seconds."""
@@ -35,7 +35,7 @@ BEHAVIOURS: dict[str, Behaviour] = {}
 
 def behaviour(name: str, *, agent: Mapping[str, Any] = WAITS, **script: Any) -> Callable[[Check], Check]:
     def keep(check: Check) -> Check:
-        key = name.replace(" ", "_")
+        key = name.lower().replace(" ", "_").replace("-", "_")
         BEHAVIOURS[key] = Behaviour(name=name, scene=Scene(script=script, agent=agent), check=check)
         return check
 
@@ -80,6 +80,8 @@ async def interrupt_the_story(talk: Talk) -> tuple[Mapping[str, Any], int]:
     heard_ms = talk.caller.heard_sound_ms()
     await talk.hears("I stopped.")
     await talk.caller.hears_silence(300)
+    more_ms = talk.caller.heard_sound_ms() - heard_ms - length_ms("I stopped.")
+    assert abs(more_ms) <= 100, f"{more_ms} ms more than the answer"
     return await talk.hangs_up(), heard_ms
 
 

@@ -31,7 +31,7 @@ from offhook.simulators.actor import (
     Understood,
 )
 from offhook.simulators.elevenlabs_workspace import TELEPHONE_AGENT, Workspace, not_allowed
-from offhook.simulators.mishaps import at_the_door, beside, carry_out, later, pieces_of
+from offhook.simulators.mishaps import LATE_WORDS, at_the_door, beside, carry_out, later, pieces_of
 from offhook.simulators.mouth import Mouth
 from offhook.simulators.script import Fault, FaultMoment, Script
 from offhook.simulators.stage import Journal, open_websocket
@@ -414,6 +414,7 @@ class _Mouth:
         self._rest: list[bytes] = []
         self._begins_ms = self._ends_ms = 0
         self._last_event = 0
+        self._late_event: int | None = None
 
     async def interrupt(self) -> None:
         """The caller speaks: whatever is still being said, or heard as far as the clock goes, is given up."""
@@ -425,6 +426,7 @@ class _Mouth:
         self._ends_ms = heard_ms
         fault = await self._conversation.misbehave("interrupted")
         if fault is not None and fault.do == "late_audio":
+            self._late_event = self._last_event
             late = self._rest or [spoken(self._text, self._format)]
             for piece in late:
                 await self._send(piece, self._last_event, "")
@@ -447,6 +449,9 @@ class _Mouth:
         self._text, self._last_event = answer.text, conversation.next_event()
         event = {"agent_response": answer.text, "event_id": self._last_event}
         await conversation.tell("agent_response", agent_response_event=event)
+        if self._late_event is not None:  # of what was interrupted, as late as can be
+            await self._send(spoken(LATE_WORDS, self._format), self._late_event, "")
+            self._late_event = None
         self._begins_ms = max(conversation.heard_ms, self._ends_ms)
         self._ends_ms = self._begins_ms + length_ms(answer.text)
         await self._send_all(answer, fault)

@@ -15,6 +15,9 @@ from offhook.simulators.stage import drop
 
 FOR_EVER_S = 3600.0
 
+LATE_WORDS = "This was interrupted long ago."
+"""What late audio sounds like, where nothing is left of the answer that was cut."""
+
 ODD_BYTES = 1371
 """Of audio in one message, where it trickles: no whole number of samples or frames."""
 

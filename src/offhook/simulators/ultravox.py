@@ -30,7 +30,7 @@ from offhook.simulators.actor import (
     SpeechEnded,
     Understood,
 )
-from offhook.simulators.mishaps import at_the_door, beside, carry_out, later, pieces_of
+from offhook.simulators.mishaps import LATE_WORDS, at_the_door, beside, carry_out, later, pieces_of
 from offhook.simulators.mouth import Mouth
 from offhook.simulators.script import Fault, FaultMoment, Script
 from offhook.simulators.stage import Journal, open_websocket
@@ -413,7 +413,7 @@ class _Mouth:
         await self._talk.tell("state", type="state", state="listening")
         fault = await self._talk.misbehave("interrupted")
         if fault is not None and fault.do == "late_audio":
-            for piece in self._rest or [bytes(self._format.frame_bytes)]:
+            for piece in self._rest or [spoken(LATE_WORDS, self._format)]:
                 await self._talk.sound(piece)
 
     async def _say(self, answer: Answer) -> None:
