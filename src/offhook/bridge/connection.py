@@ -31,6 +31,7 @@ from offhook.bridge.codec import (
     ToolResult,
 )
 from offhook.bridge.guard import RefusedTargetError
+from offhook.bridge.hiding import Secrets, secrets_in, secrets_of
 from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.websocket import HandshakeRefusedError, Websocket, dial
 from offhook.bridge.wire import ProviderCodec
@@ -71,7 +72,8 @@ class ProviderConnection:
         self._request = request
         self._listener = request.listener
         self._http = http
-        self._session = _Session(codec, self._listener, self._take)
+        self._secrets = secrets_in(request.agent.options)
+        self._session = _Session(codec, self._listener, self._take, self._secrets)
         self._live = False
         self._closed = False
         self._tries = 0
@@ -220,7 +222,7 @@ class ProviderConnection:
         if self._closed:
             raise BridgeError(self.profile.provider, "was closed while it was opened", "fatal")
         codec = old.codec.renewed(self._request.history())
-        self._session = _Session(codec, self._listener, self._take)
+        self._session = _Session(codec, self._listener, self._take, self._secrets)
 
     def _give_up(self, fault: BridgeFault) -> None:
         verdict = "fall_over" if fault.verdict == "retry" else fault.verdict
@@ -242,9 +244,14 @@ class _Session:
     """One codec on one websocket. Implements ``CodecOutput`` and ``WebsocketListener``."""
 
     def __init__(
-        self, codec: ProviderCodec, listener: BridgeListener, tell: Callable[[_Session, BridgeEvent], None]
+        self,
+        codec: ProviderCodec,
+        listener: BridgeListener,
+        tell: Callable[[_Session, BridgeEvent], None],
+        secrets: Secrets,
     ) -> None:
         self.codec = codec
+        self._secrets = secrets
         self.ready_at = 0.0
         self._listener = listener
         self._tell = tell
@@ -258,7 +265,7 @@ class _Session:
         self._ready = asyncio.get_running_loop().create_future()
         await self._prepare(http)
         try:
-            await dial(self.codec.target(), self, tls=http.tls, guard=http.guard)
+            await dial(self.codec.target(), self, tls=http.tls, guard=http.guard, secrets=self._secrets)
         except HandshakeRefusedError as error:
             raise self._error(self.codec.refused(error.status, error.body)) from error
         except OSError as error:
@@ -274,6 +281,7 @@ class _Session:
             answer = await http.ask(request, PREPARATION_S)
         except OSError as error:
             raise self._unreachable(error) from error
+        self._secrets += secrets_of(request)
         self.codec.prepared(answer)
 
     def send_audio(self, frame: bytes) -> None:

@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from offhook.bridge.guard import Guard, RefusedTargetError
+from offhook.bridge.hiding import Secrets, hidden, secrets_of
 from offhook.bridge.wire import HttpAnswer, HttpRequest
 
 MAX_ANSWER_BYTES = 4 << 20
@@ -29,8 +30,9 @@ KEEP_ALIVE_S = 60.0
 class HttpStream:
     """The body of an answer as it comes. ``status`` and nothing else is sure to be right."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, secrets: Secrets = ()) -> None:
         self._response = response
+        self._secrets = secrets
         self.status = response.status
         self.content_type = response.content_type
 
@@ -41,13 +43,13 @@ class HttpStream:
             whole += chunk
             if len(whole) > MAX_ANSWER_BYTES:
                 raise OSError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-        return bytes(whole)
+        return hidden(bytes(whole), self._secrets)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Pieces of any size, as they arrive. Raises ``OSError`` where the connection breaks or stalls."""
         try:
             async for chunk in self._response.content.iter_any():
-                yield chunk
+                yield hidden(chunk, self._secrets)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OSError(f"the answer broke off: {error!r}") from error
 
@@ -82,11 +84,13 @@ class ProviderHttp:
             async with session.request(
                 request.method, request.url, headers=request.headers, data=request.body or None, allow_redirects=False
             ) as response:
-                yield HttpStream(response)
+                yield HttpStream(response, secrets_of(request))
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, RefusedTargetError):
                 raise error.os_error from None
             raise OSError(str(error)) from error
+        except aiohttp.InvalidURL:
+            raise OSError("the URL cannot be used") from None  # its own text has all of it, keys and all
         except aiohttp.ClientError as error:
             raise OSError(str(error) or type(error).__name__) from error
 

@@ -19,9 +19,10 @@ from picows import (
     WSTransport,
     ws_connect,
 )
-from picows.url import WSParsedURL
+from picows.url import WSInvalidURL, WSParsedURL
 
 from offhook.bridge.guard import Guard
+from offhook.bridge.hiding import Secrets, hidden, secrets_of
 from offhook.bridge.wire import WebsocketTarget
 from offhook.model.errors import OffhookError
 
@@ -71,10 +72,11 @@ class WebsocketListener(Protocol):
 
 
 class Websocket(WSListener):
-    """An open websocket; made by ``dial``."""
+    """An open websocket; made by ``dial``. ``secrets``: the listener hears none of them."""
 
-    def __init__(self, listener: WebsocketListener) -> None:
+    def __init__(self, listener: WebsocketListener, secrets: Secrets = ()) -> None:
         super().__init__()
+        self._secrets = secrets
         self._listener: WebsocketListener | None = listener
         self._transport: WSTransport | None = None
         self._parts: bytearray | None = None
@@ -120,7 +122,7 @@ class Websocket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == WSMsgType.CLOSE:
-            self._close = _code_and_reason(frame.get_payload_as_bytes())
+            self._close = _code_and_reason(hidden(frame.get_payload_as_bytes(), self._secrets))
             transport.send_close(WSCloseCode.OK if self._close[0] == NO_CODE else frame.get_close_code())
             transport.disconnect()
         elif kind in {WSMsgType.PONG, WSMsgType.PING}:
@@ -157,7 +159,7 @@ class Websocket(WSListener):
 
     def _deliver(self, message: bytes, *, is_text: bool) -> None:
         if self._listener is not None:
-            self._listener.received(message, is_text=is_text)
+            self._listener.received(hidden(message, self._secrets), is_text=is_text)
 
 
 async def dial(
@@ -166,20 +168,26 @@ async def dial(
     *,
     tls: ssl.SSLContext | None = None,
     guard: Guard | None = None,
+    secrets: Secrets = (),
 ) -> Websocket:
     """Open a websocket. ``guard``: judges where it leads; None where the operator chose it.
+    ``secrets``: what the provider may not say back, beside what ``target`` holds.
 
     Raises ``HandshakeRefusedError``; ``RefusedTargetError``, or another ``OSError`` (``TimeoutError``) where nobody is
     there.
     """
     if guard is not None:
         guard.check(target.url)
-    websocket = Websocket(listener)
+    secrets = (*secrets_of(target), *secrets)
+    websocket = Websocket(listener, secrets)
     if tls is None and target.url.startswith("wss:"):
         tls = await asyncio.to_thread(_default_tls)
     try:
         async with asyncio.timeout(CONNECT_S):
             await _connect(target, websocket, tls, guard)
+    except HandshakeRefusedError as error:
+        websocket.close()
+        raise HandshakeRefusedError(error.status, hidden(error.body, secrets)) from None
     except BaseException:
         websocket.close()
         raise
@@ -207,6 +215,8 @@ async def _connect(
         response = error.response
         status = int(response.status) if response is not None else 0
         raise HandshakeRefusedError(status, error.raw_body or b"") from error
+    except WSInvalidURL:
+        raise OSError("the URL of the websocket cannot be used") from None  # its own text has all of it, keys and all
     except (WSError, ValueError) as error:
         raise OSError(f"the upgrade to a websocket failed: {error}") from error
     if opened is not websocket:

@@ -23,7 +23,7 @@ SHORT_ID = 8
 LIBRARY_LEVEL = logging.WARNING
 """Of what is not ours: at "info" an HTTP server tells every request, and SQL its statements."""
 
-_LIBRARIES = ("aiohttp", "sqlalchemy", "alembic", "opentelemetry", "asyncio", "urllib3", "picows")
+LIBRARIES = ("aiohttp", "sqlalchemy", "alembic", "opentelemetry", "asyncio", "urllib3", "picows")
 
 _FACTS = ("call_id", "trunk_id", "event")
 """What a record may have beside its message."""
@@ -45,7 +45,7 @@ def configure_logging(level: str, log_format: LogFormat = "text", stream: TextIO
     told.addFilter(_add_call)
     root.addHandler(told)
     root.setLevel(level.upper())
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         logging.getLogger(name).setLevel(max(LIBRARY_LEVEL, root.level))
 
 
