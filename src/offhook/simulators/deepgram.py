@@ -13,6 +13,7 @@ from offhook.simulators.deepgram_agent import AgentSocket
 from offhook.simulators.deepgram_listen import FluxSocket, NovaSocket
 from offhook.simulators.deepgram_speak import SpeakSocket
 from offhook.simulators.deepgram_wire import CLIENT_TIMEOUT_S, DeepgramRefusalError, DeepgramSocket, admit, refusal
+from offhook.simulators.mishaps import beside, later
 from offhook.simulators.script import Script
 from offhook.simulators.stage import Journal, open_websocket
 
@@ -46,5 +47,7 @@ class DeepgramSimulator:
             return refusal(400, error.code, error.problem)
         websocket = await open_websocket(request)
         timeout_s = None if kind is SpeakSocket else self._client_timeout_s
-        await kind(request, websocket, actor, self.journal).run(timeout_s)
+        socket = kind(request, websocket, actor, self.journal)
+        async with beside(later(actor, socket.go_wrong)):
+            await socket.run(timeout_s)
         return websocket

@@ -38,7 +38,7 @@ from offhook.simulators.deepgram_settings import (
     too_long,
 )
 from offhook.simulators.deepgram_wire import REQUEST_ID, DeepgramRefusalError, DeepgramSocket
-from offhook.simulators.mishaps import later, pieces_of
+from offhook.simulators.mishaps import pieces_of
 from offhook.simulators.mouth import Mouth
 from offhook.simulators.script import Fault
 from offhook.simulators.stage import Journal
@@ -65,16 +65,12 @@ class AgentSocket(DeepgramSocket):
         self._called: dict[str, str] = {}
         self._taken_back: set[str] = set()
         self._call_ids = count(1)
-        self._later: asyncio.Task[object] | None = None
 
     async def began(self) -> None:
         await self.send({"type": "Welcome", "request_id": REQUEST_ID})
 
     async def ended(self) -> None:
         await self._mouth.stop()
-        if self._later is not None:
-            self._later.cancel()
-            await asyncio.gather(self._later, return_exceptions=True)
 
     # ── what the client says ─────────────────────────────────────────────────────────────────────────────
 
@@ -116,7 +112,6 @@ class AgentSocket(DeepgramSocket):
         self.actor.resume(sum(message.role == "user" for message in settings.agent.context.messages))
         if settings.agent.greeting:
             await self._carry_out(self.actor.greet(settings.agent.greeting))
-        self._later = asyncio.create_task(later(self.actor, self.go_wrong))
 
     async def _change(self, update: UpdatePrompt | UpdateThink | UpdateSpeak | UpdateListen) -> None:
         match update:
