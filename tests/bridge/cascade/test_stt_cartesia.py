@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,11 +9,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bridge.cascade.part_talk import ear_at, talk_until_heard, utterance
 from tests.bridge.cascade.recorded_parts import RecordedEar
 
-from offhook.audio.tones import tone
 from offhook.bridge.cascade.ports import EagerEnd, EndOfTurn, PartialText, PartSettings, Resumed, SpeechBegan
-from offhook.bridge.cascade.socket_recogniser import SocketRecogniser
 from offhook.bridge.cascade.stt_cartesia import (
     CARTESIA_STT,
     END_TIMEOUT_MS,
@@ -25,11 +21,9 @@ from offhook.bridge.cascade.stt_cartesia import (
     CartesiaRecogniser,
 )
 from offhook.bridge.codec import BridgeFault
-from offhook.model.audio import FRAME_MS, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
-from offhook.model.errors import BridgeError
+from offhook.model.audio import FRAME_MS, L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 from offhook.simulators.cartesia import CartesiaSimulator
 from offhook.simulators.script import Fault, Script, Turn
-from offhook.simulators.stage import Stage
 
 
 def settings(base_url: str = CARTESIA_STT.url, **more: Any) -> PartSettings:
@@ -152,79 +146,12 @@ def test_whatever_comes_nothing_is_raised_and_each_turn_ends_once(messages: list
 
 # ── on a websocket, with the simulator at its other end ──────────────────────────────────────────────────
 
-SILENCE = {PCMU_8K: b"\xff" * 160, PCMA_8K: b"\xd5" * 160}
-
-
-@asynccontextmanager
-async def ear_at(
-    simulator: CartesiaSimulator, audio_format: AudioFormat = PCMU_8K
-) -> AsyncIterator[tuple[SocketRecogniser, RecordedEar]]:
-    """An open recogniser and what it tells."""
-    heard = RecordedEar()
-    async with Stage(simulator) as stage:
-        recogniser = SocketRecogniser(
-            lambda: CartesiaRecogniser(settings(stage.url), audio_format),
-            heard.stt_event,
-            input_format=audio_format,
-            codec_format=audio_format,
-        )
-        try:
-            await recogniser.open()
-            yield recogniser, heard
-        finally:
-            await recogniser.close()
-
-
-def utterance(audio_format: AudioFormat = PCMU_8K, ms: int = 800) -> bytes:
-    return tone(400, ms, -15, audio_format.encoding) + SILENCE[audio_format] * 40
-
-
-def feed(recogniser: SocketRecogniser, audio: bytes) -> None:
-    for at in range(0, len(audio), 160):
-        recogniser.feed(audio[at : at + 160])
-
-
-@pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K])
-async def test_every_frame_arrives_and_turns_come_back(audio_format: AudioFormat) -> None:
-    simulator = CartesiaSimulator(Script(turns=(Turn(hears="is it open"), Turn(hears="thank you"))))
-    audio = utterance(audio_format)
-    async with ear_at(simulator, audio_format) as (recogniser, heard):
-        feed(recogniser, audio)
-        await heard.until(lambda: len(heard.turns()) == 1)
-        feed(recogniser, audio)
-        await heard.until(lambda: len(heard.turns()) == 2)
-    assert heard.turns() == ["is it open", "thank you"]
-    assert heard.partials()[:2] == ["is", "is it"]
-    assert bytes(simulator.journal.audio_of[1]) == audio * 2
-    assert simulator.journal.problems == []
-
-
-async def test_who_goes_on_after_a_pause_is_resumed() -> None:
-    audio = tone(400, 600, -15, Encoding.PCMU) + SILENCE[PCMU_8K] * 18 + utterance()
-    async with ear_at(CartesiaSimulator(Script(turns=(Turn(hears="well then"),)))) as (recogniser, heard):
-        feed(recogniser, audio)
-        await heard.until(lambda: heard.turns() == ["well then"])
-    kinds = [name for name in heard.names() if name != "PartialText"]
-    assert kinds == ["SpeechBegan", "EagerEnd", "Resumed", "EagerEnd", "EndOfTurn"]
-
 
 @pytest.mark.parametrize("fault", [Fault(do="close", code=1011), Fault(do="drop"), Fault(do="garbage")])
-async def test_a_websocket_that_breaks_is_followed_by_another(fault: Fault) -> None:
+async def test_a_turn_in_which_the_websocket_breaks_is_not_lost(fault: Fault) -> None:
     simulator = CartesiaSimulator(Script(faults=(fault,), turns=(Turn(hears="hello"),)))
-    async with ear_at(simulator) as (recogniser, heard):
-        feed(recogniser, utterance())
-        async with asyncio.timeout(20):
-            while not heard.turns():
-                recogniser.feed(SILENCE[PCMU_8K])  # the line goes on, a little faster than it would
-                await asyncio.sleep(0.005)
+    async with ear_at(simulator, CARTESIA_STT) as (recogniser, heard):
+        await talk_until_heard(recogniser, heard, utterance(), 1)
     assert [one.verdict for one in heard.of(BridgeFault)] == ["retry"]
     assert heard.turns() == ["hello"]
     assert simulator.journal.connections == 2
-
-
-async def test_a_refused_key_is_told_at_once() -> None:
-    fault = Fault(do="refuse", on="connect", code=401, text="unauthorized")
-    with pytest.raises(BridgeError, match="unauthorized") as told:
-        async with ear_at(CartesiaSimulator(Script(faults=(fault,)))):
-            pass
-    assert told.value.verdict == "fall_over"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,18 +10,15 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bridge.cascade.part_talk import ear_at, feed, utterance
 from tests.bridge.cascade.recorded_parts import RecordedEar
 
-from offhook.audio.tones import tone
 from offhook.bridge.cascade.ports import EagerEnd, EndOfTurn, PartialText, PartSettings, Resumed, SpeechBegan
-from offhook.bridge.cascade.socket_recogniser import SocketRecogniser
 from offhook.bridge.cascade.stt_deepgram import DEEPGRAM_STT, NO_WORDS_FRAMES
 from offhook.bridge.codec import BridgeFault
-from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
-from offhook.model.errors import BridgeError
+from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 from offhook.simulators.deepgram import DeepgramSimulator
 from offhook.simulators.script import Fault, Script, Turn
-from offhook.simulators.stage import Stage
 
 SILENCE = {PCMU_8K: b"\xff" * 160, PCMA_8K: b"\xd5" * 160}
 
@@ -210,72 +206,10 @@ def test_whatever_comes_nothing_is_raised_and_each_turn_ends_once(
 # ── on a websocket, with the simulator at its other end ──────────────────────────────────────────────────
 
 
-@asynccontextmanager
-async def ear_at(
-    simulator: DeepgramSimulator, model: str, audio_format: AudioFormat = PCMU_8K
-) -> AsyncIterator[tuple[SocketRecogniser, RecordedEar]]:
-    """An open recogniser and what it tells."""
-    heard = RecordedEar()
-    async with Stage(simulator) as stage:
-        recogniser = SocketRecogniser(
-            lambda: DEEPGRAM_STT.make(settings(stage.url, model=model), audio_format),
-            heard.stt_event,
-            input_format=audio_format,
-            codec_format=audio_format,
-        )
-        try:
-            await recogniser.open()
-            yield recogniser, heard
-        finally:
-            await recogniser.close()
-
-
-def utterance(audio_format: AudioFormat = PCMU_8K) -> bytes:
-    return tone(400, 800, -15, audio_format.encoding) + SILENCE[audio_format] * 40
-
-
-def feed(recogniser: SocketRecogniser, audio: bytes) -> None:
-    for at in range(0, len(audio), 160):
-        recogniser.feed(audio[at : at + 160])
-
-
-@pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K])
-@pytest.mark.parametrize("model", [FLUX, NOVA])
-async def test_every_frame_arrives_and_turns_come_back(model: str, audio_format: AudioFormat) -> None:
-    simulator = DeepgramSimulator(Script(turns=(Turn(hears="is it open"), Turn(hears="thank you"))))
-    audio = utterance(audio_format)
-    async with ear_at(simulator, model, audio_format) as (recogniser, heard):
-        feed(recogniser, audio)
-        await heard.until(lambda: len(heard.turns()) == 1)
-        feed(recogniser, audio)
-        await heard.until(lambda: len(heard.turns()) == 2)
-    assert heard.turns() == ["is it open", "thank you"]
-    assert heard.partials()[:2] == ["is", "is it"]
-    assert bytes(simulator.journal.audio_of[1]) == audio * 2
-    assert simulator.journal.problems == []
-
-
-async def test_who_goes_on_after_a_pause_is_resumed() -> None:
-    audio = tone(400, 600, -15, Encoding.PCMU) + SILENCE[PCMU_8K] * 18 + utterance()
-    async with ear_at(DeepgramSimulator(Script(turns=(Turn(hears="well then"),))), FLUX) as (recogniser, heard):
-        feed(recogniser, audio)
-        await heard.until(lambda: heard.turns() == ["well then"])
-    kinds = [name for name in heard.names() if name != "PartialText"]
-    assert kinds == ["SpeechBegan", "EagerEnd", "Resumed", "EagerEnd", "EndOfTurn"]
-
-
 @pytest.mark.parametrize("fault", [Fault(do="error"), Fault(do="drop"), Fault(do="garbage")])
 async def test_what_breaks_is_told(fault: Fault) -> None:
     simulator = DeepgramSimulator(Script(faults=(fault,), turns=(Turn(hears="hello"),)))
-    async with ear_at(simulator, FLUX) as (recogniser, heard):
+    async with ear_at(simulator, DEEPGRAM_STT, model=FLUX) as (recogniser, heard):
         feed(recogniser, utterance())
         await heard.until(lambda: bool(heard.of(BridgeFault)))
     assert heard.of(BridgeFault)[0].verdict == "retry"
-
-
-async def test_a_refused_key_is_told_at_once() -> None:
-    fault = Fault(do="refuse", on="connect", code=401, text="INVALID_AUTH")
-    with pytest.raises(BridgeError, match="INVALID_AUTH") as told:
-        async with ear_at(DeepgramSimulator(Script(faults=(fault,))), NOVA):
-            pass
-    assert told.value.verdict == "fall_over"

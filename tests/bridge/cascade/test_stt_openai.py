@@ -1,10 +1,7 @@
-"""OpenAI's recogniser: message by message, then on a real websocket with the simulator at its other end."""
+"""OpenAI's recogniser: message by message."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -13,16 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.bridge.cascade.recorded_parts import RecordedEar
 
-from offhook.audio.tones import tone
 from offhook.bridge.cascade.ports import EndOfTurn, PartialText, PartSettings, SpeechBegan
-from offhook.bridge.cascade.socket_recogniser import SocketRecogniser
 from offhook.bridge.cascade.stt_openai import LATE_FRAMES, MAX_ITEMS, OPENAI_STT, OpenAIRecogniser
 from offhook.bridge.codec import BridgeFault, UsageReported
 from offhook.model.audio import L16_24K, PCMA_8K, PCMU_8K, AudioFormat
-from offhook.model.errors import BridgeError
-from offhook.simulators.openai_realtime import OpenAiSimulator
-from offhook.simulators.script import Fault, Script, Turn
-from offhook.simulators.stage import Stage
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription."
 
@@ -223,77 +214,3 @@ def test_whatever_comes_nothing_is_raised_and_each_turn_ends_once(messages: list
         talk.codec.receive(raw, talk.out, is_text=True)
     began, ended = len(talk.out.of(SpeechBegan)), len(talk.out.of(EndOfTurn))
     assert began - 1 <= ended <= began
-
-
-# ── on a websocket, with the simulator at its other end ──────────────────────────────────────────────────
-
-SILENCE = {PCMU_8K: b"\xff" * 160, PCMA_8K: b"\xd5" * 160}
-
-
-@asynccontextmanager
-async def ear_at(
-    simulator: OpenAiSimulator, audio_format: AudioFormat = PCMU_8K
-) -> AsyncIterator[tuple[SocketRecogniser, RecordedEar]]:
-    """An open recogniser and what it tells."""
-    heard = RecordedEar()
-    async with Stage(simulator) as stage:
-        recogniser = SocketRecogniser(
-            lambda: OpenAIRecogniser(settings(f"{stage.url}/v1"), audio_format),
-            heard.stt_event,
-            input_format=audio_format,
-            codec_format=audio_format,
-        )
-        try:
-            await recogniser.open()
-            yield recogniser, heard
-        finally:
-            await recogniser.close()
-
-
-def utterance(audio_format: AudioFormat = PCMU_8K, ms: int = 800) -> bytes:
-    return tone(400, ms, -15, audio_format.encoding) + SILENCE[audio_format] * 40
-
-
-async def talk_until_heard(
-    recogniser: SocketRecogniser, heard: RecordedEar, audio: bytes, turns: int, audio_format: AudioFormat = PCMU_8K
-) -> None:
-    """The caller says this, and the line goes on, a little faster than it would."""
-    for at in range(0, len(audio), 160):
-        recogniser.feed(audio[at : at + 160])
-    async with asyncio.timeout(20):
-        while len(heard.turns()) < turns:
-            recogniser.feed(SILENCE[audio_format])
-            await asyncio.sleep(0.005)
-
-
-@pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K])
-async def test_every_frame_arrives_and_turns_come_back(audio_format: AudioFormat) -> None:
-    simulator = OpenAiSimulator(Script(turns=(Turn(hears="is it open"), Turn(hears="thank you"))))
-    audio = utterance(audio_format)
-    async with ear_at(simulator, audio_format) as (recogniser, heard):
-        await talk_until_heard(recogniser, heard, audio, 1, audio_format)
-        await talk_until_heard(recogniser, heard, audio, 2, audio_format)
-    assert heard.turns() == ["is it open", "thank you"]
-    assert "is it" in heard.partials()
-    assert bytes(simulator.journal.audio_of[1]).startswith(audio)
-    assert simulator.journal.problems == []
-
-
-@pytest.mark.parametrize("fault", [Fault(do="close", code=1011), Fault(do="drop")])
-async def test_a_websocket_that_breaks_is_followed_by_another(fault: Fault) -> None:
-    fault = msgspec.structs.replace(fault, on="after", ms=50)
-    simulator = OpenAiSimulator(Script(faults=(fault,), turns=(Turn(hears="hello"),)))
-    async with ear_at(simulator) as (recogniser, heard):
-        await heard.until(lambda: bool(heard.of(BridgeFault)))
-        await talk_until_heard(recogniser, heard, utterance(), 1)
-    assert [one.verdict for one in heard.of(BridgeFault)] == ["retry"]
-    assert heard.turns() == ["hello"]
-    assert simulator.journal.connections == 2
-
-
-async def test_a_refused_key_is_told_at_once() -> None:
-    fault = Fault(do="refuse", on="connect", code=401, text="invalid_api_key")
-    with pytest.raises(BridgeError, match="invalid_api_key") as told:
-        async with ear_at(OpenAiSimulator(Script(faults=(fault,)))):
-            pass
-    assert told.value.verdict == "fall_over"

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bridge.cascade.part_talk import say, voice_at
 from tests.bridge.cascade.recorded_parts import RecordedVoice
 
-from offhook.bridge.cascade.ports import Aligned, ContextDone, ContextFailed, PartSettings
-from offhook.bridge.cascade.socket_voice import SocketVoice
+from offhook.bridge.cascade.ports import ContextFailed, PartSettings
 from offhook.bridge.cascade.tts_cartesia import API_VERSION, CARTESIA_TTS, CartesiaVoice
 from offhook.bridge.codec import BridgeFault
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 from offhook.model.errors import BridgeError
 from offhook.simulators.cartesia import CartesiaSimulator
 from offhook.simulators.script import Fault, Script
-from offhook.simulators.stage import Stage
 from offhook.simulators.voice import spoken
 
 VOICE = "a0e99841-438c-4a64-b679-ae501e7d6091"
@@ -277,67 +274,9 @@ def test_models_of_old_have_a_successor() -> None:
 # ── on a websocket, with the simulator at its other end ──────────────────────────────────────────────────
 
 
-@asynccontextmanager
-async def voice_at(
-    simulator: CartesiaSimulator, audio_format: AudioFormat = PCMU_8K, **more: Any
-) -> AsyncIterator[tuple[SocketVoice, RecordedVoice]]:
-    """An open voice and what it tells."""
-    heard = RecordedVoice()
-    async with Stage(simulator) as stage:
-        voice = SocketVoice(
-            lambda: CartesiaVoice(settings(stage.url, **more), audio_format),
-            heard,
-            codec_format=audio_format,
-            output_format=audio_format,
-            aligns=True,
-        )
-        try:
-            await voice.open()
-            yield voice, heard
-        finally:
-            await voice.close()
-
-
-def say(voice: SocketVoice, context: str, *texts: str) -> None:
-    voice.begin(context)
-    for text in texts:
-        voice.say(context, text)
-    voice.finish(context)
-
-
-@pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K])
-async def test_what_is_spoken_is_what_was_sent(audio_format: AudioFormat) -> None:
-    simulator = CartesiaSimulator(Script())
-    async with voice_at(simulator, audio_format) as (voice, heard):
-        say(voice, "a", "Good morning, ", "how are you?")
-        say(voice, "b", "And again.")
-        await heard.until(lambda: heard.done() == ["a", "b"])
-    first = spoken("Good morning,", audio_format)
-    assert heard.audio["a"] == first + spoken("how are you?", audio_format)
-    assert heard.audio["b"] == spoken("And again.", audio_format)
-    assert [word for word, _ in heard.words("a")] == ["Good", "morning,", "how", "are", "you?"]
-    assert dict(heard.words("a"))["how"] == len(first) // 8
-    assert simulator.journal.problems == []
-
-
-async def test_cutting_off_is_final_and_the_next_one_is_whole() -> None:
-    script = Script(pace=8, faults=(Fault(do="late_audio", on="interrupted"),))
-    simulator = CartesiaSimulator(script)
-    async with voice_at(simulator) as (voice, heard):
-        say(voice, "a", "A very long story that will be cut off in the middle of its first sentence. ", "And on.")
-        await heard.until(lambda: "a" in heard.audio)
-        voice.cancel("a")
-        came = len(heard.audio["a"])
-        say(voice, "b", "Yes?")
-        await heard.until(lambda: heard.done() == ["b"])
-    assert len(heard.audio["a"]) == came
-    assert heard.audio["b"] == spoken("Yes?", PCMU_8K)
-    assert simulator.journal.problems == []
-
-
 async def test_an_idle_websocket_is_dialled_again_when_there_is_something_to_say() -> None:
     simulator = CartesiaSimulator(Script(), idle_s=0.05)
-    async with voice_at(simulator) as (voice, heard):
+    async with voice_at(simulator, CARTESIA_TTS) as (voice, heard):
         say(voice, "a", "First.")
         await heard.until(lambda: heard.done() == ["a"])
         await asyncio.sleep(0.15)  # their clock: nothing else tells that the websocket was closed
@@ -350,7 +289,7 @@ async def test_an_idle_websocket_is_dialled_again_when_there_is_something_to_say
 
 async def test_text_that_comes_late_is_spoken_all_the_same() -> None:
     simulator = CartesiaSimulator(Script())
-    async with voice_at(simulator) as (voice, heard):
+    async with voice_at(simulator, CARTESIA_TTS) as (voice, heard):
         voice.begin("a")
         voice.say("a", "One moment. ")
         await heard.until(lambda: "a" in heard.audio)
@@ -362,20 +301,9 @@ async def test_text_that_comes_late_is_spoken_all_the_same() -> None:
     assert simulator.journal.problems == []
 
 
-@pytest.mark.parametrize("fault", [Fault(do="close", code=1011), Fault(do="drop"), Fault(do="garbage")])
-async def test_a_websocket_that_breaks_says_its_text_on_the_next(fault: Fault) -> None:
-    simulator = CartesiaSimulator(Script(faults=(fault,)))
-    async with voice_at(simulator) as (voice, heard):
-        say(voice, "a", "Good morning.")
-        await heard.until(lambda: heard.done() == ["a"])
-    assert heard.audio["a"] == spoken("Good morning.", PCMU_8K)
-    assert [one.verdict for one in heard.of(BridgeFault)] == ["retry"]
-    assert simulator.journal.connections == 2
-
-
 async def test_too_much_at_once_is_tried_again() -> None:
     script = Script(faults=(Fault(do="error", text="concurrency_limited"),))
-    async with voice_at(CartesiaSimulator(script)) as (voice, heard):
+    async with voice_at(CartesiaSimulator(script), CARTESIA_TTS) as (voice, heard):
         say(voice, "a", "Good morning.")
         await heard.until(lambda: heard.done() == ["a"])
     assert heard.audio["a"] == spoken("Good morning.", PCMU_8K)
@@ -384,7 +312,7 @@ async def test_too_much_at_once_is_tried_again() -> None:
 @pytest.mark.parametrize("code", ["quota_exceeded", "voice_not_found"])
 async def test_an_empty_account_falls_over(code: str) -> None:
     script = Script(faults=(Fault(do="error", text=code),))
-    async with voice_at(CartesiaSimulator(script)) as (voice, heard):
+    async with voice_at(CartesiaSimulator(script), CARTESIA_TTS) as (voice, heard):
         say(voice, "a", "Good morning.")
         await heard.until(lambda: bool(heard.of(BridgeFault)))
     assert [fault.verdict for fault in heard.of(BridgeFault)] == ["fall_over"]
@@ -394,23 +322,6 @@ async def test_an_empty_account_falls_over(code: str) -> None:
 async def test_a_refused_key_is_told_at_once(status: int, verdict: str) -> None:
     simulator = CartesiaSimulator(Script(faults=(Fault(do="refuse", on="connect", code=status, text="unauthorized"),)))
     with pytest.raises(BridgeError, match="unauthorized") as told:
-        async with voice_at(simulator):
+        async with voice_at(simulator, CARTESIA_TTS):
             pass
     assert told.value.verdict == verdict
-
-
-@pytest.mark.parametrize("kind", ["unknown", "burst", "trickle"])
-async def test_what_is_odd_changes_nothing(kind: Any) -> None:
-    async with voice_at(CartesiaSimulator(Script(faults=(Fault(do=kind),)))) as (voice, heard):
-        say(voice, "a", "Good morning.")
-        await heard.until(lambda: heard.done() == ["a"])
-    assert heard.audio["a"] == spoken("Good morning.", PCMU_8K)
-    assert heard.of(BridgeFault) == []
-
-
-async def test_the_words_of_a_context_are_told_before_its_end() -> None:
-    async with voice_at(CartesiaSimulator(Script())) as (voice, heard):
-        say(voice, "a", "Good morning.")
-        await heard.until(lambda: heard.done() == ["a"])
-    kinds = [type(event) for event in heard.events]
-    assert kinds.index(Aligned) < kinds.index(ContextDone)

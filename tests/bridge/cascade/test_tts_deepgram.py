@@ -1,9 +1,7 @@
-"""Deepgram's voice: message by message, then on a real websocket with the simulator at its other end."""
+"""Deepgram's voice: message by message."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,15 +12,9 @@ from hypothesis import strategies as st
 from tests.bridge.cascade.recorded_parts import RecordedVoice
 
 from offhook.bridge.cascade.ports import PartSettings
-from offhook.bridge.cascade.socket_voice import SocketVoice
 from offhook.bridge.cascade.tts_deepgram import DEEPGRAM_TTS, FLUSHED_CHARACTERS, MAX_TEXT_CHARACTERS, DeepgramVoice
 from offhook.bridge.codec import BridgeFault
-from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
-from offhook.model.errors import BridgeError
-from offhook.simulators.deepgram import DeepgramSimulator
-from offhook.simulators.script import Fault, Script
-from offhook.simulators.stage import Stage
-from offhook.simulators.voice import spoken
+from offhook.model.audio import L16_16K, PCMU_8K
 
 
 def settings(base_url: str = DEEPGRAM_TTS.url, **more: Any) -> PartSettings:
@@ -163,88 +155,3 @@ def test_whatever_comes_nothing_is_raised_and_an_utterance_is_done_once(messages
         if isinstance(message, bytes):
             talk.codec.receive(message, talk.out, is_text=True)
     assert len(talk.out.done()) <= 1
-
-
-# ── on a websocket, with the simulator at its other end ──────────────────────────────────────────────────
-
-
-@asynccontextmanager
-async def voice_at(
-    simulator: DeepgramSimulator, audio_format: AudioFormat = PCMU_8K
-) -> AsyncIterator[tuple[SocketVoice, RecordedVoice]]:
-    """An open voice and what it tells."""
-    heard = RecordedVoice()
-    async with Stage(simulator) as stage:
-        voice = SocketVoice(
-            lambda: DeepgramVoice(settings(stage.url), audio_format),
-            heard,
-            codec_format=audio_format,
-            output_format=audio_format,
-            aligns=False,
-        )
-        try:
-            await voice.open()
-            yield voice, heard
-        finally:
-            await voice.close()
-
-
-def say(voice: SocketVoice, context: str, *texts: str) -> None:
-    voice.begin(context)
-    for text in texts:
-        voice.say(context, text)
-    voice.finish(context)
-
-
-@pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K])
-async def test_what_is_spoken_is_what_was_sent(audio_format: AudioFormat) -> None:
-    simulator = DeepgramSimulator(Script())
-    async with voice_at(simulator, audio_format) as (voice, heard):
-        say(voice, "a", "Good morning, ", "how are you?")
-        say(voice, "b", "And again.")
-        await heard.until(lambda: heard.done() == ["a", "b"])
-    first = spoken("Good morning,", audio_format)
-    assert heard.audio["a"] == first + spoken("how are you?", audio_format)
-    assert heard.audio["b"] == spoken("And again.", audio_format)
-    assert simulator.journal.problems == []
-
-
-async def test_cutting_off_is_final_and_the_next_one_is_whole() -> None:
-    simulator = DeepgramSimulator(Script(pace=8, faults=(Fault(do="late_audio", on="interrupted"),)))
-    async with voice_at(simulator) as (voice, heard):
-        say(voice, "a", "A very long story that will be cut off in the middle of its first sentence. ", "And on.")
-        await heard.until(lambda: "a" in heard.audio)
-        voice.cancel("a")
-        came = len(heard.audio["a"])
-        say(voice, "b", "Yes?")
-        await heard.until(lambda: heard.done() == ["b"])
-    assert len(heard.audio["a"]) == came
-    assert heard.audio["b"] == spoken("Yes?", PCMU_8K)
-    assert simulator.journal.problems == []
-
-
-@pytest.mark.parametrize("fault", [Fault(do="close", code=1011), Fault(do="drop"), Fault(do="error")])
-async def test_a_websocket_that_breaks_says_its_text_on_the_next(fault: Fault) -> None:
-    simulator = DeepgramSimulator(Script(faults=(fault,)))
-    async with voice_at(simulator) as (voice, heard):
-        say(voice, "a", "Good morning.")
-        await heard.until(lambda: heard.done() == ["a"])
-    assert heard.audio["a"] == spoken("Good morning.", PCMU_8K)
-    assert simulator.journal.connections == 2
-
-
-@pytest.mark.parametrize("kind", ["burst", "trickle", "unknown"])
-async def test_what_is_odd_changes_nothing(kind: Any) -> None:
-    async with voice_at(DeepgramSimulator(Script(faults=(Fault(do=kind),)))) as (voice, heard):
-        say(voice, "a", "Good morning.")
-        await heard.until(lambda: heard.done() == ["a"])
-    assert heard.audio["a"] == spoken("Good morning.", PCMU_8K)
-    assert heard.of(BridgeFault) == []
-
-
-async def test_a_refused_key_is_told_at_once() -> None:
-    simulator = DeepgramSimulator(Script(faults=(Fault(do="refuse", on="connect", code=401, text="INVALID_AUTH"),)))
-    with pytest.raises(BridgeError, match="INVALID_AUTH") as told:
-        async with voice_at(simulator):
-            pass
-    assert told.value.verdict == "fall_over"

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bridge.cascade.part_talk import say, voice_at
 from tests.bridge.cascade.recorded_parts import RecordedVoice
 
 from offhook.bridge.cascade.ports import PartSettings
-from offhook.bridge.cascade.socket_voice import SocketVoice
 from offhook.bridge.cascade.tts_elevenlabs import ELEVENLABS_TTS, MAX_OPEN, ElevenLabsVoice
 from offhook.bridge.codec import BridgeFault
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
-from offhook.model.errors import BridgeError
 from offhook.simulators.elevenlabs_tts import ElevenLabsTtsSimulator
 from offhook.simulators.script import Fault, Script
-from offhook.simulators.stage import Stage
 from offhook.simulators.voice import spoken
 
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
@@ -199,52 +195,9 @@ def test_whatever_comes_nothing_is_raised(messages: list[bytes | dict[str, Any]]
 # ── on a websocket, with the simulator at its other end ──────────────────────────────────────────────────
 
 
-@asynccontextmanager
-async def voice_at(
-    simulator: ElevenLabsTtsSimulator, audio_format: AudioFormat = PCMU_8K
-) -> AsyncIterator[tuple[SocketVoice, RecordedVoice]]:
-    """An open voice and what it tells."""
-    heard = RecordedVoice()
-    async with Stage(simulator) as stage:
-        voice = SocketVoice(
-            lambda: ElevenLabsVoice(settings(stage.url), audio_format),
-            heard,
-            codec_format=audio_format,
-            output_format=audio_format,
-            aligns=True,
-        )
-        try:
-            await voice.open()
-            yield voice, heard
-        finally:
-            await voice.close()
-
-
-def say(voice: SocketVoice, context: str, *texts: str) -> None:
-    voice.begin(context)
-    for text in texts:
-        voice.say(context, text)
-    voice.finish(context)
-
-
-@pytest.mark.parametrize("audio_format", [PCMU_8K, PCMA_8K])
-async def test_what_is_spoken_is_what_was_sent(audio_format: AudioFormat) -> None:
-    simulator = ElevenLabsTtsSimulator(Script())
-    async with voice_at(simulator, audio_format) as (voice, heard):
-        say(voice, "a", "Good morning, ", "how are you?")
-        say(voice, "b", "And again.")
-        await heard.until(lambda: heard.done() == ["a", "b"])
-    first = spoken("Good morning,", audio_format)
-    assert heard.audio["a"] == first + spoken("how are you?", audio_format)
-    assert heard.audio["b"] == spoken("And again.", audio_format)
-    assert [word for word, _ in heard.words("a")] == ["Good", "morning,", "how", "are", "you?"]
-    assert dict(heard.words("a"))["how"] == len(first) // 8
-    assert simulator.journal.problems == []
-
-
 async def test_many_are_cut_off_and_there_is_room_for_the_next() -> None:
     simulator = ElevenLabsTtsSimulator(Script(pace=50))
-    async with voice_at(simulator) as (voice, heard):
+    async with voice_at(simulator, ELEVENLABS_TTS) as (voice, heard):
         for index in range(12):
             voice.begin(f"c{index}")
             voice.say(f"c{index}", "A very long story that will be cut off in its first sentence. ")
@@ -269,24 +222,9 @@ def test_what_finds_no_place_waits_until_one_is_told_to_be_free() -> None:
     assert talk.out.done() == []
 
 
-async def test_late_audio_of_what_was_cut_off_is_nobodys() -> None:
-    script = Script(pace=8, faults=(Fault(do="late_audio", on="interrupted"),))
-    simulator = ElevenLabsTtsSimulator(script)
-    async with voice_at(simulator) as (voice, heard):
-        voice.begin("a")
-        voice.say("a", "A very long story that will be cut off in its first sentence. ")
-        await heard.until(lambda: "a" in heard.audio)
-        voice.cancel("a")
-        came = len(heard.audio["a"])
-        say(voice, "b", "Yes?")
-        await heard.until(lambda: heard.done() == ["b"])
-    assert len(heard.audio["a"]) == came
-    assert heard.audio["b"] == spoken("Yes?", PCMU_8K)
-
-
 async def test_an_idle_websocket_is_dialled_again_when_there_is_something_to_say() -> None:
     simulator = ElevenLabsTtsSimulator(Script(), inactivity_s=0.0005)
-    async with voice_at(simulator) as (voice, heard):
+    async with voice_at(simulator, ELEVENLABS_TTS) as (voice, heard):
         await asyncio.sleep(0.2)  # their clock: nothing else tells that the websocket was closed
         assert heard.of(BridgeFault) == []
         say(voice, "a", "Hello.")
@@ -295,40 +233,9 @@ async def test_an_idle_websocket_is_dialled_again_when_there_is_something_to_say
     assert simulator.journal.connections == 2
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [Fault(do="close", code=1011), Fault(do="drop"), Fault(do="garbage"), Fault(do="error", text="system_busy")],
-)
-async def test_a_websocket_that_breaks_says_its_text_on_the_next(fault: Fault) -> None:
-    simulator = ElevenLabsTtsSimulator(Script(faults=(fault,)))
-    async with voice_at(simulator) as (voice, heard):
-        say(voice, "a", "Good morning.")
-        await heard.until(lambda: heard.done() == ["a"])
-    assert heard.audio["a"] == spoken("Good morning.", PCMU_8K)
-    assert [one.verdict for one in heard.of(BridgeFault)] == ["retry"]
-    assert simulator.journal.connections == 2
-
-
 async def test_an_empty_account_falls_over() -> None:
-    async with voice_at(ElevenLabsTtsSimulator(Script(faults=(Fault(do="error", text="quota_exceeded"),)))) as parts:
-        voice, heard = parts
+    simulator = ElevenLabsTtsSimulator(Script(faults=(Fault(do="error", text="quota_exceeded"),)))
+    async with voice_at(simulator, ELEVENLABS_TTS) as (voice, heard):
         say(voice, "a", "Good morning.")
         await heard.until(lambda: bool(heard.of(BridgeFault)))
     assert [fault.verdict for fault in heard.of(BridgeFault)] == ["fall_over"]
-
-
-async def test_a_refused_key_is_told_at_once() -> None:
-    fault = Fault(do="refuse", on="connect", code=401, text="invalid_api_key")
-    with pytest.raises(BridgeError, match="invalid_api_key") as told:
-        async with voice_at(ElevenLabsTtsSimulator(Script(faults=(fault,)))):
-            pass
-    assert told.value.verdict == "fall_over"
-
-
-@pytest.mark.parametrize("kind", ["unknown", "burst", "trickle"])
-async def test_what_is_odd_changes_nothing(kind: Any) -> None:
-    async with voice_at(ElevenLabsTtsSimulator(Script(faults=(Fault(do=kind),)))) as (voice, heard):
-        say(voice, "a", "Good morning.")
-        await heard.until(lambda: heard.done() == ["a"])
-    assert heard.audio["a"] == spoken("Good morning.", PCMU_8K)
-    assert heard.of(BridgeFault) == []
