@@ -54,7 +54,9 @@ class Line:
         return [at for at, what in self.listener.times if what.startswith("audio ")][-1] - asked
 
 
-@pytest.mark.parametrize("voice", ["slt", "rms", "kal"])
+@pytest.mark.parametrize(
+    "voice", ["rms", pytest.param("slt", marks=pytest.mark.soak), pytest.param("kal", marks=pytest.mark.soak)]
+)
 async def test_a_spoken_question_gets_the_time(engine: LocalEngine, voice: str) -> None:
     line = Line(engine)
     await line.open()
@@ -79,7 +81,13 @@ async def test_converses_in_pcma_until_goodbye(engine: LocalEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "genuine"), [("mm-hm", False), ("uh-huh", False), ("stop", True), ("wait a moment", True)]
+    ("words", "genuine"),
+    [
+        ("mm-hm", False),
+        pytest.param("uh-huh", False, marks=pytest.mark.soak),
+        pytest.param("stop", True, marks=pytest.mark.soak),
+        ("wait a moment", True),
+    ],
 )
 async def test_over_the_agent_a_hum_is_none_and_stop_is_a_turn(engine: LocalEngine, words: str, genuine: bool) -> None:
     line = Line(engine)
