@@ -141,3 +141,21 @@ async def test_it_may_be_closed_unused_and_twice() -> None:
     http = ProviderHttp()
     await http.close()
     await http.close()
+
+
+async def test_an_answer_that_trickles_is_given_up_in_time(http: ProviderHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider_http, "WHOLE_S", 0.1)
+    async with served() as url, asyncio.timeout(5):
+        request = HttpRequest(method="GET", url=f"{url}/pieces?sizes={','.join(['1'] * 100)}")
+        async with http.stream(request) as stream:
+            with pytest.raises(TimeoutError):
+                await stream.read()
+
+
+async def test_a_stream_that_never_ends_is_ended(http: ProviderHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider_http, "STREAM_S", 0.1)
+    async with served() as url, asyncio.timeout(5):
+        request = HttpRequest(method="GET", url=f"{url}/pieces?sizes={','.join(['1'] * 100)}")
+        async with http.stream(request) as stream:
+            with pytest.raises(OSError, match="goes on after"):
+                await stream.read()

@@ -10,6 +10,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import trustme
@@ -414,3 +415,58 @@ async def test_audio_is_dropped_and_commands_kept_when_the_server_does_not_read(
         await asyncio.wait_for(over.wait(), 30)
         assert kinds.count(BINARY) == sent - 10
         websocket.close()
+
+
+async def test_a_handshake_that_trickles_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\n")
+        while True:
+            peer.send(b"X-More: x\r\n")
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(client, "CONNECT_S", 0.2)
+    async with serving(scene) as url, asyncio.timeout(5):
+        with pytest.raises(TimeoutError):
+            await dial(target(url), Ear())
+
+
+async def test_a_head_without_end_is_no_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\n")
+        while True:
+            peer.send(b"X-More: " + b"x" * 60_000)
+            sent.append(60_000)
+            await peer.writer.drain()
+
+    sent: list[int] = []
+    monkeypatch.setattr(client, "CONNECT_S", 1.0)
+    async with serving(scene) as url, asyncio.timeout(10):
+        with pytest.raises((OSError, HandshakeRefusedError)):
+            await dial(target(url), Ear())
+    assert sum(sent) < 2 * MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize("opcode", [PING, TEXT])
+async def test_who_talks_and_reads_nothing_is_cut_off(opcode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be answered for ever, into memory: pings by themselves, messages by their codec."""
+
+    async def scene(peer: Peer) -> None:
+        await peer.shake_hands()
+        cast(asyncio.Transport, peer.writer.transport).pause_reading()
+        while True:
+            peer.send(frame(opcode, b"x" * 100) * 100)
+            await peer.writer.drain()
+
+    class Answering(Ear):
+        def opened(self, websocket: Websocket) -> None:
+            self.websocket = websocket
+
+        def received(self, message: bytes, *, is_text: bool) -> None:
+            self.websocket.send_text(bytes(5000))
+
+    monkeypatch.setattr(client, "MAX_UNREAD_BYTES", 100_000)
+    ear = Answering()
+    async with serving(scene) as url:
+        await dial(target(url), ear)
+        await ear.until(lambda: bool(ear.ends))
+    assert ear.ends == [(1006, "nothing is read there")]

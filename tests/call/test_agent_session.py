@@ -12,8 +12,16 @@ from offhook.audio.convert import converter
 from offhook.audio.g711 import decode
 from offhook.audio.level import level_of
 from offhook.audio.tones import tone
-from offhook.bridge.codec import BridgeConnection, BridgeInput, BridgeProfile, BridgeRequest
-from offhook.call.agent_session import AgentSession
+from offhook.bridge.codec import (
+    BridgeConnection,
+    BridgeEvent,
+    BridgeInput,
+    BridgeProfile,
+    BridgeRequest,
+    Interrupted,
+    TranscriptDelta,
+)
+from offhook.call.agent_session import MAX_CHARACTERS, MAX_CUT_ITEMS, MAX_ITEMS, MAX_KNOWN_ITEMS, AgentSession
 from offhook.media.playout import Playout
 from offhook.media.session import MediaSession
 from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
@@ -137,3 +145,22 @@ def test_an_agent_of_another_rate_hears_at_the_rate_it_asked_for() -> None:
     assert {len(frame) for frame in provider.heard} == {L16_24K.frame_bytes}
     heard = b"".join(provider.heard[2:])
     assert level_of(level_at(900, heard, 24_000) / np.sqrt(2)) == pytest.approx(-12, abs=0.3)
+
+
+def test_a_provider_that_speaks_without_end_is_not_remembered_without_end() -> None:
+    """Each piece of sound an utterance of its own; each given up, each with words beyond measure."""
+    told: list[BridgeEvent] = []
+    agent = Agent(agent_id="a", provider="toy")
+    made = AgentSession(call_id="c", agent=agent, bridges=Provider(PCMU_8K), leg_format=PCMU_8K, report=told.append)
+    words = "x" * (2 * MAX_CHARACTERS)
+    for number in range(3 * MAX_ITEMS):
+        made.audio_out(f"item {number}", bytes(160))
+        made.audio_out(f"silent {number}", b"")
+        made.bridge_event(Interrupted(item=f"gone {number}"))
+    made.bridge_event(TranscriptDelta(speaker="caller", item="c", text=words, final=True))
+    assert len(made.audio_ms) == MAX_ITEMS
+    assert list(made.audio_ms)[-1] == f"item {3 * MAX_ITEMS - 1}"
+    kept = vars(made)
+    assert len(kept["_cut"]) == MAX_CUT_ITEMS
+    assert len(kept["_known"]) == MAX_KNOWN_ITEMS
+    assert [len(event.text) for event in told if isinstance(event, TranscriptDelta)] == [MAX_CHARACTERS]

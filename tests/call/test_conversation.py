@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from offhook.call.conversation import MAX_OPEN_ITEMS, Conversation
+from offhook.call.conversation import MAX_CHARACTERS, MAX_OPEN_ITEMS, Conversation
 from offhook.model.call_events import TurnSpoken
 
 
@@ -82,3 +82,13 @@ def test_items_that_never_end_are_forgotten() -> None:
         talk.agent_heard(str(number), 101.0)
     assert talk.agent_done("0", 102.0) is None
     assert talk.agent_done("1", 102.0) is not None
+
+
+def test_words_without_end_are_not_kept() -> None:
+    talk = answered()
+    talk.agent_heard("a", 101.0)
+    for _ in range(10_000):
+        talk.agent_words("a", "words " * 10, final=False, at_ms=0)
+    turn = talk.agent_done("a", 102.0)
+    assert turn is not None
+    assert len(turn.text) < MAX_CHARACTERS + 100

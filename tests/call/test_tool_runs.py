@@ -11,7 +11,7 @@ from tests.call.answerers import Server
 from tests.call.phones import phone, scripted
 
 from offhook.bridge.codec import ToolCallCancelled
-from offhook.call import tool_runs
+from offhook.call import tool_desk, tool_runs
 from offhook.call.inbox import AgentFact
 from offhook.call.ports import NoAnswer, ToolOutput
 from offhook.model.call_events import CallEnded, ToolCalled, ToolReturned, TurnSpoken
@@ -157,3 +157,18 @@ async def test_what_the_model_gives_up_is_not_told() -> None:
         await caller.over(call)
         await callee.quiet()
         assert callee.facts.of(ToolReturned) == []
+
+
+async def test_a_model_that_runs_wild_is_told_so_and_fills_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five calls, of which one says too much and two are too many."""
+    monkeypatch.setattr(tool_desk, "MOST_CALLS", 3)
+    monkeypatch.setattr(tool_desk, "MOST_CHARACTERS", 1000)
+    many = [("weather", {"city": city}) for city in ("Rome", "x" * 2000, "Oslo", "Bonn", "Kyiv")]
+    agent = using(*many, says_on="called already")
+    server = Server(tools={"weather": lambda _: ToolOutput(output="sunny")})
+    async with phone(agent, questions=server) as callee, phone() as caller:
+        await caller.over(caller.call(callee))
+        await callee.ended()
+        await callee.quiet()
+        called = [fact.arguments for fact in callee.facts.of(ToolCalled)]
+    assert [text for text in called if "city" in text] == ['{"city":"Rome"}', '{"city":"Oslo"}']

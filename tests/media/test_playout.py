@@ -8,7 +8,7 @@ from offhook.audio.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA, decode
 from offhook.audio.level import level_of
 from offhook.audio.tones import tone
 from offhook.media.events import Played
-from offhook.media.playout import MAX_QUEUED_MS, Ended, Playout
+from offhook.media.playout import MAX_ITEMS, MAX_QUEUED_MS, Ended, Playout
 from offhook.model.audio import L16_16K, PCMA_8K, PCMU_8K, AudioFormat
 
 FRAME = 160
@@ -216,3 +216,13 @@ def test_the_first_sound_is_asked_for_until_it_was_found(sounded: bool) -> None:
         made.mark_sounded()
     made.next_frame()
     assert made.sounding_item == (None if sounded else "a")
+
+
+def test_a_thousand_items_are_not_kept() -> None:
+    made = playout()
+    for number in range(MAX_ITEMS + 1000):
+        made.play(str(number), bytes(FRAME))
+        made.finish(str(number))
+        made.finish(f"unheard {number}")
+    assert made.items == MAX_ITEMS
+    assert made.overflow_bytes > 1000 * FRAME

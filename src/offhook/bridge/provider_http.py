@@ -20,6 +20,12 @@ MAX_ANSWER_BYTES = 4 << 20
 
 CONNECT_S = 5.0
 
+WHOLE_S = 30.0
+"""An answer that is read whole, refusals above all, is there by then, however it trickles."""
+
+STREAM_S = 300.0
+"""A streamed one too: no answer in a call goes on for five minutes, unless it never ends."""
+
 STALL_S = 20.0
 """A stream that says nothing for so long has died; models think for seconds, not for more."""
 
@@ -39,16 +45,21 @@ class HttpStream:
     async def read(self) -> bytes:
         """All of it. Raises ``OSError``, also where it is larger than ``MAX_ANSWER_BYTES``."""
         whole = bytearray()
-        async for chunk in self.chunks():
-            whole += chunk
-            if len(whole) > MAX_ANSWER_BYTES:
-                raise OSError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        async with asyncio.timeout(WHOLE_S):
+            async for chunk in self.chunks():
+                whole += chunk
+                if len(whole) > MAX_ANSWER_BYTES:
+                    raise OSError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
         return hidden(bytes(whole), self._secrets)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Pieces of any size, as they arrive. Raises ``OSError`` where the connection breaks or stalls."""
+        """Pieces of any size, as they arrive. Raises ``OSError`` where the connection breaks, stalls or never ends."""
+        clock = asyncio.get_running_loop().time
+        over_at = clock() + STREAM_S
         try:
             async for chunk in self._response.content.iter_any():
+                if clock() > over_at:
+                    raise OSError(f"the answer goes on after {STREAM_S:g} s")
                 yield hidden(chunk, self._secrets)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OSError(f"the answer broke off: {error!r}") from error

@@ -38,6 +38,9 @@ MAX_MESSAGE_BYTES = 16 << 20
 MAX_QUEUED_BYTES = 256 << 10
 """Waiting to be sent: more than ten seconds of audio as base64. Then frames are dropped, and counted."""
 
+MAX_UNREAD_BYTES = 4 << 20
+"""With so much waiting to be sent, the other side reads nothing any more: it is broken, whatever it says."""
+
 PONG_S = 10.0
 """A connection whose ping is not answered by then is broken."""
 
@@ -86,11 +89,11 @@ class Websocket(WSListener):
         """Audio messages that were not sent because too much waited."""
 
     def send_text(self, message: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and self._is_read(self._transport):
             self._transport.send(WSMsgType.TEXT, message)
 
     def send_binary(self, message: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and self._is_read(self._transport):
             self._transport.send(WSMsgType.BINARY, message)
 
     def send_audio(self, message: bytes, *, binary: bool) -> None:
@@ -125,7 +128,10 @@ class Websocket(WSListener):
             self._close = _code_and_reason(hidden(frame.get_payload_as_bytes(), self._secrets))
             transport.send_close(WSCloseCode.OK if self._close[0] == NO_CODE else frame.get_close_code())
             transport.disconnect()
-        elif kind in {WSMsgType.PONG, WSMsgType.PING}:
+        elif kind == WSMsgType.PING:
+            if self._is_read(transport):
+                transport.send_pong(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.PONG:
             pass
         elif frame.fin and self._parts is None:
             self._deliver(frame.get_payload_as_bytes(), is_text=kind == WSMsgType.TEXT)
@@ -143,6 +149,14 @@ class Websocket(WSListener):
 
     def resume_writing(self) -> None:
         pass
+
+    def _is_read(self, transport: WSTransport) -> bool:
+        """Else it is cut off: what waits would grow for as long as the other side says something."""
+        if transport.underlying_transport.get_write_buffer_size() <= MAX_UNREAD_BYTES:
+            return True
+        self._close = (BROKEN, "nothing is read there")
+        transport.underlying_transport.abort()
+        return False
 
     def _collect(self, transport: WSTransport, frame: WSFrame) -> None:
         """RFC 6455 §5.4: a message in several frames."""
@@ -206,6 +220,7 @@ async def _connect(
             websocket_handshake_timeout=CONNECT_S,
             max_frame_size=MAX_MESSAGE_BYTES,
             max_redirects=0,
+            enable_auto_pong=False,  # it would answer who never reads, without bound
             socket_factory=None if guard is None else _judged_socket(guard),
             enable_auto_ping=target.ping_s is not None,
             auto_ping_idle_timeout=target.ping_s or 0.0,

@@ -48,6 +48,12 @@ MAX_CUT_ITEMS = 64
 MAX_KNOWN_ITEMS = 64
 """Names of items that a provider may be told of: those that wait to be played are a few."""
 
+MAX_ITEMS = 1024
+"""Whose length is remembered; more than wait to be played."""
+
+MAX_CHARACTERS = 20_000
+"""Of a transcript: twenty minutes of speech."""
+
 MAX_UNITS = 32
 """Kinds of usage that are counted; a provider has about six."""
 
@@ -199,10 +205,13 @@ class AgentSession:
 
     def forget(self, item: str) -> None:
         """``item`` was cut: whatever still comes of it is not played."""
-        self._cut[item] = None
+        self._remember_cut(item)
         self.audio_ms.pop(item, None)
         for output in self._outputs:
             output.media.flush(item)
+
+    def _remember_cut(self, item: str) -> None:
+        self._cut[item] = None
         while len(self._cut) > MAX_CUT_ITEMS:
             self._cut.popitem(last=False)
 
@@ -247,8 +256,12 @@ class AgentSession:
         item = self._prefix + item
         if item in self._cut:
             return
+        if not audio:
+            return
         if item not in self.audio_ms:
             self._know(item)
+            while len(self.audio_ms) >= MAX_ITEMS:
+                del self.audio_ms[next(iter(self.audio_ms))]
         self.audio_ms[item] = self.audio_ms.get(item, 0) + len(audio) // self._output_format.bytes_per_ms
         for output in self._outputs:
             output.media.play(item, output.convert(audio) if output.convert is not None else audio)
@@ -259,6 +272,8 @@ class AgentSession:
             self._known.popitem(last=False)
 
     def bridge_event(self, event: BridgeEvent) -> None:
+        if isinstance(event, TranscriptDelta) and len(event.text) > MAX_CHARACTERS:
+            event = replace(event, text=event.text[:MAX_CHARACTERS])
         if self._prefix and isinstance(event, TranscriptDelta | AudioDone | Interrupted):
             event = replace(event, item=self._prefix + event.item)
         if self._ear is None:
@@ -281,7 +296,7 @@ class AgentSession:
             case AudioDone(item=item) if item not in self._cut:
                 self._finish(item)
             case Interrupted(item=item):
-                self._cut[item] = None
+                self._remember_cut(item)
             case ResponseStarted():
                 self._responding = True
                 self.responses += 1

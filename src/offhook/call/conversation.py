@@ -15,12 +15,16 @@ from offhook.model.call_events import TurnSpoken
 MAX_OPEN_ITEMS = 64
 """Utterances in the air at once; beyond it the oldest are forgotten (a provider that never finishes any)."""
 
+MAX_CHARACTERS = 20_000
+"""Of one utterance: twenty minutes of speech. What comes after is not kept."""
+
 
 @dataclass(slots=True)
 class _Utterance:
     """One agent item from its first sound to its end. ``words``: (position in ms or None, text)."""
 
     words: list[tuple[int | None, str]] = field(default_factory=list)
+    characters: int = 0
     whole: str | None = None
     started_at: float | None = None
     latency_ms: int | None = None
@@ -74,8 +78,9 @@ class Conversation:
     def agent_words(self, item: str, text: str, *, final: bool, at_ms: int | None) -> None:
         utterance = self._utterance(item)
         if final:
-            utterance.whole = text
-        else:
+            utterance.whole = text[:MAX_CHARACTERS]
+        elif text and utterance.characters < MAX_CHARACTERS:
+            utterance.characters += len(text)
             utterance.words.append((at_ms, text))
 
     def agent_heard(self, item: str, at: float) -> int | None:

@@ -27,6 +27,12 @@ from offhook.model.records import Agent, Tool
 FILLER_AFTER_S = 0.6
 """A tool that answers sooner needs none: the agent's own answer comes about then."""
 
+MOST_CALLS = 1000
+"""In a call, by one agent: one every few seconds for an hour. Each is kept with the call."""
+
+MOST_CHARACTERS = 64_000
+"""Of one call: name, arguments and id."""
+
 TASK_DONE = "Noted. Say goodbye in one short sentence; then the call ends."
 
 
@@ -63,12 +69,19 @@ class ToolDesk:
         self._user = user
         self._runs = ToolRuns(call, user.agent.agent_id, agent_key)
         self._waiting = WaitingAudio(wiring)
+        self._calls = 0
 
     @property
     def running(self) -> bool:
         return bool(self._runs.running)
 
     def use(self, call: ToolCall) -> None:
+        """What is too much is refused, and not recorded: a model that runs wild fills no disk."""
+        self._calls += 1
+        problem = _excess(call, self._calls)
+        if problem:
+            self._user.tell(ToolResult(tool_call_id=call.tool_call_id, output=problem, is_error=True))
+            return
         self._user.record(ToolCalled(tool=call.name, arguments=call.arguments, tool_call_id=call.tool_call_id))
         for command in run_tool(call, self._user.agent):
             self._carry_out(command, call)
@@ -137,6 +150,15 @@ class ToolDesk:
         self._runs.stop()
         self._call.disarm("filler", self._key)
         self._waiting.play("")
+
+
+def _excess(call: ToolCall, calls: int) -> str:
+    """What is wrong with it; "" for nothing."""
+    if len(call.name) + len(call.arguments) + len(call.tool_call_id) > MOST_CHARACTERS:
+        return f"more than {MOST_CHARACTERS} characters were given. Give less"
+    if calls > MOST_CALLS and call.name != "end_call":
+        return f"{MOST_CALLS} tools were called already. Call none any more"
+    return ""
 
 
 class WaitingAudio:

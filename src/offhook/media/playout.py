@@ -13,6 +13,9 @@ from offhook.model.audio import AudioFormat
 MAX_QUEUED_MS = 600_000
 """Ten minutes of speech, 5 MB of G.711: no utterance is longer. What does not fit is dropped and counted."""
 
+MAX_ITEMS = 256
+"""Utterances that wait; a provider that makes one of each piece of sound would have us count them for ever."""
+
 
 @dataclass(slots=True, eq=False)
 class _Item:
@@ -91,14 +94,20 @@ class Playout:
             self.overflow_bytes += len(audio) - room
             audio = audio[:room]
         target = self._find(item)
+        if (target is None or target.finished) and len(self._items) >= MAX_ITEMS:
+            self.overflow_bytes += len(audio)
+            return
         if target is None or target.finished:
             target = self._append(item)
         target.audio += audio if target.inward is None else target.inward(audio)
 
     def finish(self, item: str) -> None:
         """No more audio of ``item`` will come. An item that never had any ends at its turn as well."""
-        target = self._find(item) or self._append(item)
-        target.finished = True
+        target = self._find(item)
+        if target is None and len(self._items) < MAX_ITEMS:
+            target = self._append(item)
+        if target is not None:
+            target.finished = True
 
     def flush(self, item: str | None = None) -> list[Played]:
         """Drop what is queued, of one item or of all, and say how much of each was played."""
