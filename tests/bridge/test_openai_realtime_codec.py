@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
 from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.bridge.openai_bench import ACCESS, Bench, Recorded, codec_of
 from tests.bridge.recording_listener import RecordingListener, request_for
 
 from offhook.bridge.codec import (
     AudioDone,
     Begin,
-    BridgeEvent,
     BridgeFault,
     BridgeRequest,
     Digits,
@@ -39,96 +37,17 @@ from offhook.bridge.codec import (
     UsageReported,
     Utterance,
 )
-from offhook.bridge.openai_realtime import options as options_of_openai
 from offhook.bridge.openai_realtime.asking import MAX_RETRIES, Asking, Wish
 from offhook.bridge.openai_realtime.codec import OpenAiCodec
 from offhook.bridge.openai_realtime.events import GA_NAMES
-from offhook.bridge.openai_realtime.options import Setup, setup_of
+from offhook.bridge.openai_realtime.options import setup_of
 from offhook.bridge.openai_realtime.responses import MAX_CALLS, STALL_MS
 from offhook.bridge.openai_realtime.turns import BACKCHANNEL_MS, OVERDUE_MS, Turns
 from offhook.bridge.options import ProviderAccess
 from offhook.model.audio import L16_24K, PCMU_8K
-from offhook.model.errors import ConfigError, Verdict
+from offhook.model.errors import Verdict
 from offhook.model.records import Agent
 from offhook.simulators.openai_session import first_session, updated
-
-ACCESS = ProviderAccess(api_key="key")
-
-
-@dataclass
-class Recorded:
-    """Implements ``CodecOutput``."""
-
-    events: list[BridgeEvent] = field(default_factory=list)
-    audio: list[tuple[str, bytes]] = field(default_factory=list)
-    sent: list[dict[str, Any]] = field(default_factory=list)
-
-    def audio_out(self, item: str, audio: bytes) -> None:
-        self.audio.append((item, audio))
-
-    def bridge_event(self, event: BridgeEvent) -> None:
-        self.events.append(event)
-
-    def send(self, message: bytes) -> None:
-        self.sent.append(json.loads(message))
-
-
-class Bench:
-    """A codec whose session is there; ``says`` is the server's word, ``out`` what came of it since the last look."""
-
-    def __init__(self, *, ready: bool = True, agent: dict[str, Any] | None = None, **options: Any) -> None:
-        self.out = Recorded()
-        self.codec = codec_of(agent=agent, **options)
-        self.codec.opened(self.out)
-        if ready:
-            self.says("session.updated", session={})
-            self.out.events.clear()
-            self.out.sent.clear()
-
-    def says(self, kind: str, **fields: Any) -> None:
-        self.codec.receive(json.dumps({"type": kind, "event_id": "e", **fields}).encode(), self.out, is_text=True)
-
-    def hears(self, ms: int) -> None:
-        for _ in range(ms // 20):
-            self.codec.audio(bytes(160), self.out)
-
-    def speaks(self, response: str = "r1", item: str = "i1", *, ms: int = 1000, done: bool = True) -> None:
-        """The server's agent says something."""
-        self.says("response.created", response={"id": response})
-        self.says("response.output_item.added", response_id=response, item={"id": item, "type": "message"})
-        self.sound(ms, response, item)
-        if done:
-            self.says("response.output_audio.done", response_id=response, item_id=item)
-            self.says("response.done", response={"id": response, "status": "completed"})
-
-    def sound(self, ms: int, response: str = "r1", item: str = "i1") -> None:
-        audio = b64encode(bytes(8 * ms)).decode()
-        self.says("response.output_audio.delta", response_id=response, item_id=item, delta=audio)
-
-    def caller_turn(self, ms: int = 400) -> None:
-        self.says("input_audio_buffer.speech_started", item_id="u1")
-        self.hears(ms)
-        self.says("input_audio_buffer.speech_stopped", item_id="u1")
-        self.says("input_audio_buffer.committed", item_id="u1")
-
-    def kinds(self) -> list[str]:
-        return [event["type"] for event in self.out.sent]
-
-    def names(self) -> list[str]:
-        return [type(event).__name__ for event in self.out.events]
-
-
-def codec_of(
-    *,
-    agent: dict[str, Any] | None = None,
-    tools: Sequence[ToolSpec] = (),
-    access: ProviderAccess = ACCESS,
-    **options: Any,
-) -> OpenAiCodec:
-    who = Agent(agent_id="a1", provider="openai", options=options, by_operator=True, **(agent or {}))
-    request = replace(request_for(RecordingListener()), agent=who, tools=tuple(tools))
-    return OpenAiCodec(request, setup_of(who, access))
-
 
 # ── opening ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -499,106 +418,12 @@ def test_asking_gives_up() -> None:
     assert [asking.try_again(wish) for _ in range(MAX_RETRIES + 1)] == [True] * MAX_RETRIES + [False]
 
 
-# ── options ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def setup(access: ProviderAccess = ACCESS, **options: Any) -> Setup:
-    return setup_of(Agent(agent_id="a1", provider="openai", options=options, by_operator=True), access)
-
-
-@pytest.mark.parametrize(
-    ("base_url", "url"),
-    [
-        ("", "wss://api.openai.com/v1/realtime?model=gpt-realtime-2.1"),
-        ("https://api.openai.com/v1/", "wss://api.openai.com/v1/realtime?model=gpt-realtime-2.1"),
-        ("http://127.0.0.1:80/v1", "ws://127.0.0.1:80/v1/realtime?model=gpt-realtime-2.1"),
-        ("wss://x.openai.azure.com/openai/v1", "wss://x.openai.azure.com/openai/v1/realtime?model=gpt-realtime-2.1"),
-        ("wss://x.openai.azure.com/openai/realtime?api-version=1&deployment=d",
-         "wss://x.openai.azure.com/openai/realtime?api-version=1&deployment=d"),
-        ("wss://voice.example/realtime?model=m", "wss://voice.example/realtime?model=m"),
-        ("wss://voice.example/?a=b", "wss://voice.example/realtime?a=b&model=gpt-realtime-2.1"),
-    ],
-)  # fmt: skip
-def test_urls(base_url: str, url: str) -> None:
-    assert setup(ProviderAccess(api_key="k", base_url=base_url)).url == url
-
-
-@pytest.mark.parametrize(
-    ("base_url", "options", "headers"),
-    [
-        ("", {}, {"Authorization": "Bearer k"}),
-        ("", {"api_key": "own"}, {"Authorization": "Bearer own"}),
-        ("", {"headers": {"OpenAI-Project": "p"}}, {"OpenAI-Project": "p", "Authorization": "Bearer k"}),
-        ("wss://x.openai.azure.com/openai/v1", {}, {"api-key": "k"}),
-        ("wss://x.example/v1", {"auth": "api-key"}, {"api-key": "k"}),
-        ("wss://x.example/v1", {"auth": "none"}, {}),
-        ("wss://x.example/v1", {"headers": {"Authorization": "Token t"}}, {"Authorization": "Token t"}),
-    ],
-)
-def test_headers(base_url: str, options: dict[str, Any], headers: dict[str, str]) -> None:
-    assert dict(setup(ProviderAccess(api_key="k", base_url=base_url), **options).headers) == headers
-
-
-@pytest.mark.parametrize(
-    ("options", "voice", "key"),
-    [
-        ({"voice": "bob"}, "", "options.voice"),
-        ({}, "bob", "voice"),
-        ({"temperature": 0.8}, "", "options.temperature"),
-        ({"speed": 3}, "", "options.speed"),
-        ({"turn_detection": {"threshold": 2}}, "", "options.turn_detection.threshold"),
-        ({"turn_detection": {"silence": 2}}, "", "options.turn_detection.silence"),
-        ({"turn_detection": {"type": "semantic_vad", "threshold": 0.5}}, "", "options.turn_detection.threshold"),
-        ({"turn_detection": {"eagerness": "low"}}, "", "options.turn_detection.eagerness"),
-        ({"turn_detection": "loud"}, "", "options.turn_detection"),
-        ({"model": "gpt-realtime-1.5", "reasoning_effort": "low"}, "", "options.reasoning_effort"),
-        ({"base_url": "nowhere"}, "", "options.base_url"),
-    ],
-)
-def test_options_that_cannot_be_used_are_named(options: dict[str, Any], voice: str, key: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        setup_of(Agent(agent_id="a1", provider="openai", voice=voice, options=options), ACCESS)
-    assert caught.value.key == key
-
-
-@pytest.mark.parametrize("base_url", ["", "wss://x.openai.azure.com/openai/v1"])
-def test_a_missing_key_is_named(base_url: str) -> None:
-    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
-        setup(ProviderAccess(base_url=base_url))
-
-
-def test_a_server_of_ones_own_needs_no_key_and_has_its_own_names() -> None:
-    made = setup(ProviderAccess(base_url="ws://127.0.0.1:8000/v1"), model="mine", voice="bob", reasoning_effort="low")
-    assert (made.model, made.voice) == ("mine", "bob")
-
-
-def test_old_names_are_replaced_with_one_warning_each(caplog: pytest.LogCaptureFixture) -> None:
-    options_of_openai._warn.cache_clear()  # others of this process may have had them
-    old: dict[str, Any] = {
-        "voice": "onyx",
-        "model": "gpt-4o-realtime-preview-2025-06-03",
-        "transcription_model": "whisper-1",
-    }
-    with caplog.at_level(logging.WARNING, "offhook.bridge"):
-        for _ in range(3):
-            made = setup(**old)
-            assert (made.voice, made.model, made.transcriber) == ("cedar", "gpt-realtime-2.1", "gpt-live-transcribe")
-    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
-        "OpenAI Realtime: the model gpt-4o-realtime-preview-2025-06-03 is retired",
-        "OpenAI Realtime: the voice onyx is retired",
-        "OpenAI Realtime: the transcription model whisper-1 is retired",
-    ]
-
-
-@pytest.mark.parametrize("voice", ["fable", "nova"])
-def test_the_voices_of_old_configurations_are_taken(voice: str) -> None:
-    assert setup(voice=voice).voice in ("ballad", "marin")
+# ── what is said of us ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_keys_are_in_no_repr() -> None:
     codec = codec_of(access=ProviderAccess(api_key="secret-key"))
     assert "secret-key" not in repr(codec.target())
-    assert "secret-key" not in repr(setup(ProviderAccess(api_key="secret-key")))
 
 
 def test_the_words_of_the_seed_stand_in_for_the_agents() -> None:
