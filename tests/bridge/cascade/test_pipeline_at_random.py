@@ -83,7 +83,7 @@ async def play(steps: list[Step], answers: list[str]) -> ToyCascade:
     return cascade
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STEPS, st.lists(ANSWERS, max_size=4))
 def test_the_next_question_is_answered(steps: list[Step], answers: list[str]) -> None:
     async def conversation() -> None:
