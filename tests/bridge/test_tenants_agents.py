@@ -26,12 +26,14 @@ from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.ultravox import UltravoxOptions
 from offhook.bridge.websocket import HandshakeRefusedError, Websocket, dial
 from offhook.bridge.wire import HttpRequest, WebsocketTarget
+from offhook.config import Settings
+from offhook.config.settings import agents_of
 from offhook.delivery.connect_guard import ConnectGuard
 from offhook.delivery.targets_allowed import TargetPolicy
 from offhook.model.errors import BridgeError, ConfigError
 from offhook.model.records import Agent, ProviderFallback
-from offhook.server.providers import HOSTED
-from offhook.store.forms import AgentForm
+from offhook.server.providers import HOSTED, Providers
+from offhook.store.forms import AgentForm, Catalogue, agent_record
 from offhook.store.rights import Rights
 
 OPERATORS_KEY = "operators-own-key-0123456789"
@@ -249,6 +251,26 @@ async def test_the_next_address_is_tried_where_the_first_is_silent() -> None:
         async with guarded(["127.0.0.9", "127.0.0.1"], policy) as http:
             with pytest.raises(HandshakeRefusedError):
                 await dial(WebsocketTarget(url=f"ws://tenant.example:{there.port}/"), Nobody(), guard=http.guard)
+
+
+async def test_a_server_hands_its_guard_to_tenants_agents_alone() -> None:
+    async with place() as there:
+        guard = ConnectGuard(lambda: strict(there.port), find=lambda name: ["127.0.0.1"])
+        providers = Providers(Settings(), guard=guard)
+        url = f"http://localhost:{there.port}"
+        refused = await failure(providers.open_bridge(request_of(led_to("openai", url))))
+        assert "is a loopback address" in refused.problem
+        assert there.connections == 0
+        await failure(providers.open_bridge(request_of(led_to("openai", url, by_operator=True))))
+        assert there.connections > 0
+        await providers.close()
+        guard.close()
+
+
+def test_agents_of_config_json_are_the_operators() -> None:
+    agent = AgentForm(id="a", provider="openai", options={"base_url": "http://127.0.0.1:8000/v1"})
+    assert [one.by_operator for one in agents_of(Settings(agents=(agent,)))] == [True]
+    assert not agent_record(agent, Catalogue()).by_operator
 
 
 # ── and with which keys ──────────────────────────────────────────────────────────────────────────────────

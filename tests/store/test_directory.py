@@ -90,6 +90,17 @@ def test_agents_of_one_name_are_their_accounts(world: World) -> None:
     assert names == ["ours", "theirs"]
 
 
+def test_agents_of_config_json_alone_are_the_operators(world: World) -> None:
+    world.sync(SHARED)
+    briefed = {"name": "sales", "target": "sip:sales@pbx.test", "mode": "warm", "briefing_agent": "house"}
+    world.create("agent", id="mine", destinations=[briefed])
+    agents = world.directory().account("default").agents
+    assert {name: agent.by_operator for name, agent in agents.items()} == {"house": True, "mine": False}
+    (destination,) = agents["mine"].destinations
+    assert destination.briefing_agent is not None
+    assert destination.briefing_agent.by_operator
+
+
 def test_the_state_has_every_record_with_its_secrets(world: World) -> None:
     world.create("tool", id="t", name="t", url="https://x.test", headers={"A": "hidden"}, secret=SIGNING)
     world.create("agent", id="a", tools=["t"])

@@ -188,12 +188,13 @@ def _load(connection: sa.Connection, vault: Vault) -> DirectoryState:
     revision = current_revision(connection)  # first: what is written meanwhile is seen twice rather than never
     forms = _forms(connection, vault)
     limits = {row.account_id: row.limits for row in connection.execute(sa.select(accounts))}
+    configured = _configured_agents(connection)
     keys = tuple(_keys(connection))
     shared = sa.select(resources.c.id).where(resources.c.kind == "trunk", resources.c.source == "config")
     return DirectoryState(
         revision=revision,
         accounts={
-            account: _account(account, limits.get(account, {}), forms[account], _configured_agents(connection, account))
+            account: _account(account, limits.get(account, {}), forms[account], configured[account])
             for account in {*limits, *forms}
         },
         shared_trunks=frozenset(connection.execute(shared).scalars()),
@@ -226,10 +227,15 @@ def _paced(items: Iterable[_Item]) -> Iterator[_Item]:
             time.sleep(PACE_S)
 
 
-def _configured_agents(connection: sa.Connection, account_id: str) -> frozenset[str]:
-    """Ids of those that config.json has."""
-    query = sa.select(resources.c.id).where(resources.c.kind == "agent", resources.c.source == "config")
-    return frozenset(connection.execute(query.where(resources.c.account_id == account_id)).scalars())
+def _configured_agents(connection: sa.Connection) -> Mapping[str, set[str]]:
+    """Ids of those that config.json has, by account."""
+    query = sa.select(resources.c.account_id, resources.c.id)
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for account_id, agent_id in connection.execute(
+        query.where(resources.c.kind == "agent", resources.c.source == "config")
+    ):
+        found[account_id].add(agent_id)
+    return found
 
 
 def _account(
