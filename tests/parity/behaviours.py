@@ -192,7 +192,7 @@ async def say(talk: Talk, _: Column) -> None:
     await talk.caller.hears_anything(5)
     await talk.caller.hears_silence(500)
     record = await talk.hangs_up()
-    assert "The code is four two." in said(record, "agent")
+    assert "The code is four two." in said(record, "agent"), said(record, "agent")
 
 
 @behaviour("DTMF")

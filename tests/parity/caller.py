@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from tests.call.phones import RawPeer
 from tests.interop.rtp_phone import RtpPhone
 from tests.interop.speech import RATE_HZ, Samples
 
+from offhook.audio import g711
 from offhook.model.audio import FRAME_MS, Encoding
 from offhook.sip.events import Address
 
@@ -81,25 +83,31 @@ class Caller:
         await until(lambda: is_sound(self._last(60)), within_s, "nothing heard")
 
     async def hears_silence(self, lasting_ms: int, within_s: float = 10.0) -> None:
-        least = lasting_ms * RATE_HZ // 2000
-        await until(
-            lambda: not is_sound(last := self._last(lasting_ms)) and len(last) >= least,
-            within_s,
-            f"not silent for {lasting_ms} ms",
-        )
+        await until(lambda: self._is_silent(lasting_ms), within_s, f"not silent for {lasting_ms} ms")
+
+    def _is_silent(self, ms: int) -> bool:
+        """Frame by frame: a voice begins softly."""
+        since = time.monotonic() - ms / 1000
+        came = sum(at >= since for at in self.phone.arrivals[-2 * ms // FRAME_MS :])
+        return came >= ms // FRAME_MS // 2 and not self._sounding(since)
 
     def longest_silence(self, start: float, end: float) -> float:
         """In seconds, of what came between these moments (monotonic)."""
-        sounding = [at for at in self._sounding() if start <= at < end]
+        sounding = [at for at in self._sounding(start) if at < end]
         return max(after - before for before, after in pairwise([start, *sounding, end]))
 
     def heard_sound_ms(self) -> int:
         """Of all frames so far that were not silent."""
         return len(self._sounding()) * FRAME_MS
 
-    def _sounding(self) -> list[float]:
+    def _sounding(self, since: float = 0.0) -> list[float]:
         """When those frames came."""
-        return [at for at in self.phone.arrivals if is_sound(self.phone.heard_between(at, at + 1e-9))]
+        first = bisect_left(self.phone.arrivals, since)
+        came = zip(self.phone.arrivals[first:], self.phone.payloads[first:], strict=True)
+        return [at for at, payload in came if self._is_sound(payload)]
+
+    def _is_sound(self, payload: bytes) -> bool:
+        return is_sound(np.frombuffer(g711.decode(self._encoding, payload), "<i2").astype(np.float64))
 
     def _sounds(self, hz: float) -> bool:
         pitch = _pitch(self._last(HEARD_MS))
