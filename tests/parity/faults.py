@@ -52,9 +52,15 @@ OPENING_S = 12.0
 SHORT = "This is a short story of a ship that sailed away."
 """Three seconds: what came of it before the fault is played to its end while we watch."""
 
-_STEPS = {"steps": [{"on": "text", "do": [{"do": "speak", "tone_hz": 2000, "ms": 6000, "text": "I go on."}]}]}
+_SCRIPT = {
+    "greeting_tone_hz": 2000,
+    "greeting_ms": 6000,
+    "greeting_text": "I greet.",
+    "steps": [{"on": "text", "do": [{"do": "speak", "tone_hz": 2000, "ms": 6000, "text": "I go on."}]}],
+}
+"""It greets where nothing was said yet, and goes on where it is told that it takes over."""
 
-_TAKES_OVER = {"provider": "scripted", "options": {"script": json.dumps(_STEPS)}}
+_TAKES_OVER = {"provider": "scripted", "options": {"script": json.dumps(_SCRIPT)}}
 
 
 def key_of(name: str) -> str:
