@@ -166,6 +166,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 BODIES: Mapping[str, Any] = {
+    "POST inject": {"message": "hello"},
+    "POST say": {"text": "hello"},
     "PUT agents": {"provider": "scripted"},
     "PUT trunks": {"kind": "register", "server": "127.0.0.3", "username": "alpha"},
     "PUT numbers": {"user": "alpha-2", "agent": "alpha-desk"},
@@ -179,7 +181,8 @@ BODIES: Mapping[str, Any] = {
 @pytest.mark.parametrize("endpoint", [one for one in NATIVE if "{id}" in one.path], ids=lambda one: one.operation)
 def test_what_is_theirs_does_not_exist(two: World, endpoint: Endpoint) -> None:
     kind = endpoint.path.split("/")[2]
-    body = BODIES.get(f"{endpoint.method} {kind}", {}) if endpoint.body else None
+    command = endpoint.path.partition("{id}")[2].strip("/")
+    body = BODIES.get(f"{endpoint.method} {command or kind}", {}) if endpoint.body else None
     for one in two.theirs.ids[kind]:
         path = endpoint.path.replace("{id}", quote(one, safe=""))
         for headers in ({}, {"Accept": "text/event-stream"}, {"If-Match": '"1"'}):
