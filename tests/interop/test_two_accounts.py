@@ -174,7 +174,7 @@ BODIES: Mapping[str, Any] = {
     "PUT tools": {"name": "mine", "url": "https://alpha.example.com/"},
     "PUT squads": {"members": [{"agent": "alpha-desk"}]},
     "PUT webhooks": {"url": "https://alpha.example.com/"},
-    "POST webhooks": {"since": "2026-01-01T00:00:00Z"},
+    "POST replay": {"since": "2026-01-01T00:00:00Z"},
 }
 
 
