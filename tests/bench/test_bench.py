@@ -72,6 +72,8 @@ def test_what_a_call_leaves_and_who_asks_meanwhile() -> None:
         api_calls=2,
         seconds=0.5,
         settle_s=1.0,
+        bridged=(),
+        turns=(),
     )
     report = run(plan)
     assert written("smoke-ground") == report
@@ -82,3 +84,26 @@ def test_what_a_call_leaves_and_who_asks_meanwhile() -> None:
     assert beside.answered > 0
     assert beside.gap_ms.p99 > 0
     assert "patch an agent" in table(report)
+
+
+def test_calls_bridged_to_a_provider_and_turns_with_one() -> None:
+    plan = Plan(
+        name="smoke-bridged",
+        calls=(),
+        floors=(),
+        setup_rates=(),
+        seconds=0.5,
+        ground_rates=(),
+        api_requests=(),
+        bridged=((2, True),),
+        turns=((2, 2),),
+    )
+    report = run(plan)
+    assert written("smoke-bridged") == report
+    assert [(one.tls, one.media.calls) for one in report.bridged] == [(True, 2)]
+    for one in report.bridged:
+        assert one.media.packets.received > one.media.packets.silent  # the provider was heard
+    [turns] = report.turns
+    assert (turns.calls, turns.turns + turns.lost) == (2, 4)
+    assert turns.inward_ms.max > 0
+    assert "turns with an agent" in table(report)

@@ -6,14 +6,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.store.stories import ARRIVED, ENDED, TURN, WHOLE, event, story
 
-from offhook.model.call_events import CallEvent, CallFact
+from offhook.model.call_events import CallEvent, CallFact, ProviderUsage, UsageAmount
 from offhook.store.batches import Entry, SavedLeg
 from offhook.store.facts import fact_json, fact_of
 from offhook.store.spool import BROKEN_FILE, FILE, REFUSED_FILE, Spool
@@ -108,7 +108,11 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)  # JSON has no others
 
 def any_of(fact: type[CallFact]) -> st.SearchStrategy[CallFact]:
     types = get_type_hints(fact)
-    figures = {name: FINITE for name in types if types[name] in (float, float | None)}
+    figures: dict[str, st.SearchStrategy[Any]] = {
+        name: FINITE for name in types if types[name] in (float, float | None)
+    }
+    if fact is ProviderUsage:
+        figures["amounts"] = st.lists(st.builds(UsageAmount, amount=FINITE), max_size=3).map(tuple)
     return st.builds(fact, **figures)
 
 

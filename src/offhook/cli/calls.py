@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -108,11 +109,11 @@ def tail(*, place: Place, account_id: str, show_speech: bool) -> None:
     With --json one event a line, speech and digits included.
     """
     tell = LiveLog(show_speech=show_speech)
-    with opened(place) as database, contextlib.suppress(KeyboardInterrupt):
+    stopped = _until_ctrl_c()
+    with opened(place) as database:
         known = _latest(database, account_id)
         click.secho(f"following the calls of {database.name}; Ctrl-C ends", dim=True, err=True)
-        while True:
-            time.sleep(POLL_S)
+        while not stopped.wait(POLL_S):
             latest = _latest(database, account_id)
             with database.read() as connection:
                 events = new_events(connection, account_id, known, latest)
@@ -122,6 +123,13 @@ def tail(*, place: Place, account_id: str, show_speech: bool) -> None:
                     print_json(event_document(event))
                 else:
                     tell(event)
+
+
+def _until_ctrl_c() -> threading.Event:
+    """Set by Ctrl-C. A KeyboardInterrupt may be raised where nobody lets it through, in the middle of a query."""
+    stopped = threading.Event()
+    signal.signal(signal.SIGINT, lambda number, frame: stopped.set())
+    return stopped
 
 
 def _latest(database: Database, account_id: str) -> Mapping[str, int]:
