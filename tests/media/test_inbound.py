@@ -247,6 +247,36 @@ def test_concealed_frames_are_counted_over_a_change_of_the_codec() -> None:
     assert ear.stream.next_frame(ear.now) == b"\xd5" * FRAME
 
 
+# ── who hears at once ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_who_begins_to_hear_at_once_hears_nothing_of_before() -> None:
+    """An agent whose caller was on hold: what was missed meanwhile is no gap to be filled."""
+    ear, heard = Ear(), list[bytes]()
+    packets = tone_stream(2)
+    ear.stream.hear_at_once((heard.append,))
+    ear.listen(packets[:20], tail_s=0.02)
+    ear.stream.hear_at_once(())
+    ear.listen(packets[20:60], tail_s=0.02)
+    heard.clear()
+    ear.stream.hear_at_once((heard.append,))
+    ear.listen(packets[60:70], tail_s=0.02)
+    assert heard == [sent.payload for sent in packets[60:70]]
+
+
+def test_who_hears_at_once_is_not_ahead_of_time_after_our_own_stalls() -> None:
+    """Ticks that never ran are time that has gone: all that comes later is heard."""
+    ear, heard = Ear(), list[bytes]()
+    ear.stream.hear_at_once((heard.append,))
+    packets = tone_stream(4)
+    for first in range(0, 180, 3):
+        for sent in packets[first : first + 3]:
+            ear.now = sent.at
+            ear.receive(wire(sent))
+        ear.stream.skip(3)
+    assert heard == [sent.payload for sent in packets[:180]]
+
+
 def test_digits_between_the_audio_are_told() -> None:
     ear = Ear()
     packets = tone_stream(0.5)

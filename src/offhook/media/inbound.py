@@ -65,8 +65,7 @@ class InboundStream:
         self.tones: ToneDetector | None = None
         self._tones_from = 0.0
         self._concealed_heard = 0
-        self.at_once: tuple[Callable[[bytes], None], ...] = ()
-        """Who hears each frame as it arrives, and need not wait for the jitter buffer."""
+        self._at_once: tuple[Callable[[bytes], None], ...] = ()
         self._digits = DtmfReceiver()  # one for all agreements: a key may be held while one follows another
         self._agree(agreement)
 
@@ -130,7 +129,7 @@ class InboundStream:
         if self._wideband is None:  # as ``_push``, which would be one call more for each packet
             self.jitter_buffer.push(sequence, timestamp, second >= MARKER, payload, now)
             self._speech.take(payload, now)
-            if self.at_once:
+            if self._at_once:
                 self._tell_at_once(self._arrivals.push(sequence, timestamp, payload))
         else:
             self._push(sequence, timestamp, second >= MARKER, payload, now)
@@ -152,8 +151,14 @@ class InboundStream:
             return self.silence
         return self._concealer.lost(ending=frame is Gap.STALLED)
 
+    def hear_at_once(self, sinks: tuple[Callable[[bytes], None], ...]) -> None:
+        """These hear each frame as it arrives, and need not wait for the jitter buffer; from the next one on."""
+        if not self._at_once:
+            self._arrivals.reset()
+        self._at_once = sinks
+
     def tick_at_once(self, heard: bytes) -> None:
-        """``at_once`` gets what is heard in place of what did not come; of a wideband codec ``heard``."""
+        """Who hears at once gets what is heard in place of what did not come; of a wideband codec ``heard``."""
         if self._wideband is not None:
             self._tell_at_once((heard,))
         else:
@@ -176,6 +181,8 @@ class InboundStream:
     def skip(self, frames: int) -> None:
         """Ticks that will never be played."""
         self.jitter_buffer.skip(frames)
+        if self._at_once and self._wideband is None:
+            self._tell_at_once(self._arrivals.tick(frames))
 
     def expire(self, now: float) -> None:
         """Digits whose end was lost."""
@@ -250,14 +257,14 @@ class InboundStream:
 
     def _tell_at_once(self, frames: tuple[bytes, ...]) -> None:
         for frame in frames:
-            for sink in self.at_once:
+            for sink in self._at_once:
                 sink(frame)
 
     def _push(self, sequence: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
         if self._wideband is None:
             self.jitter_buffer.push(sequence, timestamp, marker, payload, now)
             self._speech.take(payload, now)
-            if self.at_once:
+            if self._at_once:
                 self._tell_at_once(self._arrivals.push(sequence, timestamp, payload))
         elif not self._wideband.push(sequence, timestamp, marker, payload, now):
             self.malformed += 1

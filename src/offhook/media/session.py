@@ -146,7 +146,7 @@ class MediaSession:
             send=self._transport.send_control,
         )
         self._inbound = inbound
-        inbound.at_once = self._at_once
+        inbound.hear_at_once(self._at_once)
         self._transport.discard()
         self._transport.on_rtp = inbound.receive
         self._transport.on_rtcp = self._reports.receive
@@ -198,12 +198,12 @@ class MediaSession:
         """
         self._at_once = (*self._at_once, sink)
         if self._inbound is not None:
-            self._inbound.at_once = self._at_once
+            self._inbound.hear_at_once(self._at_once)
 
     def disconnect_at_once(self, sink: Sink) -> None:
         self._at_once = tuple(other for other in self._at_once if other is not sink)
         if self._inbound is not None:
-            self._inbound.at_once = self._at_once
+            self._inbound.hear_at_once(self._at_once)
 
     def disconnect(self, sink: Sink) -> None:
         self._sinks = tuple(other for other in self._sinks if other != sink)
