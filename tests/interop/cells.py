@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -187,11 +187,13 @@ def verdicts(text: str) -> dict[tuple[str, str], str]:
     return {(row[0], str(column)): cell[:1] for row in rows[1:] for column, cell in enumerate(row[1:])}
 
 
-def differences(built: str, committed: str) -> Iterable[str]:
+def differences(built: str, committed: str, columns: Sequence[str] = PEERS) -> Iterable[str]:
+    """Cell by cell, by pass and fail alone."""
     now, before = verdicts(built), verdicts(committed)
     for key in sorted(now.keys() | before.keys()):
         if now.get(key) != before.get(key):
-            yield f"{PEERS[int(key[1])]}, {key[0]}: {before.get(key, 'nothing')} before, {now.get(key, 'nothing')} now"
+            column = columns[int(key[1])]
+            yield f"{column}, {key[0]}: {before.get(key, 'nothing')} before, {now.get(key, 'nothing')} now"
 
 
 def main() -> None:

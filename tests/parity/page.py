@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 
 import msgspec
-from tests.interop.cells import ROOT, verdicts
+from tests.interop.cells import ROOT, differences
 from tests.parity.behaviours import BEHAVIOURS
 from tests.parity.columns import COLUMNS
 
@@ -90,13 +90,11 @@ def _cell(provider: str, key: str, passed: Mapping[str, bool], reasons: dict[str
 def main() -> None:
     BUILT.parent.mkdir(exist_ok=True)
     BUILT.write_text(page())
-    now = verdicts(BUILT.read_text())
-    before = verdicts(COMMITTED.read_text()) if COMMITTED.exists() else {}
-    names = list(COLUMNS)
-    different = [key for key in sorted(now.keys() | before.keys()) if now.get(key) != before.get(key)]
-    for row, column in different:
-        print(f"{names[int(column)]}, {row}: {before.get((row, column))} before, {now.get((row, column))} now")
-    if different:
+    committed = COMMITTED.read_text() if COMMITTED.exists() else ""
+    found = list(differences(BUILT.read_text(), committed, tuple(COLUMNS)))
+    for line in found:
+        print(line)
+    if found:
         sys.exit(f"docs/PROVIDERS.md is not what the run found: look why, then cp {BUILT.relative_to(ROOT)} docs/")
 
 

@@ -35,9 +35,6 @@ class ServerWatch:
         if self._awaits == "answer":
             self._awaits = ""
 
-    def expect_nothing(self) -> None:
-        self._awaits = ""
-
     def feed(self, frame: bytes) -> Lapse:
         if not self._awaits:
             return ""

@@ -92,10 +92,6 @@ class Websocket(WSListener):
         if self._transport is not None and self._is_read(self._transport):
             self._transport.send(WSMsgType.TEXT, message)
 
-    def send_binary(self, message: bytes) -> None:
-        if self._transport is not None and self._is_read(self._transport):
-            self._transport.send(WSMsgType.BINARY, message)
-
     def send_audio(self, message: bytes, *, binary: bool) -> None:
         """Late audio is worth nothing: it is dropped when the other side does not keep up."""
         if self._transport is None:

@@ -128,6 +128,3 @@ async def drop(request: web.Request) -> None:
     if transport is not None:
         transport.abort()
     await asyncio.sleep(0)
-
-
-Spent = Counter[int]
