@@ -298,7 +298,7 @@ class Conduct:
         """After everything that happened: what waits for silence is done, and who waits hears something."""
         self._parting.settle()
         self._tools.settle()
-        self._seat.settle(silent=self._is_heard and not self._turns.agent_audible)
+        self._seat.settle(silent=self._is_heard and not self._turns.audible)
         if self._silence.watches:
             self._silence.settle(quiet=self._expects_words)
 
@@ -351,7 +351,7 @@ class Conduct:
     @property
     def silent(self) -> bool:
         """Nothing of the agent's is queued, and nothing of its present answer is still to come."""
-        return not self._turns.agent_audible and not self._seat.session.responding
+        return not self._turns.audible and not self._seat.session.responding
 
     @property
     def _is_heard(self) -> bool:

@@ -60,12 +60,9 @@ class TurnTaking:
         self._caller_speaks = False
 
     @property
-    def agent_audible(self) -> bool:
-        return self._media.playing is not None
-
-    @property
     def audible(self) -> bool:
-        return self.agent_audible
+        """The agent has something to say to the caller, or is saying it."""
+        return self._media.playing is not None
 
     @property
     def interruptible(self) -> bool:
@@ -73,7 +70,7 @@ class TurnTaking:
 
     @property
     def _may_be_interrupted(self) -> bool:
-        return self.agent_audible and self.interruptible
+        return self.audible and self.interruptible
 
     def answered(self, at: float) -> None:
         self._conversation.answered(at)
