@@ -10,8 +10,10 @@ from typing import Protocol
 
 from offhook.api.auth import FAILURE_RATE, KEY_RATE
 from offhook.api.live import LiveFeed
+from offhook.api.new_call import NewCallForm, PlacedCall
 from offhook.api.rates import Rate
 from offhook.bridge.codec import TextInput
+from offhook.model.errors import CannotPlaceError
 from offhook.model.trunks import TrunkChanged
 from offhook.store.database import Database
 from offhook.store.directory import DirectoryState
@@ -45,6 +47,14 @@ class RunningCalls(Protocol):
     def hang_up(self, call_id: str, *, goodbye_s: float) -> bool: ...
 
 
+class CallPlacer(Protocol):
+    """Places calls for an account, as ``api.new_call`` asks for them."""
+
+    async def place(self, account_id: str, wanted: NewCallForm) -> PlacedCall:
+        """Returns once the call is on its way, or is kept to be placed later. Raises ``CannotPlaceError``."""
+        ...
+
+
 class NoCalls:
     """Of a process that has none."""
 
@@ -58,6 +68,13 @@ class NoCalls:
 
     def hang_up(self, call_id: str, *, goodbye_s: float) -> bool:
         return False
+
+
+class NoPlacer:
+    """Of a process that places none."""
+
+    async def place(self, account_id: str, wanted: NewCallForm) -> PlacedCall:
+        raise CannotPlaceError("unavailable", "This server places no calls", fix="Ask another one")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +106,7 @@ class ApiParts:
     metrics: Callable[[], Awaitable[bytes]]
     trunk_states: Callable[[], Mapping[str, TrunkChanged]]
     calls: RunningCalls = field(default_factory=NoCalls)
+    placer: CallPlacer = field(default_factory=NoPlacer)
     wake_sender: Callable[[], None] = lambda: None
     config_file: str = "config.json"
     rights: Rights = field(default_factory=Rights)

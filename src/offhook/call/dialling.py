@@ -44,7 +44,8 @@ class PlaceCall:
     """The command to call somebody and let ``agent`` speak.
 
     ``trunk`` None: by DNS and the open network. ``from_user`` is our user part in From; a register trunk has its own.
-    ``headers`` go with the INVITE.
+    ``headers`` go with the INVITE. ``caller_id``: the number that is shown, "" for none of ours. ``event_webhooks``:
+    URLs that are told of this call. ``call_id`` "": a new one.
     """
 
     target: SipUri
@@ -54,6 +55,9 @@ class PlaceCall:
     no_answer_s: float = 60.0
     headers: tuple[tuple[str, str], ...] = ()
     account_id: str = DEFAULT_ACCOUNT
+    caller_id: str = ""
+    event_webhooks: tuple[str, ...] = ()
+    call_id: str = ""
 
 
 class Dialling:
@@ -93,6 +97,7 @@ class Dialling:
                 trunk_id=self._call.trunk_id,
                 headers=self._command.headers,
                 account_id=self._command.account_id,
+                event_webhooks=self._command.event_webhooks,
             ),
         )
         if limit is None:

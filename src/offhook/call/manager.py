@@ -106,7 +106,7 @@ class CallManager:
         """
         if self._hindrances:
             raise ResourceExhaustedError(f"no new call is placed: {', '.join(sorted(self._hindrances))}")
-        call = self._new_call()
+        call = self._new_call(command.call_id)
         self._run(call, Dialling(call, command))
         return call
 
@@ -219,7 +219,7 @@ class CallManager:
         headers = (("Retry-After", str(RETRY_AFTER_S)),)
         refuse_invite(self._need_equipment().endpoint, invite.usage_id, 503, headers)
 
-    def _new_call(self, call_id: str | None = None, last_seq: int = 0) -> CallSession:
+    def _new_call(self, call_id: str = "", last_seq: int = 0) -> CallSession:
         call = CallSession(
             call_id=call_id or str(uuid.uuid4()),
             equipment=self._need_equipment(),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from offhook.call.destination_policy import RangeKind
 from offhook.model.records import Agent, Number
 from offhook.model.trunks import Trunk
 from offhook.store.config_forms import ConfigForms
@@ -145,6 +146,25 @@ class ProvidersSettings(Section, frozen=True):
     groq: ProviderSettings = ProviderSettings()
 
 
+class DiallingSettings(Section, frozen=True):
+    """Whom calls of ours may reach, and how many there may be: by the API, by tools, transfers and REFER alike.
+
+    ``allow``: only numbers that begin with one of these (``+49``); empty: all. ``deny``: none that begins with one of
+    these. ``permit``: kinds of numbers that are refused otherwise. ``max_calls``: of an account, at once;
+    ``calls_per_min``: of an account; 0 is no limit. ``max_call_s``: of each call. ``hours``: when calls are placed
+    (``08:00-20:30``), in ``time_zone`` (``Europe/Berlin``; the machine's where empty); empty: at any time.
+    """
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    permit: tuple[RangeKind, ...] = ()
+    max_calls: Annotated[int, msgspec.Meta(ge=0, le=10000)] = 10
+    calls_per_min: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 60
+    max_call_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 3600
+    hours: Annotated[str, msgspec.Meta(pattern=r"^([0-2]\d:[0-5]\d-[0-2]\d:[0-5]\d)?$")] = ""
+    time_zone: str = ""
+
+
 class TelemetrySettings(Section, frozen=True):
     """OpenTelemetry spans of calls, turns, tools and transfers, sent to ``otlp_endpoint`` by OTLP/HTTP; empty: none.
 
@@ -180,6 +200,7 @@ class Settings(Section, frozen=True):
     database: DatabaseSettings = DatabaseSettings()
     security: SecuritySettings = SecuritySettings()
     retention: RetentionSettings = RetentionSettings()
+    dialling: DiallingSettings = DiallingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     providers: ProvidersSettings = ProvidersSettings()
     log: LogSettings = LogSettings()

@@ -11,6 +11,7 @@ import msgspec
 from offhook.model.call_events import (
     AgentJoined,
     AgentLeft,
+    AnswerJudged,
     CallAnswered,
     CallArrived,
     CallEnded,
@@ -50,6 +51,7 @@ EVENT_NAMES: Mapping[type[CallFact], str] = {
     WayTaken: "call.way_taken",
     CallRinging: "call.ringing",
     CallAnswered: "call.answered",
+    AnswerJudged: "call.answer_judged",
     CallRefused: "call.refused",
     AgentJoined: "agent.joined",
     AgentLeft: "agent.left",

@@ -31,6 +31,7 @@ EndCause = Literal[
     "media_timeout",  # no RTP for longer than the limit
     "provider_failed",
     "duration_limit",
+    "answering_machine",  # no person picked up, and we left
     "silence_timeout",  # the caller said nothing for as long as his agent waits
     "shutdown",
     "server_lost",  # the process that had it died; stated by the next one
@@ -52,10 +53,17 @@ TransferOutcome = Literal["connected", "busy", "no_answer", "refused", "failed",
 
 ReplacedBy = Literal["refer", "replaces"]
 
+AnsweredBy = Literal["human", "voicemail", "screening", "sit", "fax"]
+"""Who or what picked up, or spoke before anybody did. ``screening``: an assistant of the called person asks who calls.
+``sit``: the network's information tones (ITU-T E.180 §6): the number cannot be reached."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallArrived:
-    """The first fact of every call: who, whom, how. ``headers``: those of the INVITE that no standard knows (X-…)."""
+    """The first fact of every call: who, whom, how. ``headers``: those of the INVITE that no standard knows (X-…).
+
+    ``event_webhooks``: who is told of this call beside the account's webhooks (``CallRecord``).
+    """
 
     direction: Direction
     from_uri: str
@@ -66,6 +74,7 @@ class CallArrived:
     trunk_id: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     account_id: str = DEFAULT_ACCOUNT
+    event_webhooks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +103,20 @@ class CallAnswered:
     codec: str
     setup_ms: int
     srtp: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerJudged:
+    """Who or what we reached; a later one corrects an earlier one (a greeting that sounded like a person, then a beep).
+
+    ``evidence``: what decided. ``after_ms``: of sound, from the first that was heard. ``early``: it was heard before
+    anybody answered.
+    """
+
+    by: AnsweredBy
+    evidence: str
+    after_ms: int
+    early: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -324,6 +347,7 @@ CallFact = (
     | WayTaken
     | CallRinging
     | CallAnswered
+    | AnswerJudged
     | CallRefused
     | AgentJoined
     | AgentLeft

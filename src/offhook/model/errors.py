@@ -18,6 +18,7 @@
     │   ├── RecordConflictError       what else is there does not allow it
     │   ├── ReadOnlyRecordError       it is defined in config.json
     │   └── RevisionMismatchError     it was changed since the client read it
+    ├── CannotPlaceError         the client: a call that is not placed; carries the kind
     ├── ApiError                 the client: a request that is not done; lives in ``api.problems``
     ├── HandshakeRefusedError    an AI provider: HTTP where a websocket was asked for; lives in ``bridge.websocket``
     ├── WavError                 the operator: a file that is no WAV we read; lives in ``audio.wav``
@@ -169,6 +170,22 @@ class RevisionMismatchError(RecordError):
         fix = "Read it again, and change that"
         super().__init__(f"The {kind} {record_id!r} was changed since: it is at revision {revision}", fix=fix)
         self.revision = revision
+
+
+PlacingFault = Literal["invalid", "forbidden", "too_many", "unavailable"]
+"""Why a call is not placed: a value cannot be used; nobody may call there; too many are up, or were placed just now; no
+new call is placed by this server now."""
+
+
+class CannotPlaceError(OffhookError):
+    """A call that is not placed. ``field`` is what was asked for (``target``), ``fix`` what to do about it."""
+
+    def __init__(self, kind: PlacingFault, problem: str, *, field: str = "", fix: str = "") -> None:
+        super().__init__(f"{field}: {problem}. {fix}" if field else f"{problem}. {fix}")
+        self.kind: PlacingFault = kind
+        self.problem = problem
+        self.field = field
+        self.fix = fix
 
 
 class BridgeError(OffhookError):

@@ -11,6 +11,7 @@ import msgspec
 
 from offhook.model.call_events import (
     DEFAULT_ACCOUNT,
+    AnsweredBy,
     CallPhase,
     Direction,
     EndCause,
@@ -30,6 +31,9 @@ AfterBriefing = Literal["hand_over", "three_way"]
 Source = Literal["config", "api"]
 """Where a record was defined: in config.json, which the API cannot change, or by the API."""
 
+Dialect = Literal["offhook", "sip4ai"]
+"""Whose requests somebody's server gets: their bodies, names and signatures."""
+
 ToolMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 TOOL_TIMEOUT_S = 20.0
@@ -46,7 +50,8 @@ class TransferDestination:
     ``fallback``: where the caller's side takes no REFER, or breaks off, we call there ourselves and stay between.
     ``trunk_id``: by which our own call to it goes; "": by the one the caller came by. ``headers`` go with that call, or
     with the REFER. ``briefing``: what the operator is told in a ``warm`` transfer, by ``briefing_agent`` where there is
-    one, else by the agent itself. ``after_briefing``: whether the agent leaves, or stays in the talk.
+    one, else by the agent itself. ``after_briefing``: whether the agent leaves, or stays in the talk. ``function``: the
+    model transfers there by a function of this name, described by ``description``; "": by ``transfer_call``.
     """
 
     name: str
@@ -59,6 +64,8 @@ class TransferDestination:
     briefing: str = ""
     briefing_agent: Agent | None = None
     after_briefing: AfterBriefing = "hand_over"
+    function: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +74,7 @@ class Tool:
 
     ``parameters``: JSON Schema of its arguments, as JSON text. ``headers`` go with each request and may hold secrets;
     ``secret`` signs it (``whsec_…``, "" for none). While it runs, the caller hears ``filler`` said by the agent, then
-    the WAV file ``hold_audio``; "" for nothing.
+    ``hold_audio``, a WAV file or the https URL of one; "" for nothing. ``dialect``: how its server is asked.
     """
 
     tool_id: str
@@ -81,6 +88,25 @@ class Tool:
     timeout_s: float = TOOL_TIMEOUT_S
     filler: str = ""
     hold_audio: str = ""
+    dialect: Dialect = "offhook"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnsweringMachinePlan:
+    """What happens when no person picks up a call of ours.
+
+    ``detect``: whether it is listened for at all; the agent then waits with its first words until it is known.
+    ``on_voicemail``: after the beep the agent is told and speaks (``agent``), or ``message`` is said word by word and
+    the call ends (``leave_message``), or it ends at once. ``on_screening``: the agent is told what it is asked, or
+    ``screening_answer`` is said, or the call ends. ``ignore``: it is recorded, and the agent goes on as with anybody.
+    Who meets a fax or the network's information tones hangs up.
+    """
+
+    detect: bool = False
+    on_voicemail: Literal["agent", "leave_message", "hang_up", "ignore"] = "agent"
+    message: str = ""
+    on_screening: Literal["agent", "answer", "hang_up", "ignore"] = "agent"
+    screening_answer: str = ""
 
 
 class ProviderFallback(msgspec.Struct, frozen=True, kw_only=True, tag="provider"):
@@ -125,7 +151,8 @@ class Agent:
     ``greeting`` is said as it is; "" lets the model find its own. ``first_speaker`` "caller": it waits to be spoken to.
     When nobody has spoken for ``silence_prompt_s``, ``silence_prompts`` are said one by one, and after the last one, or
     after ``silence_timeout_s`` in all, the call ends; 0 is never. ``task``: what the call is for; the tool
-    ``complete_task`` then ends it. ``fallbacks``: what comes when the provider fails.
+    ``complete_task`` then ends it, unless ``hangs_up_when_done`` is False. ``machines``: what happens when no person
+    picks up. ``fallbacks``: what comes when the provider fails.
 
     ``by_operator``: config.json has it, so that its options may lead anywhere, with this server's keys. Any other is a
     tenant's: where its URLs lead is judged, and what they lead to gets no key but the tenant's own.
@@ -151,6 +178,8 @@ class Agent:
     silence_prompts: tuple[str, ...] = ()
     silence_timeout_s: float = 0.0
     task: str = ""
+    hangs_up_when_done: bool = True
+    machines: AnsweringMachinePlan = AnsweringMachinePlan()
     fallbacks: tuple[Fallback, ...] = ()
     options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS, repr=False)
     by_operator: bool = False
@@ -212,7 +241,8 @@ class AccountLimits:
 class WebhookEndpoint:
     """Somebody's server that is told what happens. ``events``: names such as ``call.ended``; ``*`` is all.
 
-    ``secrets``: each signs (``whsec_…``), so that one can be replaced without a gap.
+    ``secrets``: each signs (``whsec_…``), so that one can be replaced without a gap. ``dialect``: which events there
+    are, and what they look like.
     """
 
     webhook_id: str
@@ -220,6 +250,7 @@ class WebhookEndpoint:
     url: str
     events: tuple[str, ...] = ("*",)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    dialect: Dialect = "offhook"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,8 +271,22 @@ class ApiKey:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FunctionCalled:
+    """A function of the agent's own that the model called; both texts are JSON or plain. ``result`` None: none came."""
+
+    tool_call_id: str
+    name: str
+    arguments: str
+    result: str | None = None
+    is_error: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CallRecord:
-    """One call as it is kept: the projection of its events. ``provider``: the last one that spoke in it."""
+    """One call as it is kept: the projection of its events. ``provider``: the last one that spoke in it.
+
+    ``event_webhooks``: URLs that are told of this call alone, in the dialect ``sip4ai``.
+    """
 
     call_id: str
     account_id: str
@@ -273,6 +318,9 @@ class CallRecord:
     recording: str | None = None
     usage: tuple[ProviderUsage, ...] = ()
     task: TaskCompleted | None = None
+    answered_by: AnsweredBy | None = None
+    functions_called: tuple[FunctionCalled, ...] = ()
+    event_webhooks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -273,6 +273,7 @@ def webhook_record(webhook: WebhookForm, account_id: str) -> WebhookEndpoint:
         url=webhook.url,
         events=webhook.events,
         secrets=webhook.secrets,
+        dialect=webhook.dialect,
     )
 
 

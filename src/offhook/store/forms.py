@@ -24,6 +24,8 @@ from offhook.model.records import (
     TOOL_TIMEOUT_S,
     AfterBriefing,
     Agent,
+    AnsweringMachinePlan,
+    Dialect,
     Fallback,
     Number,
     PromptFallback,
@@ -97,6 +99,18 @@ class DestinationForm(Form, frozen=True):
     briefing: str = ""
     briefing_agent: str = ""
     after_briefing: AfterBriefing = "hand_over"
+    function: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    description: str = ""
+
+
+class AnsweringMachineForm(Form, frozen=True):
+    """What happens when no person picks up a call of ours; see ``AnsweringMachinePlan``."""
+
+    detect: bool = False
+    on_voicemail: Literal["agent", "leave_message", "hang_up", "ignore"] = "agent"
+    message: Annotated[str, msgspec.Meta(max_length=2000)] = ""
+    on_screening: Literal["agent", "answer", "hang_up", "ignore"] = "agent"
+    screening_answer: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
 class FallbackForm(Form, frozen=True):
@@ -136,6 +150,8 @@ class AgentForm(Form, frozen=True):
     silence_prompts: tuple[str, ...] = ()
     silence_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
     task: str = ""
+    hangs_up_when_done: bool = True
+    machines: AnsweringMachineForm = AnsweringMachineForm()
     fallbacks: tuple[FallbackForm, ...] = ()
     options: OptionMap = {}
 
@@ -173,6 +189,7 @@ class ToolForm(Form, frozen=True):
     filler: str = ""
     hold_audio: str = ""
     timeout_s: Annotated[float, msgspec.Meta(ge=1, le=120)] = TOOL_TIMEOUT_S
+    dialect: Dialect = "offhook"
 
 
 class SquadMemberForm(Form, frozen=True):
@@ -204,6 +221,7 @@ class WebhookForm(Form, frozen=True):
     enabled: bool = True
     secret: Secret = ""
     previous_secret: Secret = ""
+    dialect: Dialect = "offhook"
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -230,6 +248,9 @@ class _TrunkForm(Form, frozen=True, tag_field="kind"):
     early_media: bool = False
     headers: dict[str, str] = {}
     price_per_min: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
+    caller_ids: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)] = ()
+    region: Annotated[str, msgspec.Meta(pattern="^([A-Z]{2})?$")] = ""
+    max_calls: Annotated[int, msgspec.Meta(ge=0, le=10000)] = 0
 
 
 class RegisterForm(_TrunkForm, frozen=True, kw_only=True, tag="register"):
@@ -488,6 +509,7 @@ def agent_record(agent: AgentForm, catalogue: Catalogue) -> Agent:
     values["destinations"] = tuple(_destination_record(one, catalogue) for one in agent.destinations)
     values["tools"] = tuple(tool_record(catalogue.tools[name]) for name in agent.tools if name in catalogue.tools)
     values["fallbacks"] = tuple(_fallback_record(one) for one in agent.fallbacks)
+    values["machines"] = AnsweringMachinePlan(**msgspec.structs.asdict(agent.machines))
     return Agent(agent_id=values.pop("id"), by_operator=agent.id in catalogue.by_operator, **values)
 
 
@@ -534,6 +556,7 @@ def tool_record(tool: ToolForm) -> Tool:
         timeout_s=tool.timeout_s,
         filler=tool.filler,
         hold_audio=tool.hold_audio,
+        dialect=tool.dialect,
     )
 
 

@@ -42,7 +42,10 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewDelivery:
-    """``body`` goes to the endpoint ``webhook_id`` as it is. ``event``: its name, such as ``call.ended``."""
+    """``body`` goes to the endpoint ``webhook_id`` as it is. ``event``: its name, such as ``call.ended``.
+
+    ``url``: of a call's own webhook, whose ``webhook_id`` no record has; "" for the endpoint's.
+    """
 
     delivery_id: str
     account_id: str
@@ -52,6 +55,7 @@ class NewDelivery:
     created_at: float
     call_id: str = ""
     seq: int = 0
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +76,7 @@ class Delivery:
     delivered_at: float | None = None
     last_status: int | None = None
     last_problem: str = ""
+    url: str = field(default="", repr=False)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -103,7 +108,7 @@ class DeliveryFilter:
     until: float | None = None
 
 
-_GIVEN = ("delivery_id", "account_id", "webhook_id", "call_id", "seq", "event", "body", "created_at")
+_GIVEN = ("delivery_id", "account_id", "webhook_id", "call_id", "seq", "event", "body", "created_at", "url")
 _NEW = Rows(outbox, (*_GIVEN, "state", "due_at"), on_conflict="ON CONFLICT (delivery_id) DO NOTHING")
 
 

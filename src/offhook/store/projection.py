@@ -8,6 +8,7 @@ from typing import assert_never
 from offhook.model.call_events import (
     AgentJoined,
     AgentLeft,
+    AnswerJudged,
     CallAnswered,
     CallArrived,
     CallEnded,
@@ -53,6 +54,7 @@ def begin(event: CallEvent, arrived: CallArrived, *, node_id: str) -> CallRecord
         remote_address=arrived.remote_address,
         trunk_id=arrived.trunk_id,
         created_at=event.at,
+        event_webhooks=arrived.event_webhooks,
     )
 
 
@@ -69,6 +71,8 @@ def project(record: CallRecord, event: CallEvent) -> CallRecord:
             return replace(record, agent_id=agent_id, provider=provider)
         case ProviderReplaced(by=by):
             return replace(record, provider=by)
+        case AnswerJudged(by=answered_by):
+            return replace(record, answered_by=answered_by)
         case TurnSpoken() | DigitReceived() | TransferEnded() | RecordingWritten() | ProviderUsage() | TaskCompleted():
             return _add(record, event.fact)
         case CallEnded() as ended:

@@ -158,6 +158,7 @@ outbox = sa.Table(
     sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("event", sa.String(64), nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("url", sa.Text, nullable=False, server_default=""),  # of a call's own webhook; else its endpoint has it
     sa.Column("state", sa.String(12), nullable=False),  # pending, delivered, dead, disabled
     sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
     sa.Column("due_at", sa.Double, nullable=False),
@@ -180,6 +181,19 @@ idempotency = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=True),
     sa.Column("created_at", sa.Double, nullable=False, index=True),
 )
+
+scheduled_calls = sa.Table(
+    # Calls that are asked for and not yet due; placed once, by whichever process takes the row.
+    "scheduled_calls",
+    metadata,
+    sa.Column("call_id", ID, primary_key=True),
+    sa.Column("account_id", ID, nullable=False),
+    sa.Column("due_at", sa.Double, nullable=False, index=True),
+    sa.Column("latest_at", sa.Double, nullable=True),  # not placed after this
+    sa.Column("form", sa.JSON, nullable=False),  # as the API was given it
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+sa.Index("ix_scheduled_calls_account", scheduled_calls.c.account_id, scheduled_calls.c.created_at)
 
 nodes = sa.Table(
     # The processes that had calls: `beat_at` tells until when the calls of one that died were up.
