@@ -45,9 +45,7 @@ from offhook.bridge.deepgram_agent import (
     ANSWER_LOST,
     LINGER_FRAMES,
     MAX_OPEN_CALLS,
-    MAX_REPEATS,
     MAX_WARNINGS,
-    REPEAT_FRAMES,
     SESSION_FRAMES,
     SILENT_FRAMES,
     WORDS_LOST,
@@ -55,6 +53,7 @@ from offhook.bridge.deepgram_agent import (
 )
 from offhook.bridge.deepgram_settings import DeepgramOptions
 from offhook.bridge.deepgram_watch import ANSWER_FRAMES, STALL_FRAMES
+from offhook.bridge.deepgram_written import MAX_REPEATS, REPEAT_FRAMES
 from offhook.bridge.options import ProviderAccess
 from offhook.model.audio import FRAME_MS, PCMU_8K, Encoding
 from offhook.model.records import Agent

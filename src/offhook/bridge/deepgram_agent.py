@@ -19,7 +19,7 @@ may go on playing.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -80,6 +80,7 @@ from offhook.bridge.deepgram_settings import (
     think,
 )
 from offhook.bridge.deepgram_watch import Lapse, ServerWatch
+from offhook.bridge.deepgram_written import WrittenTexts
 from offhook.bridge.endings import closing, problem_of
 from offhook.bridge.hosted import hosted
 from offhook.bridge.options import ProviderAccess, access_of, need_key, read_options
@@ -109,13 +110,6 @@ LINGER_FRAMES = 500 // FRAME_MS
 
 SILENT_FRAMES = 10_000 // FRAME_MS
 """An item of which nothing more comes for so long is over, though ``AgentAudioDone`` was lost."""
-
-REPEAT_FRAMES = 1000 // FRAME_MS
-"""After a text was refused because somebody spoke; it is sent again with this pause, or when the agent is done."""
-MAX_REPEATS = 10
-
-MAX_WRITTEN = 50
-"""Texts that may still come back: with an answer they are forgotten."""
 
 MAX_OPEN_CALLS = 64
 """A model calls a few at once; one that calls without end is not listened to."""
@@ -172,10 +166,7 @@ class DeepgramAgentCodec:
         self._watch = ServerWatch(request.input_format.encoding)
         self._stalls = 0
         self._speaking = False
-        self._written: deque[str] = deque(maxlen=MAX_WRITTEN)
-        """What we wrote in the caller's place; it may come back as if he had said it."""
-        self._to_repeat = ""
-        self._repeats = 0
+        self._written = WrittenTexts()
         self._items = 0
         self._item: _Item | None = None
         self._muted = False
@@ -184,7 +175,7 @@ class DeepgramAgentCodec:
         self._warnings = 0
         self._frames = 0
         self._paid_frames = 0
-        self._item_due = self._repeat_due = 0
+        self._item_due = 0
 
     @property
     def profile(self) -> BridgeProfile:
@@ -257,7 +248,7 @@ class DeepgramAgentCodec:
             self._mind(lapse, out)
         if self._item_due and self._frames >= self._item_due:
             self._close_item(out)
-        if self._repeat_due and self._frames >= self._repeat_due:
+        if self._written.is_due(self._frames):
             self._repeat(out)
         if self._frames == SESSION_FRAMES:
             out.bridge_event(Expiring(seconds=NOTICE_S))
@@ -304,13 +295,11 @@ class DeepgramAgentCodec:
         elif not text.respond:
             self._note(wrote(text.text), out)
         if text.respond:
-            self._repeats = 0
             self._write(f"[{text.text}]" if text.role == "system" else text.text, out)
 
-    def _write(self, text: str, out: CodecOutput) -> None:
+    def _write(self, text: str, out: CodecOutput, *, again: bool = False) -> None:
         """In the caller's place: the agent answers."""
-        self._written.append(text)
-        self._to_repeat = text
+        self._written.add(text, again=again)
         self._send(out, type="InjectUserMessage", content=text)
         self._watch.expect_answer()
 
@@ -419,14 +408,12 @@ class DeepgramAgentCodec:
         self._stalls = 0
         if text.role == "assistant":
             self._agent_says(text.content, out)
-        elif text.content in self._written:
-            self._written.remove(text.content)
-        elif text.role == "user" and text.content:
+        elif not self._written.came_back(text.content) and text.role == "user" and text.content:
             self._caller_said(text.content, out)
 
     def _agent_says(self, sentence: str, out: CodecOutput) -> None:
         """A sentence, before its sound."""
-        self._written.clear()  # what was written comes back before its answer, or never
+        self._written.answered()
         self._watch.answered()
         item = self._open_item(out)
         piece = f" {sentence}" if item.text else sentence
@@ -522,16 +509,12 @@ class DeepgramAgentCodec:
     # ── refusals and faults ──────────────────────────────────────────────────────────────────────────────
 
     def _wait_with_text(self) -> None:
-        """Somebody was speaking: what was written last is sent again when the agent is done, or in a second."""
         self._watch.answered()
-        self._repeats += 1
-        if self._repeats <= MAX_REPEATS:
-            self._repeat_due = self._frames + REPEAT_FRAMES
+        self._written.refused(self._frames)
 
     def _repeat(self, out: CodecOutput) -> None:
-        if self._repeat_due:
-            self._repeat_due = 0
-            self._write(self._to_repeat, out)
+        if text := self._written.take_again():
+            self._write(text, out, again=True)
 
     def _warn(self, warning: Problem) -> None:
         self._warnings += 1
