@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -18,6 +17,7 @@ from offhook.audio.convert import Converter, converter
 from offhook.model.audio import PCMU_8K, AudioFormat
 from offhook.simulators import mishaps
 from offhook.simulators.actor import Actor, Answer, CallTool, Deed, SpeechBegan, SpeechEnded, Understood
+from offhook.simulators.openai_items import Items, text_of
 from offhook.simulators.openai_reply import FATAL_CODES, INPUT_TOKEN_MS, Reply
 from offhook.simulators.openai_session import FORMATS, OpenAiRefusalError, first_session, updated
 from offhook.simulators.script import Fault, FaultMoment, Script
@@ -25,28 +25,17 @@ from offhook.simulators.stage import Journal
 
 LEAST_COMMIT_MS = 100
 
-MAX_CALL_ID = 32
-
 ONSET_MS = 60
 """Of a voice, before it is noticed."""
 
 EXACTLY = re.compile(r'Say exactly:?\s*"(.*)"', re.DOTALL)
 """What a model that is told so does as a rule."""
 
-CONTENT_TYPES = {"system": ("input_text",), "user": ("input_text", "input_audio"), "assistant": ("output_text",)}
-
 EXPIRED = "Your session hit the maximum duration of 60 minutes."
 
 
 class _Append(msgspec.Struct):
     audio: bytes
-
-
-@dataclass(slots=True)
-class _Item:
-    kind: str
-    role: str
-    audio_ms: int = 0
 
 
 class Talk:
@@ -61,8 +50,7 @@ class Talk:
         self._journal = journal
         self._number = number
         self._ids = count(1)
-        self._items: dict[str, _Item] = {}
-        self._calls: set[str] = set()
+        self._items = Items()
         self._reply: Reply | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: list[Deed] = []
@@ -304,52 +292,30 @@ class Talk:
         return f"{kind}_{self._number}_{next(self._ids)}"
 
     def add_item(self, item: dict[str, Any], *, audio_ms: int = 0) -> str | None:
-        previous = next(reversed(self._items), None)
-        self._items[item["id"]] = _Item(item["type"], item.get("role", ""), audio_ms)
-        return previous
+        return self._items.add(item, audio_ms=audio_ms)
 
     def audio_sent(self, item_id: str, ms: int) -> None:
         self._has_spoken = True
-        if item_id in self._items:
-            self._items[item_id].audio_ms += ms
+        self._items.audio_sent(item_id, ms)
 
     def call_made(self, call_id: str) -> None:
-        self._calls.add(call_id)
+        self._items.call_made(call_id)
 
     async def _create_item(self, event: dict[str, Any]) -> None:
         item = event.get("item")
         if not isinstance(item, dict):
             raise OpenAiRefusalError("Missing required parameter: 'item'.", "missing_required_parameter", "item")
         item = {"id": self.new_id("item"), **item, "object": "realtime.item", "status": "completed"}
-        if item["id"] in self._items:
-            problem = f"Error adding item: an item with id '{item['id']}' already exists."
-            raise OpenAiRefusalError(problem, "item_create_duplicate_item_id", "item.id")
-        match item.get("type"):
-            case "message":
-                self._write(item)
-            case "function_call":
-                self._check_call_id(item)
-                self._calls.add(item["call_id"])
-            case "function_call_output":
-                self._check_call_id(item)
-                await self._result(item)
-            case kind:
-                raise OpenAiRefusalError(f"Invalid value: {kind!r}.", "invalid_value", "item.type")
+        self._items.check_new(item)
+        if item["type"] == "message":
+            self._write(item["role"], text_of(item))
+        elif item["type"] == "function_call_output":
+            self._result(item["call_id"], item["output"])
         previous = self.add_item(item)
         await self.emit("conversation.item.added", previous_item_id=previous, item=item)
         await self.emit("conversation.item.done", previous_item_id=previous, item=item)
 
-    def _write(self, item: dict[str, Any]) -> None:
-        role = str(item.get("role"))
-        allowed = CONTENT_TYPES.get(role)
-        if allowed is None:
-            raise OpenAiRefusalError(f"Invalid value: {role!r}.", "invalid_value", "item.role")
-        for index, part in enumerate(item.get("content") or ()):
-            if part.get("type") not in allowed:
-                listed = ", ".join(repr(name) for name in allowed)
-                problem = f"Invalid value: {part.get('type')!r}. Supported values are: {listed}."
-                raise OpenAiRefusalError(problem, "invalid_value", f"item.content[{index}].type")
-        text = " ".join(str(part.get("text", "")) for part in item.get("content") or ())
+    def _write(self, role: str, text: str) -> None:
         if role == "user":
             self._unread.append(text)
         elif role == "system":
@@ -357,22 +323,10 @@ class Talk:
         else:
             self._unread, self._told, self._has_spoken = [], [], True
 
-    @staticmethod
-    def _check_call_id(item: dict[str, Any]) -> None:
-        call_id = item.get("call_id")
-        if not isinstance(call_id, str) or not call_id or len(call_id) > MAX_CALL_ID:
-            problem = f"Invalid 'item.call_id': expected a string of at most {MAX_CALL_ID} characters."
-            raise OpenAiRefusalError(problem, "invalid_value", "item.call_id")
-
-    async def _result(self, item: dict[str, Any]) -> None:
-        if item["call_id"] not in self._calls:
-            problem = f"Tool call ID '{item['call_id']}' not found in conversation."
-            raise OpenAiRefusalError(problem, "invalid_tool_call_id", "item.call_id")
-        if not isinstance(item.get("output"), str):
-            raise OpenAiRefusalError("Invalid type for 'item.output'.", "invalid_type", "item.output")
-        deeds = self.actor.take_result(item["call_id"], item["output"])
+    def _result(self, call_id: str, output: str) -> None:
+        deeds = self.actor.take_result(call_id, output)
         if deeds is None:
-            self._told.append(item["output"])
+            self._told.append(output)
         elif deeds:
             self._ready = list(deeds)
             if self._reply is not None:
@@ -382,23 +336,12 @@ class Talk:
         return self._interrupts and self.actor.may_cancel(call_ids)
 
     async def _delete_item(self, event: dict[str, Any]) -> None:
-        item_id = self._known(event, "item_delete_invalid_item_id")
-        del self._items[item_id]
+        item_id = self._items.delete(event)
         await self.emit("conversation.item.deleted", item_id=item_id)
         await self._interrupted(item_id)
 
     async def _truncate_item(self, event: dict[str, Any]) -> None:
-        item_id = self._known(event, "item_truncate_invalid_item_id")
-        item, end_ms = self._items[item_id], event.get("audio_end_ms")
-        if item.role != "assistant" or event.get("content_index") != 0:
-            problem = "Only model output audio messages can be truncated"
-            raise OpenAiRefusalError(problem, "invalid_value", "item_id")
-        if not isinstance(end_ms, int) or end_ms < 0:
-            raise OpenAiRefusalError("Invalid 'audio_end_ms'.", "invalid_value", "audio_end_ms")
-        if end_ms > item.audio_ms:
-            problem = f"Audio content of {item.audio_ms}ms is already shorter than {end_ms}ms"
-            raise OpenAiRefusalError(problem, "invalid_value", "audio_end_ms")
-        item.audio_ms = end_ms
+        item_id, end_ms = self._items.truncate(event)
         await self.emit("conversation.item.truncated", item_id=item_id, content_index=0, audio_end_ms=end_ms)
         await self._interrupted(item_id)
 
@@ -407,13 +350,6 @@ class Talk:
         if fault is not None and fault.do == "late_audio":
             place = {"response_id": "resp_late", "item_id": item_id, "output_index": 0, "content_index": 0}
             await self.emit("response.output_audio.delta", **place, delta="/" * 216)
-
-    def _known(self, event: dict[str, Any], code: str) -> str:
-        item_id = event.get("item_id")
-        if item_id not in self._items:
-            problem = f"Error: the item with id '{item_id}' does not exist."
-            raise OpenAiRefusalError(problem, code, "item_id")
-        return str(item_id)
 
     # ── responses ────────────────────────────────────────────────────────────────────────────────────────
 
