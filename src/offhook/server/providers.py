@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
-from offhook.bridge import deepgram_agent, elevenlabs_agent, gemini_live, openai_realtime, ultravox
+from offhook.bridge import audio_file, deepgram_agent, elevenlabs_agent, gemini_live, openai_realtime, ultravox
 from offhook.bridge.cascade import provider as cascade
 from offhook.bridge.codec import BridgeConnection, BridgeProfile, BridgeRequest, Provider
 from offhook.bridge.guard import Guard
@@ -42,9 +42,12 @@ HOSTED: Mapping[str, Callable[[Outside], Provider]] = {
 }
 """Those of other companies, and what speaks like them: made when the server is, reached when a call is."""
 
+OWN: Mapping[str, Provider] = {"scripted": SCRIPTED, "audio_file": audio_file.AUDIO_FILE}
+"""Those that need nobody else."""
+
 _log = logging.getLogger(__name__)
 
-PROVIDERS = ("local", "scripted", *HOSTED)
+PROVIDERS = ("local", *OWN, *HOSTED)
 """Names that ``agents[].provider`` may have."""
 
 
@@ -67,7 +70,7 @@ def provider_check(settings: Settings) -> Callable[[AgentForm], None]:
 
 
 def _registry_of(settings: Settings) -> BridgeRegistry:
-    return BridgeRegistry({"scripted": SCRIPTED, **_hosted(outside_of(settings, ProviderHttp()))})
+    return BridgeRegistry({**OWN, **_hosted(outside_of(settings, ProviderHttp()))})
 
 
 def _problems(registry: BridgeRegistry, agent: Agent, key: str) -> Iterator[ConfigError]:
@@ -126,7 +129,7 @@ class Providers:
         self._ear_task: asyncio.Task[None] | None = None
         self._http, self._guarded = ProviderHttp(), ProviderHttp(guard=guard)
         self._there: dict[str, Provider] = {
-            "scripted": SCRIPTED,
+            **OWN,
             **_hosted(replace(outside_of(settings, self._http, self._speak), guarded=self._guarded)),
         }
         self._registry = BridgeRegistry(self._there)
