@@ -79,6 +79,9 @@ BUILT_IN_TOOLS = frozenset(
     {"end_call", "send_dtmf", "send_text", "transfer_call", "accept_transfer", "decline_transfer", "complete_task"}
 )
 
+REPLACEABLE_TOOL = "transfer_call"
+"""The only tool of ours whose name a destination's own function may have, and replaces."""
+
 WebhookUrl = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 
 
@@ -319,6 +322,9 @@ class Catalogue:
     by_operator: Collection[str] = ()
 
 
+NOTHING_ELSE = Catalogue()
+
+
 def check_agent(key: str, agent: AgentForm, known: Known) -> None:
     """Raises ``ConfigError``; ``key`` is the form's own path, "" in the API."""
     for index, tool in enumerate(agent.tools):
@@ -329,11 +335,23 @@ def check_agent(key: str, agent: AgentForm, known: Known) -> None:
         if destination.name.lower() in names[:index]:
             raise ConfigError(f"{here}.name", f"{destination.name!r} is used twice", "Give each its own name")
         _check_destination(here, destination, known)
+    _check_own_functions(key, agent)
     for index, fallback in enumerate(agent.fallbacks):
         _check_fallback(_at(key, f"fallbacks[{index}]"), fallback, names)
     if bool(agent.silence_prompts) != bool(agent.silence_prompt_s):
         missing = "silence_prompt_s" if agent.silence_prompts else "silence_prompts"
         raise ConfigError(_at(key, missing), "is missing: prompts and the time before each go together", "Give both")
+
+
+def _check_own_functions(key: str, agent: AgentForm) -> None:
+    """Each function that transfers has a name of its own, and none of a tool of ours but ``transfer_call``."""
+    names = [destination.function for destination in agent.destinations]
+    for index, name in enumerate(names):
+        here = _at(key, f"destinations[{index}].function")
+        if name in BUILT_IN_TOOLS and name != REPLACEABLE_TOOL:
+            raise ConfigError(here, f"{name!r} is a tool of offhook's own", "Choose another name")
+        if name and name in names[:index]:
+            raise ConfigError(here, f"{name!r} is used twice", "Give each its own function")
 
 
 def _check_destination(here: str, destination: DestinationForm, known: Known) -> None:
@@ -506,7 +524,7 @@ def _at(key: str, name: str) -> str:
 def agent_record(agent: AgentForm, catalogue: Catalogue) -> Agent:
     """The agent with its tools and the agents that brief for it; what it names and does not exist is left out."""
     values = msgspec.structs.asdict(agent)
-    values["destinations"] = tuple(_destination_record(one, catalogue) for one in agent.destinations)
+    values["destinations"] = tuple(destination_record(one, catalogue) for one in agent.destinations)
     values["tools"] = tuple(tool_record(catalogue.tools[name]) for name in agent.tools if name in catalogue.tools)
     values["fallbacks"] = tuple(_fallback_record(one) for one in agent.fallbacks)
     values["machines"] = AnsweringMachinePlan(**msgspec.structs.asdict(agent.machines))
@@ -521,7 +539,7 @@ def _fallback_record(form: FallbackForm) -> Fallback:
     return PromptFallback(audio="" if form.prompt == "default" else form.prompt)
 
 
-def _destination_record(destination: DestinationForm, catalogue: Catalogue) -> TransferDestination:
+def destination_record(destination: DestinationForm, catalogue: Catalogue = NOTHING_ELSE) -> TransferDestination:
     values = msgspec.structs.asdict(destination)
     values["trunk_id"] = values.pop("trunk")
     values["headers"] = tuple(destination.headers.items())

@@ -7,14 +7,27 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import TOOL_TIMEOUT_S, Tool, ToolMethod, TransferDestination
-from offhook.store.forms import Form, ToolName
+from offhook.sip.targets import parse_target
+from offhook.store.forms import (
+    BUILT_IN_TOOLS,
+    REPLACEABLE_TOOL,
+    DestinationForm,
+    Form,
+    ToolForm,
+    ToolName,
+    check_tool,
+    check_url,
+    destination_record,
+    tool_record,
+)
 
 
 class FunctionForm(Form, frozen=True):
     """What the model may call: ``webhook`` runs it (``type`` webhook), or the caller goes to ``target`` (transfer).
 
-    ``hold_audio_url``: an https URL of a WAV file that is heard meanwhile.
+    ``hold_audio_url``: the URL of a WAV file that is heard meanwhile.
     """
 
     name: ToolName
@@ -28,10 +41,89 @@ class FunctionForm(Form, frozen=True):
     target: str = ""
 
 
+_FIELDS = {"url": "webhook"}
+"""Fields of a tool that a function calls otherwise."""
+
+
 def check_functions(key: str, functions: Sequence[FunctionForm]) -> None:
     """Raises ``ConfigError`` naming ``{key}[index].field``."""
+    names = [function.name for function in functions]
+    for index, function in enumerate(functions):
+        here = f"{key}[{index}]"
+        if function.name in names[:index]:
+            raise ConfigError(f"{here}.name", f"{function.name!r} is used twice", "Give each function its own name")
+        if function.type == "transfer":
+            _check_transfer(here, function)
+        else:
+            _check_webhook(here, function)
+
+
+def _check_webhook(here: str, function: FunctionForm) -> None:
+    if not function.webhook:
+        fix = 'Give the URL of your server, or "type": "transfer" and a target'
+        raise ConfigError(f"{here}.webhook", "is missing: nobody runs this function", fix)
+    if function.target:
+        fix = 'Leave it out, or set "type": "transfer" and leave out the webhook'
+        raise ConfigError(f"{here}.target", "is only for functions that transfer the caller", fix)
+    if function.hold_audio_url:
+        check_url(f"{here}.hold_audio_url", function.hold_audio_url)
+    try:
+        check_tool("", _tool_form(function))
+    except ConfigError as error:
+        name, dot, rest = error.key.partition(".")
+        raise ConfigError(f"{here}.{_FIELDS.get(name, name)}{dot}{rest}", error.problem, error.fix) from None
+
+
+def _check_transfer(here: str, function: FunctionForm) -> None:
+    if function.name in BUILT_IN_TOOLS and function.name != REPLACEABLE_TOOL:
+        raise ConfigError(f"{here}.name", f"{function.name!r} is a tool of offhook's own", "Choose another name")
+    if not function.target:
+        fix = "Write a number (+4930123456), sip:user@host or tel:+4930123456"
+        raise ConfigError(f"{here}.target", "is missing: nobody knows where the caller shall go", fix)
+    try:
+        parse_target(function.target)
+    except SipParseError as error:
+        fix = "Write it as +4930123456, sip:user@host or tel:+4930123456"
+        raise ConfigError(f"{here}.target", error.problem, fix) from None
+    for name in ("webhook", "hold_audio_url"):
+        if getattr(function, name):
+            raise ConfigError(f"{here}.{name}", "is not used by a transfer", 'Leave it out, or set "type": "webhook"')
+    if function.parameters.get("properties"):
+        raise ConfigError(f"{here}.parameters", "is not used by a transfer, which takes no arguments", "Leave it out")
+
+
+def function_forms(functions: Sequence[FunctionForm]) -> tuple[tuple[ToolForm, ...], tuple[DestinationForm, ...]]:
+    """The same as forms, for agents that are kept: tools of the dialect ``sip4ai``, whose ids are the functions' names,
+    and destinations with a function of their own."""
+    tools = tuple(_tool_form(one) for one in functions if one.type == "webhook")
+    destinations = tuple(_destination_form(one) for one in functions if one.type == "transfer")
+    return tools, destinations
 
 
 def function_tools(functions: Sequence[FunctionForm]) -> tuple[tuple[Tool, ...], tuple[TransferDestination, ...]]:
     """What an agent gets of them: tools of the dialect ``sip4ai``, and destinations with a function of their own."""
-    return (), ()
+    tools, destinations = function_forms(functions)
+    return tuple(map(tool_record, tools)), tuple(map(destination_record, destinations))
+
+
+def _tool_form(function: FunctionForm) -> ToolForm:
+    return ToolForm(
+        id=function.name,
+        name=function.name,
+        url=function.webhook,
+        description=function.description,
+        parameters=function.parameters,
+        method=function.method,
+        hold_audio=function.hold_audio_url,
+        timeout_s=function.timeout_s,
+        dialect="sip4ai",
+    )
+
+
+def _destination_form(function: FunctionForm) -> DestinationForm:
+    return DestinationForm(
+        name=function.name,
+        target=function.target,
+        function=function.name,
+        description=function.description,
+    )
