@@ -145,7 +145,7 @@ def test_what_is_no_wav_or_too_long_is_told_at_the_start(tmp_path: Path) -> None
 
 def test_a_tenant_s_agent_reads_no_file_of_the_server(tmp_path: Path) -> None:
     theirs = agent(by_operator=False, file=str(wav(tmp_path / "a.wav", 500)))
-    with pytest.raises(ConfigError, match="Only config[.]json"):
+    with pytest.raises(ConfigError, match="plays a file of the server"):
         AUDIO_FILE.check(theirs)
 
 

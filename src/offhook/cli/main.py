@@ -1,10 +1,11 @@
-"""The command ``offhook`` and its errors: one clear sentence and what to do."""
+"""The command ``offhook``, also called ``sip4ai``, and its errors: one clear sentence and what to do."""
 
 from __future__ import annotations
 
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -30,11 +31,19 @@ COMMANDS = {
 }
 """Where each is; its function has its name. Only the one that runs is imported: the whole house takes a second."""
 
+NAMES = ("offhook", "sip4ai")
+"""The names it is installed under: one command."""
+
+DEFAULT_COMMAND = "serve"
+"""What is meant where no command is named: options alone are its options."""
+
+OWN_OPTIONS = frozenset({"-h", "--help", "--version"})
+
 EXIT_FAILED = 1
 
 
 class Commands(click.Group):
-    """Those of ``COMMANDS``, imported when they are asked for."""
+    """Those of ``COMMANDS``, imported when they are asked for; the default one where none is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -45,18 +54,53 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        names_none = not args or (args[0].startswith("-") and args[0] not in OWN_OPTIONS)
+        if names_none and not ctx.resilient_parsing:  # a shell that completes is shown the commands
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="offhook", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def offhook() -> None:
-    """AI voice agents on the phone, over SIP, in one process."""
+    """AI voice agents on the phone, over SIP, in one process.
+
+    Without a command it serves what config.json and the environment say; the options of `serve` may follow.
+
+    \b
+    Modes:
+      inbound   answer calls (the default)
+      outbound  "mode": "outbound" in config.json: call outbound.target_number, do outbound.task_description;
+                with "api_port": 0 exit after the call: 0 completed, 1 failed
+      API only  without SIP_* and trunks: the API on http://localhost:8080, and calls from this network
+
+    \b
+    Environment:
+      SIP_USERNAME SIP_PASSWORD SIP_DOMAIN SIP_SERVER      the SIP account
+      SIP_AUTH_ID SIP_OUTBOUND_PROXY SIP_TRANSPORT         where it needs them
+      OPENAI_API_KEY GEMINI_API_KEY DEEPGRAM_API_KEY       of the AI provider you use
+      ELEVEN_LABS_API_KEY CARTESIA_API_KEY ULTRAVOX_API_KEY
+      CONFIG_FILE   the file to read (config.json)         API_PORT   of the HTTP API (8080; 0: none)
+      AUDIO_FILE    play this WAV file instead of an AI    DEBUG_FORCE_PORT   the one RTP port to use
+      OFFHOOK_…     any other key of config.json: OFFHOOK_SIP_PORT=5070
+
+    `config check` says what is wrong with config.json, `config schema` what may stand in it.
+    """
 
 
 def main() -> None:
     """Run a command; what the operator can mend is one sentence on stderr, not a traceback."""
+    name = called_as(sys.argv[0])
     colour = False if os.environ.get("NO_COLOR") else None  # https://no-color.org; None: where a terminal is
     try:
-        offhook(prog_name="offhook", color=colour)
+        offhook(prog_name=name, color=colour)
     except OffhookError as error:
-        click.secho(f"offhook: {error}", fg="red", err=True, color=colour)
+        click.secho(f"{name}: {error}", fg="red", err=True, color=colour)
         sys.exit(EXIT_FAILED)
+
+
+def called_as(program: str) -> str:
+    """Which of its names the command was called by; its first one for ``python -m offhook``."""
+    stem = Path(program).stem
+    return stem if stem in NAMES else NAMES[0]
