@@ -13,6 +13,7 @@ from aiohttp.typedefs import Middleware
 
 from offhook.api.auth import Door, Gate
 from offhook.api.endpoints import JSON, Answer, Asked, Endpoint
+from offhook.api.idempotency import KeyedAnswers
 from offhook.api.parts import ApiParts
 from offhook.api.problems import (
     RETRY_UNAVAILABLE_S,
@@ -51,8 +52,9 @@ def build_app(parts: ApiParts, endpoints: Sequence[Endpoint]) -> web.Application
             failure_rate=parts.limits.failure_rate,
         )
     )
+    keyed = KeyedAnswers(parts)
     for endpoint in endpoints:
-        serve = _serving(endpoint, parts, gate)
+        serve = _serving(endpoint, parts, gate, keyed)
         app.router.add_route(endpoint.method, endpoint.path, serve)
         if endpoint.method == "GET" and not endpoint.stream:
             app.router.add_route("HEAD", endpoint.path, serve)  # RFC 9110 §9.1
@@ -67,8 +69,12 @@ def build_app(parts: ApiParts, endpoints: Sequence[Endpoint]) -> web.Application
         await asyncio.gather(task, return_exceptions=True)
         await _note_uses(parts, gate.used)
 
+    async def finish_requests(_: web.Application) -> None:
+        await keyed.close()
+
     app.on_shutdown.append(end_streams)
     app.cleanup_ctx.append(note_uses)
+    app.on_cleanup.append(finish_requests)
     return app
 
 
@@ -88,7 +94,7 @@ async def _note_uses(parts: ApiParts, used: KeyUse) -> None:
         _log.warning("the last use of %d API keys was not noted: %s", len(taken), error)
 
 
-def _serving(endpoint: Endpoint, parts: ApiParts, gate: Gate) -> _Serve:
+def _serving(endpoint: Endpoint, parts: ApiParts, gate: Gate, keyed: KeyedAnswers) -> _Serve:
     async def serve(request: web.Request) -> web.StreamResponse:
         client = gate.admit(endpoint, request)
         asked = Asked(
@@ -99,8 +105,12 @@ def _serving(endpoint: Endpoint, parts: ApiParts, gate: Gate) -> _Serve:
             query=read_query(endpoint.query, request.query),
             body=None if endpoint.body is None else await read_body(endpoint.body, request),
         )
-        answer = await endpoint.handler(asked)
-        return answer if isinstance(answer, web.StreamResponse) else _json(answer, endpoint.status)
+
+        async def do() -> web.StreamResponse:
+            answer = await endpoint.handler(asked)
+            return answer if isinstance(answer, web.StreamResponse) else _json(answer, endpoint.status)
+
+        return await (keyed.answer(asked, do) if endpoint.idempotent else do())
 
     return serve
 

@@ -19,6 +19,9 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 EVENT_STREAM = "text/event-stream"
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+
 OPEN = ""
 """The scope of what everybody may ask."""
 
@@ -116,7 +119,8 @@ class Endpoint:
 
     ``scope``: what a key must have; ``OPEN`` for none. ``free_on_loopback``: no key is needed from this machine.
     ``headers``: request headers that matter, with what they do; ``answer_headers`` the same of the answer.
-    ``errors``: codes beyond those that follow from the rest. ``stream``: the answer may have no end.
+    ``errors``: codes beyond those that follow from the rest. ``stream``: the answer may have no end. ``idempotent``: it
+    may be sent with an Idempotency-Key, and is then done once (``api.idempotency``).
     """
 
     method: Method
@@ -136,6 +140,7 @@ class Endpoint:
     errors: tuple[Code, ...] = ()
     stream: bool = False
     free_on_loopback: bool = False
+    idempotent: bool = False
 
     @property
     def path_parameters(self) -> tuple[str, ...]:
@@ -150,6 +155,8 @@ class Endpoint:
             codes.append("BAD_REQUEST")
         if self.path_parameters:
             codes.append("NOT_FOUND")
+        if self.idempotent:
+            codes += ["BAD_REQUEST", "CONFLICT", "INVALID"]
         if self.body:
             codes += ["REQUEST_TIMEOUT", "TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "INVALID"]
         return tuple(dict.fromkeys((*codes, *self.errors)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from offhook.api.endpoints import JSON, MERGE_PATCH, Body, Endpoint, Form, Page, Query
+from offhook.api.endpoints import IDEMPOTENCY_KEY, JSON, MERGE_PATCH, REPLAYED, Body, Endpoint, Form, Page, Query
 from offhook.api.problems import MEANINGS, Code, ErrorAnswer
 
 REF = "#/components/schemas/{name}"
@@ -27,6 +27,16 @@ JSON merge patch (RFC 7396).
 Every error has the same shape: `error` (a sentence), `code`, and where it is known `field` and `hint`.
 
 Times are ISO 8601 in UTC."""
+
+_KEY_HEADER: Mapping[str, Any] = {
+    "name": IDEMPOTENCY_KEY,
+    "in": "header",
+    "description": "A key of yours, such as a UUID: what is sent again with it within 24 h is not done again, but "
+    "answered as it was",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+}
+
+_REPLAYED_TEXT = "`true`: it was done before, and this is what was answered then"
 
 
 def openapi(endpoints: Sequence[Endpoint], version: str) -> Schema:
@@ -165,6 +175,8 @@ def _parameters(endpoint: Endpoint) -> Iterable[Schema]:
         yield _query(query)
     for name, summary in endpoint.headers.items():
         yield {"name": name, "in": "header", "description": summary, "schema": {"type": "string"}}
+    if endpoint.idempotent:
+        yield _KEY_HEADER
 
 
 def _query(query: Query) -> Schema:
@@ -189,10 +201,9 @@ def _responses(endpoint: Endpoint, schemas: _Schemas) -> Schema:
             described_form["example"] = form.example
         content[form.media] = described_form
     success: Schema = {"description": described or HTTPStatus(endpoint.status).phrase, "content": content}
-    if endpoint.answer_headers:
-        success["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in endpoint.answer_headers.items()
-        }
+    told = {**endpoint.answer_headers, **({REPLAYED: _REPLAYED_TEXT} if endpoint.idempotent else {})}
+    if told:
+        success["headers"] = {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}
     responses: Schema = {str(endpoint.status): success}
     for status, text in endpoint.other_statuses.items():
         responses[str(status)] = {**success, "description": text} if status == 503 else {"description": text}
