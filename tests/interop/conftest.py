@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from tests.interop import cells
 from tests.interop.baresip import Baresip
+from tests.interop.callees import Callee
 from tests.interop.kamailio import Kamailio
 from tests.interop.linphone import Linphone
 from tests.interop.offhook_server import OffhookServer
 from tests.interop.rtp_phone import RtpPhone
+from tests.interop.sip4ai_server import Sip4ai
 from tests.interop.sippers import SippRun
 from tests.interop.tools import folder
+from tests.interop.your_app import YourApp
 
 HERE = Path(__file__).parent
 
@@ -125,3 +128,35 @@ def rtp_phone(cleanup: contextlib.AsyncExitStack) -> Callable[..., RtpPhone]:
         return one
 
     return open_one
+
+
+@pytest.fixture
+def sip4ai(new_folder: Callable[[str], Path], cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[Sip4ai]]:
+    """``await sip4ai(config, NAME="value")``: see ``Sip4ai.start``."""
+
+    async def start(config: Any, **variables: str) -> Sip4ai:
+        one = await Sip4ai.start(new_folder("sip4ai"), config, **variables)
+        cleanup.push_async_callback(one.close)
+        return one
+
+    return start
+
+
+@pytest.fixture
+def callee(new_folder: Callable[[str], Path], cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[Callee]]:
+    """``await callee(audio_port=...)``: see ``Callee.start``."""
+
+    async def start(**options: Any) -> Callee:
+        one = await Callee.start(new_folder("callee"), **options)
+        cleanup.push_async_callback(one.close)
+        return one
+
+    return start
+
+
+@pytest.fixture
+async def your_app(cleanup: contextlib.AsyncExitStack) -> YourApp:
+    """One that listens."""
+    one = await YourApp().start()
+    cleanup.push_async_callback(one.close)
+    return one
