@@ -26,8 +26,7 @@ from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.ultravox import UltravoxOptions
 from offhook.bridge.websocket import HandshakeRefusedError, Websocket, dial
 from offhook.bridge.wire import HttpRequest, WebsocketTarget
-from offhook.config import Settings
-from offhook.config.settings import agents_of
+from offhook.config import Settings, agents_of
 from offhook.delivery.connect_guard import ConnectGuard
 from offhook.delivery.targets_allowed import TargetPolicy
 from offhook.model.errors import BridgeError, ConfigError

@@ -12,6 +12,9 @@ import msgspec
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
 
+UNKNOWN_OPTION = "is not known"
+"""The problem with an option that the provider does not have."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderAccess:
@@ -51,7 +54,7 @@ def read_options(agent: Agent, options: type[T]) -> T:
         key = "options" + path.strip("`").removeprefix("$") + (f".{unknown.group(1)}" if unknown else "")
         names = ", ".join(field.name for field in msgspec.structs.fields(options))
         fix = f"Known are: {names}" if unknown else f"See docs/providers/{agent.provider}.md"
-        raise ConfigError(key, "is not known" if unknown else problem, fix) from None
+        raise ConfigError(key, UNKNOWN_OPTION if unknown else problem, fix) from None
 
 
 def access_of(agent: Agent, options: ProviderOptions, given: ProviderAccess, *, vendor_url: str) -> ProviderAccess:

@@ -19,8 +19,7 @@ from offhook.bridge.codec import ToolSpec
 from offhook.bridge.elevenlabs_agent import NAME, VENDOR_URL
 from offhook.bridge.options import as_json
 from offhook.call.tool_specs import offered_tools
-from offhook.config import Settings, load_settings
-from offhook.config.settings import agents_of
+from offhook.config import Settings, agents_of, load_settings
 from offhook.model.records import Agent
 
 ANSWER_S = 20.0

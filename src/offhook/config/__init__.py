@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from offhook.config.checking import convert, settings_problems, shape_problems
+from offhook.config.definitions import DEMO_AGENT_ID, agents_of, forms_of, numbers_of, trunks_of
 from offhook.config.reading import file_of, merge, misspelt
 from offhook.config.reloading import waits_for_restart
 from offhook.config.schema import config_schema
 from offhook.config.settings import (
-    DEMO_AGENT_ID,
     DatabaseSettings,
+    DiallingSettings,
     HttpSettings,
     LogSettings,
     RetentionSettings,
@@ -27,18 +28,18 @@ from offhook.config.settings import (
     SipSettings,
     TelemetrySettings,
     TlsFiles,
-    agents_of,
-    forms_of,
-    numbers_of,
-    trunks_of,
 )
+from offhook.config.sip4ai import provider_agent, provider_record
+from offhook.config.sip4ai_keys import OutboundSettings
 from offhook.model.errors import ConfigError
 
 __all__ = [
     "DEMO_AGENT_ID",
     "DatabaseSettings",
+    "DiallingSettings",
     "HttpSettings",
     "LogSettings",
+    "OutboundSettings",
     "RetentionSettings",
     "RtpSettings",
     "SecuritySettings",
@@ -54,6 +55,8 @@ __all__ = [
     "load_settings",
     "misspelt",
     "numbers_of",
+    "provider_agent",
+    "provider_record",
     "trunks_of",
     "waits_for_restart",
 ]
@@ -68,7 +71,10 @@ def load_settings(
 
     Raises ``ConfigError``.
     """
-    settings = convert(merge(path, os.environ if environment is None else environment, flags))
+    merged = merge(path, os.environ if environment is None else environment, flags)
+    for problem in merged.problems:
+        raise problem
+    settings = convert(merged.document)
     for problem in settings_problems(settings):
         raise problem
     return settings
@@ -77,7 +83,8 @@ def load_settings(
 def all_problems(path: Path | None = None, environment: Mapping[str, str] | None = None) -> list[ConfigError]:
     """Every problem ``load_settings`` would meet, not only the first one; empty: it would not raise."""
     try:
-        document = merge(path, os.environ if environment is None else environment)
+        merged = merge(path, os.environ if environment is None else environment)
     except ConfigError as error:
         return [error]
-    return list(shape_problems(document)) or list(settings_problems(convert(document)))
+    document = merged.document
+    return [*merged.problems, *(list(shape_problems(document)) or settings_problems(convert(document)))]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
+from datetime import time
 from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from offhook.config.settings import DELIVERIES_DAYS_MIN, DEMO_AGENT_ID, Section, Settings
+from offhook.config.definitions import forms_of
+from offhook.config.section import Section
+from offhook.config.settings import DELIVERIES_DAYS_MIN, Settings
+from offhook.config.sip4ai import SIP4AI_CHECKS
 from offhook.model.errors import ConfigError
 from offhook.store.forms import (
     TRUNK_KINDS,
@@ -45,7 +50,8 @@ def shape_problems(document: Mapping[str, Any]) -> Iterator[ConfigError]:
 
 def settings_problems(settings: Settings) -> Iterator[ConfigError]:
     """What no single key shows; a form has one problem at most, the first."""
-    for check in (_check_ports, _check_tls, _check_sip, _check_http, *_form_checks(settings)):
+    checks = (_check_ports, _check_tls, _check_sip, _check_http, _check_dialling, *SIP4AI_CHECKS)
+    for check in (*checks, *_form_checks(settings)):
         try:
             check(settings)
         except ConfigError as error:
@@ -153,10 +159,11 @@ def _names(section: type[msgspec.Struct], *, required: bool = False) -> str:
 
 def _form_checks(settings: Settings) -> Iterator[Callable[[Settings], None]]:
     """One check for each form, and one for the ids of each list."""
+    forms = forms_of(settings)
     known = Known(
-        agents=[agent.id for agent in settings.agents] or [DEMO_AGENT_ID],
-        trunks=[trunk.id for trunk in settings.trunks],
-        tools=[tool.id for tool in settings.tools],
+        agents=[agent.id for agent in forms.agents],
+        trunks=[trunk.id for trunk in forms.trunks],
+        tools=[tool.id for tool in forms.tools],
     )
     checks: Mapping[str, Callable[[str, Any], None]] = {
         "trunks": check_trunk,
@@ -232,3 +239,34 @@ def _check_http(settings: Settings) -> None:
     if 0 < settings.retention.deliveries_days < DELIVERIES_DAYS_MIN:
         fix = f"Set it to {DELIVERIES_DAYS_MIN} or more, or to 0 for ever"
         raise ConfigError("retention.deliveries_days", "is too short to find out and replay what was lost", fix)
+
+
+def _check_dialling(settings: Settings) -> None:
+    dialling = settings.dialling
+    for name in ("allow", "deny"):
+        for index, prefix in enumerate(getattr(dialling, name)):
+            if not re.fullmatch(r"\+[1-9][0-9]{0,14}", prefix):
+                fix = "Write how the numbers begin, as +49 or +4930"
+                raise ConfigError(f"dialling.{name}[{index}]", f"{prefix!r} begins no number", fix)
+    if dialling.hours and not _is_part_of_a_day(dialling.hours):
+        fix = "Write it as 08:00-20:30; leave it out for the whole day"
+        raise ConfigError("dialling.hours", f"{dialling.hours!r} is no part of a day", fix)
+    if dialling.time_zone and not _is_time_zone(dialling.time_zone):
+        fix = "Write it as Europe/Berlin; where no zone is known, install tzdata"
+        raise ConfigError("dialling.time_zone", f"{dialling.time_zone!r} is no time zone known here", fix)
+
+
+def _is_part_of_a_day(hours: str) -> bool:
+    begin, _, end = hours.partition("-")
+    try:
+        return time.fromisoformat(begin) != time.fromisoformat(end)
+    except ValueError:
+        return False
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return False
+    return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import msgspec
 
 from offhook.config.checking import form_of, problem_of
 from offhook.config.schema import SCHEMA_KEY
-from offhook.config.settings import Section, Settings
+from offhook.config.section import Section
+from offhook.config.settings import Settings
+from offhook.config.sip4ai_environment import overlay, put
+from offhook.config.sip4ai_keys import ProviderSection
 from offhook.model.errors import ConfigError
 
 CONFIG_FILE_VARIABLE = "CONFIG_FILE"
@@ -77,20 +81,31 @@ def read_document(file: Path) -> dict[str, Any]:
     return document
 
 
-def merge(
-    path: Path | None, environment: Mapping[str, str], flags: Mapping[str, object] | None = None
-) -> dict[str, Any]:
-    """One document of all three. Variables that offhook does not know are logged. Raises ``ConfigError``."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Merged:
+    """``problems``: variables that cannot be used; the document has nothing of them."""
+
+    document: dict[str, Any]
+    problems: tuple[ConfigError, ...]
+
+
+def merge(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Merged:
+    """One document of all three. Variables that offhook does not know are logged.
+
+    Raises ``ConfigError`` for a file that cannot be used at all.
+    """
     file = file_of(path, environment)
     document = {} if file is None else read_document(file)
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
     for sentence in misspelt(environment):
         _log.warning("%s", sentence)
-    _overlay_environment(document, environment)
+    problems = list(_overlay_environment(document, environment))
     _fill_in(document, environment)
-    for key, value in (flags or {}).items():
-        if value is not None:
-            _put(document, key.split("."), value)
-    return document
+    problems += overlay(document, environment, vendors=_vendors_with_key(environment))
+    for key, value in given.items():
+        put(document, key.split("."), value)
+    _spell_http(document, environment, given)
+    return Merged(document=document, problems=tuple(problems))
 
 
 def misspelt(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -113,10 +128,13 @@ def _variables() -> dict[str, tuple[tuple[str, ...], Any]]:
     return {ENVIRONMENT_PREFIX + "_".join(path).upper(): (path, kind) for path, kind in _scalar_keys(Settings)}
 
 
-def _overlay_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+def _overlay_environment(document: dict[str, Any], environment: Mapping[str, str]) -> Iterator[ConfigError]:
     for variable, (path, kind) in _variables().items():
         if variable in environment:
-            _put(document, list(path), _from_text(variable, environment[variable], kind))
+            try:
+                put(document, path, _from_text(variable, environment[variable], kind))
+            except ConfigError as error:
+                yield error
 
 
 def _fill_in(document: dict[str, Any], environment: Mapping[str, str]) -> None:
@@ -124,7 +142,28 @@ def _fill_in(document: dict[str, Any], environment: Mapping[str, str]) -> None:
         vendors = document.get("providers", {})
         said = vendors.get(vendor, {}) if isinstance(vendors, dict) else {}
         if environment.get(variable) and isinstance(said, dict) and not said.get(key):
-            _put(document, ["providers", vendor, key], environment[variable])
+            put(document, ("providers", vendor, key), environment[variable])
+
+
+def _vendors_with_key(environment: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(
+        vendor for variable, (vendor, key) in VENDOR_VARIABLES.items() if key == "api_key" and environment.get(variable)
+    )
+
+
+def _spell_http(document: dict[str, Any], environment: Mapping[str, str], flags: Mapping[str, object]) -> None:
+    """``api_port`` is ``http.port`` in other words; the file's loses against a variable or a flag that says the latter.
+
+    A value of the wrong type is left for the check to complain of.
+    """
+    port = document.get("api_port")
+    if not isinstance(port, int) or isinstance(port, bool):
+        return
+    in_file = "api_port" not in flags and not any(environment.get(name) for name in ("API_PORT", "OFFHOOK_API_PORT"))
+    if port == 0:
+        put(document, ("http", "enabled"), False)
+    elif "http.port" not in flags and not (in_file and "OFFHOOK_HTTP_PORT" in environment):
+        put(document, ("http", "port"), port)
 
 
 def _scalar_keys(section: type[msgspec.Struct], prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
@@ -133,7 +172,7 @@ def _scalar_keys(section: type[msgspec.Struct], prefix: tuple[str, ...] = ()) ->
         path = (*prefix, field.name)
         if isinstance(field.type, type) and issubclass(field.type, Section):
             keys += _scalar_keys(field.type, path)
-        elif form_of(field.type) is None:
+        elif form_of(field.type) is None and field.type is not ProviderSection:
             keys.append((path, field.type))
     return keys
 
@@ -146,13 +185,3 @@ def _from_text(variable: str, text: str, kind: Any) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(variable, problem_of(str(error)), "Change the environment variable, or unset it") from None
-
-
-def _put(document: dict[str, Any], path: list[str], value: object) -> None:
-    *sections, key = path
-    for section in sections:
-        inner = document.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(section, "is not a JSON object", f'Write it as {{"{key}": …}}')
-        document = inner
-    document[key] = value

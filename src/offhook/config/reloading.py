@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
-from offhook.config.settings import Section, Settings
+from offhook.config.section import Section
+from offhook.config.settings import Settings
+from offhook.config.sip4ai_keys import ProviderSection
 
-RELOADED = frozenset({"agents", "numbers", "trunks", "tools", "squads", "webhooks"})
+_LISTS = ("agents", "numbers", "trunks", "tools", "squads", "webhooks", "functions")
+_PROVIDERS = tuple(field.name for field in msgspec.structs.fields(Settings) if field.type is ProviderSection)
+
+RELOADED = frozenset({*_LISTS, *_PROVIDERS, "provider", "audio_file", "outbound", "event_webhook"})
 """Keys of config.json that `offhook reload` makes true at once; TLS files are read again where they are."""
 
 
 def waits_for_restart(before: Settings, after: Settings) -> tuple[str, ...]:
     """The keys that differ and are not taken over: ``sip.port``, ``max_calls`` …"""
-    return tuple(_differing("", before, after))
+    found = _differing("", before, after)
+    spelt = ("http.enabled", "http.port") if "api_port" in found else ()
+    return tuple(name for name in found if name not in spelt)
 
 
 def _differing(path: str, before: msgspec.Struct, after: msgspec.Struct) -> list[str]:

@@ -22,6 +22,7 @@ _RECORDS: Mapping[str, tuple[type, ...]] = {
     "DestinationForm": (TransferDestination,),
     "NumberForm": (Number,),
     "ToolForm": (Tool,),
+    "FunctionForm": (Tool,),
     "SquadForm": (Squad,),
     "WebhookForm": (WebhookEndpoint,),
     "RegisterForm": (RegisterTrunk, CallRules),

@@ -8,34 +8,15 @@ from typing import Annotated, Literal
 import msgspec
 
 from offhook.call.destination_policy import RangeKind
-from offhook.model.records import Agent, Number
-from offhook.model.trunks import Trunk
-from offhook.store.config_forms import ConfigForms
-from offhook.store.forms import (
-    AgentForm,
-    Catalogue,
-    NumberForm,
-    Port,
-    Secret,
-    SquadForm,
-    ToolForm,
-    TrunkForm,
-    WebhookForm,
-    agent_record,
-    number_record,
-    trunk_record,
-)
-
-DEMO_AGENT_ID = "demo"
+from offhook.config.section import Section
+from offhook.config.sip4ai_keys import Mode, OutboundSettings, ProviderSection
+from offhook.store.forms import AgentForm, NumberForm, Port, Secret, SquadForm, ToolForm, TrunkForm, WebhookForm
+from offhook.store.function_forms import FunctionForm
 
 DELIVERIES_DAYS_MIN = 30
 """Longer than the retries of one delivery (Standard Webhooks: 75 hours), and long enough to find out and replay."""
 
 Days = Annotated[int, msgspec.Meta(ge=0, le=36500)]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of config.json: unknown keys are errors."""
 
 
 class SipSettings(Section, frozen=True):
@@ -187,11 +168,37 @@ class LogSettings(Section, frozen=True):
 
 
 class Settings(Section, frozen=True):
-    """Everything the operator decides. Without ``agents`` and ``numbers`` every number reaches the demo agent.
+    """Everything the operator decides. Without ``agents`` and ``provider`` every number reaches the demo agent.
 
     Without ``trunks`` anyone who reaches us may call; with them, only those they let in. ``drain_timeout_s``: how long
     a server that was told to stop waits for its calls.
+
+    ``provider``: who speaks, as its section says; it is the agent `main`, and answers where ``numbers`` lists none.
+    ``functions``: what its model may call. ``audio_file``: a WAV file that is played in its place. ``openai``,
+    ``elevenlabs``, ``gemini``, ``deepgram``, ``cartesia``, ``ultravox``, ``pipeline``, ``local``, ``scripted``: what
+    the provider of that name is told: greeting, instructions, voice, and the options it has. ``mode`` outbound: the
+    call of ``outbound`` is made at the start. ``api_port`` is `http.port` by another name; 0: no HTTP server.
+    ``event_webhook``: the URL that is told what happens in every call. ``webhook_secret`` signs what it and the
+    servers of functions are sent; empty: one is made, and kept in ``data_dir``.
     """
+
+    mode: Mode = "inbound"
+    api_port: Port | None = None
+    provider: str = ""
+    openai: ProviderSection = msgspec.field(default_factory=dict)
+    elevenlabs: ProviderSection = msgspec.field(default_factory=dict)
+    gemini: ProviderSection = msgspec.field(default_factory=dict)
+    deepgram: ProviderSection = msgspec.field(default_factory=dict)
+    cartesia: ProviderSection = msgspec.field(default_factory=dict)
+    ultravox: ProviderSection = msgspec.field(default_factory=dict)
+    pipeline: ProviderSection = msgspec.field(default_factory=dict)
+    local: ProviderSection = msgspec.field(default_factory=dict)
+    scripted: ProviderSection = msgspec.field(default_factory=dict)
+    audio_file: str = ""
+    outbound: OutboundSettings = OutboundSettings()
+    functions: tuple[FunctionForm, ...] = ()
+    event_webhook: str = ""
+    webhook_secret: Secret = ""
 
     sip: SipSettings = SipSettings()
     tls: TlsFiles = TlsFiles()
@@ -219,33 +226,6 @@ class Settings(Section, frozen=True):
         """``data_dir``, with ``~`` as the home it stands for."""
         return Path(self.data_dir).expanduser()
 
-
-def forms_of(settings: Settings) -> ConfigForms:
-    """What config.json defines; the demo agent where it defines none, and every number where it lists none."""
-    agents = settings.agents or (AgentForm(id=DEMO_AGENT_ID, provider="local", name="Demo"),)
-    return ConfigForms(
-        agents=agents,
-        numbers=settings.numbers or (NumberForm(user="*", agent=agents[0].id),),
-        trunks=settings.trunks,
-        tools=settings.tools,
-        squads=settings.squads,
-        webhooks=settings.webhooks,
-    )
-
-
-def agents_of(settings: Settings) -> tuple[Agent, ...]:
-    """The configured agents as records; the demo agent where none is configured."""
-    forms = forms_of(settings)
-    agents = {agent.id: agent for agent in forms.agents}
-    catalogue = Catalogue(agents=agents, tools={tool.id: tool for tool in forms.tools}, by_operator=agents)
-    return tuple(agent_record(agent, catalogue) for agent in forms.agents)
-
-
-def numbers_of(settings: Settings) -> tuple[Number, ...]:
-    """The configured numbers as records; without any, every number reaches the first agent."""
-    return tuple(number_record(number) for number in forms_of(settings).numbers)
-
-
-def trunks_of(settings: Settings) -> tuple[Trunk, ...]:
-    """The configured trunks as records."""
-    return tuple(trunk_record(trunk) for trunk in settings.trunks)
+    def __repr__(self) -> str:
+        """Keys and passwords may stand anywhere in it."""
+        return "Settings(…)"

@@ -18,14 +18,15 @@ from offhook.bridge.local.judging import tells
 from offhook.bridge.local.messages import Synthesised
 from offhook.bridge.local.provider import local_provider
 from offhook.bridge.local.worker_pool import WorkerError
-from offhook.bridge.options import ProviderAccess
+from offhook.bridge.options import UNKNOWN_OPTION, ProviderAccess
 from offhook.bridge.outside import LocalVoice, Outside
 from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.agent_session import Judge
 from offhook.call.failover import as_agent
-from offhook.config import Settings
-from offhook.config.settings import ProviderSettings, agents_of
+from offhook.config import Settings, agents_of, provider_agent
+from offhook.config.settings import ProviderSettings
+from offhook.config.sip4ai import in_their_words
 from offhook.model.audio import AudioFormat
 from offhook.model.errors import BridgeError, ConfigError
 from offhook.model.records import Agent, ProviderFallback
@@ -54,16 +55,26 @@ PROVIDERS = ("local", *OWN, *HOSTED)
 def provider_problems(settings: Settings) -> Iterator[ConfigError]:
     """One for each agent or fallback of config.json whose provider nobody knows, or cannot do with what it has."""
     registry = _registry_of(settings)
+    main = provider_agent(settings)
     for index, agent in enumerate(agents_of(settings)):
-        yield from _problems(registry, agent, f"agents[{index}].")
+        if main is not None and agent.agent_id == main.id:
+            yield from (in_their_words(settings, problem) for problem in _problems(registry, agent, ""))
+        else:
+            yield from _problems(registry, agent, f"agents[{index}].")
 
 
 def provider_check(settings: Settings) -> Callable[[AgentForm], None]:
     """Raises ``ConfigError`` for an agent made elsewhere that would be a problem in config.json."""
+    check_record = agent_check(settings)
+    return lambda form: check_record(agent_record(form, Catalogue()))
+
+
+def agent_check(settings: Settings) -> Callable[[Agent], None]:
+    """The same for an agent that is a record already, the operator's or another's."""
     registry = _registry_of(settings)
 
-    def check(form: AgentForm) -> None:
-        for problem in _problems(registry, agent_record(form, Catalogue()), ""):
+    def check(agent: Agent) -> None:
+        for problem in _problems(registry, agent, ""):
             raise problem
 
     return check
@@ -82,6 +93,7 @@ def _problems(registry: BridgeRegistry, agent: Agent, key: str) -> Iterator[Conf
 
 
 def _own_problems(registry: BridgeRegistry, agent: Agent, key: str) -> Iterator[ConfigError]:
+    """All options that are not known; then the first of what else is wrong."""
     if agent.provider not in PROVIDERS:
         fix = f"Use one of: {', '.join(PROVIDERS)}"
         yield ConfigError(f"{key}provider", f"there is no {agent.provider!r}", fix)
@@ -90,6 +102,10 @@ def _own_problems(registry: BridgeRegistry, agent: Agent, key: str) -> Iterator[
             registry.check(agent)
         except ConfigError as error:
             yield ConfigError(f"{key}{error.key}", error.problem, error.fix)
+            _, _, option = error.key.rpartition("options.")
+            if error.problem == UNKNOWN_OPTION and option in agent.options:
+                others = {name: value for name, value in agent.options.items() if name != option}
+                yield from _own_problems(registry, replace(agent, options=others), key)
 
 
 def check_providers(settings: Settings) -> None:

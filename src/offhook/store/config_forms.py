@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from offhook.store import form_secrets
 from offhook.store.form_secrets import Kind
@@ -12,7 +12,10 @@ from offhook.store.forms import AgentForm, AnyForm, NumberForm, SquadForm, ToolF
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfigForms:
-    """The lists of config.json, already checked against each other."""
+    """The lists of config.json, already checked against each other.
+
+    ``places``: by kind and id, the key or variable that stands for what is in no list of the file.
+    """
 
     agents: tuple[AgentForm, ...] = ()
     numbers: tuple[NumberForm, ...] = ()
@@ -20,9 +23,10 @@ class ConfigForms:
     tools: tuple[ToolForm, ...] = ()
     squads: tuple[SquadForm, ...] = ()
     webhooks: tuple[WebhookForm, ...] = ()
+    places: Mapping[tuple[Kind, str], str] = field(default_factory=dict)
 
     def each(self) -> Iterator[tuple[Kind, str, AnyForm]]:
-        """Kind, key in the file (``agents[2]``), form."""
+        """Kind, key in the file (``agents[2]``, or its place), form."""
         for kind in form_secrets.FORMS:
             for index, form in enumerate(getattr(self, f"{kind}s")):
-                yield kind, f"{kind}s[{index}]", form
+                yield kind, self.places.get((kind, form.id), f"{kind}s[{index}]"), form

@@ -102,4 +102,5 @@ def _check_collisions(connection: sa.Connection, file: str, forms: ConfigForms) 
             field = "user" if kind == "number" else "id"
             problem = f"{form.id!r} is also the {kind} {form.id!r} of account {owner!r}, made by the API"
             fix = f"Change it in {file}, or delete the other: DELETE /api/{kind}s/{form.id}"
-            raise ConfigError(f"{key}.{field}", problem, fix)
+            place = key if (kind, form.id) in forms.places else f"{key}.{field}"
+            raise ConfigError(place, problem, fix)

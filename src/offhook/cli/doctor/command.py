@@ -18,8 +18,7 @@ from offhook.cli.doctor.machine import examine_machine
 from offhook.cli.doctor.peers import examine_peers
 from offhook.cli.event_loop import run
 from offhook.cli.trunks import is_running
-from offhook.config import Settings, load_settings
-from offhook.config.settings import agents_of
+from offhook.config import Settings, agents_of, load_settings
 from offhook.model.errors import ConfigError, OffhookError
 from offhook.model.records import ProviderFallback
 from offhook.observability import configure_logging
