@@ -190,6 +190,7 @@ scheduled_calls = sa.Table(
     sa.Column("account_id", ID, nullable=False),
     sa.Column("due_at", sa.Double, nullable=False, index=True),
     sa.Column("latest_at", sa.Double, nullable=True),  # not placed after this
+    sa.Column("taken_until", sa.Double, nullable=True),  # a process is placing it; who died by then places it no more
     sa.Column("form", sa.JSON, nullable=False),  # as the API was given it
     sa.Column("created_at", sa.Double, nullable=False),
 )

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.String(length=255), nullable=False),
         sa.Column("due_at", sa.Double(), nullable=False),
         sa.Column("latest_at", sa.Double(), nullable=True),
+        sa.Column("taken_until", sa.Double(), nullable=True),
         sa.Column("form", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("call_id", name=op.f("pk_scheduled_calls")),
