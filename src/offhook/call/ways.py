@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from offhook.call.leg import DialPlan
+from offhook.call.numbers import read_target, region_of
 from offhook.model.errors import OffhookError, SipParseError, UnreachableError
 from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
 from offhook.signaling.endpoint import SipEndpoint
@@ -14,7 +15,6 @@ from offhook.sip.digest import Credentials, DigestClient
 from offhook.sip.events import Hop, Transport
 from offhook.sip.headers import NameAddr
 from offhook.sip.routing import DEFAULT_PORTS, is_address
-from offhook.sip.targets import parse_target
 from offhook.sip.uri import SipUri
 
 TRANSPORTS: Mapping[str, Transport] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"}
@@ -36,9 +36,9 @@ class Destination:
 def target_of(text: str, trunk: Trunk | None) -> SipUri:
     """What was dialled as a URI: a SIP URI as it is; a tel URI, a number or a name by the trunk's domain.
 
-    Raises ``SipParseError``.
+    A number of the trunk's region is dialled as E.164. Raises ``SipParseError``.
     """
-    target = parse_target(text)
+    target = read_target(text, "" if trunk is None else region_of(trunk.rules))
     if isinstance(target, SipUri):
         return target
     match trunk:
@@ -57,7 +57,7 @@ def trunk_towards(text: str, trunk: Trunk | None) -> Trunk | None:
 
     Raises ``SipParseError``.
     """
-    target = parse_target(text)
+    target = read_target(text)
     if isinstance(target, str):
         return trunk
     match trunk:
