@@ -16,12 +16,13 @@ from offhook.store.scheduled_calls import (
     LEASE_S,
     ScheduledCall,
     add,
-    cancel,
     list_scheduled,
     next_due,
     put_off,
+    put_off_all,
     remove,
     scheduled_call,
+    take,
     take_due,
 )
 
@@ -103,15 +104,26 @@ def test_late_ones_can_be_taken_alone(database: Database) -> None:
     assert taken(database, NOW + 6, late_only=True) == ["late"]
 
 
-def test_a_cancelled_one_is_gone_and_one_that_is_being_placed_cannot_be_cancelled(database: Database) -> None:
-    kept(database, "c1", "c2", due_at=NOW)
-    assert write(database, cancel, "other", "c1", NOW) is None
-    assert write(database, cancel, "default", "c1", NOW) == replace(CALL, due_at=NOW)
-    assert write(database, cancel, "default", "c1", NOW) is None
-    assert taken(database, NOW) == ["c2"]
-    assert write(database, cancel, "default", "c2", NOW) is None
+def test_one_can_be_taken_before_it_is_due_if_nobody_is_placing_it(database: Database) -> None:
+    kept(database, "c1", "c2", "c3", due_at=NOW)
+    assert write(database, take, "other", "c1", NOW) is None
+    assert write(database, take, "default", "c1", NOW) == replace(CALL, due_at=NOW)
+    assert write(database, take, "default", "c1", NOW) is None
+    assert sorted(taken(database, NOW)) == ["c2", "c3"]
+    assert write(database, take, "default", "c2", NOW) is None
     write(database, put_off, "c2", NOW + 10)
-    assert write(database, cancel, "default", "c2", NOW) is not None
+    assert write(database, take, "default", "c2", NOW) is not None
+    happened(database, ARRIVED, call_id="c3")
+    assert write(database, take, "default", "c3", NOW + LEASE_S) is None
+
+
+def test_all_that_an_account_has_due_can_wait(database: Database) -> None:
+    kept(database, "c1", "c2", due_at=NOW)
+    kept(database, "later", due_at=NOW + 5)
+    kept(database, "theirs", due_at=NOW, account_id="other")
+    write(database, put_off_all, "default", NOW, NOW + 10)
+    assert taken(database, NOW + 5) == ["theirs", "later"]
+    assert sorted(taken(database, NOW + 10)) == ["c1", "c2"]
 
 
 def test_of_many_processes_each_call_is_given_to_one(

@@ -8,7 +8,7 @@ Every function works inside the caller's transaction and raises what SQLAlchemy 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -53,14 +53,11 @@ def list_scheduled(connection: sa.Connection, account_id: str) -> tuple[Schedule
     return tuple(map(_call, connection.execute(_COLUMNS.where(_of(account_id)).order_by(*newest_first))))
 
 
-def cancel(connection: sa.Connection, account_id: str, call_id: str, now: float) -> ScheduledCall | None:
-    """Take it out. None: there is none, or a process is placing it now."""
+def take(connection: sa.Connection, account_id: str, call_id: str, now: float) -> ScheduledCall | None:
+    """This one, due or not, as ``take_due`` does. None: there is none, or a process is placing it now."""
     mine = (_of(account_id), scheduled_calls.c.call_id == call_id, _is_free(now))
-    row = connection.execute(_COLUMNS.where(*mine).with_for_update(skip_locked=True)).first()
-    if row is None:
-        return None
-    remove(connection, call_id)
-    return _call(row)
+    rows = connection.execute(_COLUMNS.where(*mine).with_for_update(skip_locked=True)).all()
+    return next(iter(_taken(connection, rows, now)), None)
 
 
 def take_due(
@@ -70,23 +67,34 @@ def take_due(
     ``put_off``. ``late_only``: those that cannot be placed any more.
     """
     due = scheduled_calls.c.latest_at < now if late_only else scheduled_calls.c.due_at <= now
-    query = _COLUMNS.where(due, _is_free(now)).order_by(scheduled_calls.c.due_at).limit(limit)
+    query = _COLUMNS.where(due, _is_free(now)).order_by(*_FIRST).limit(limit)
     rows = connection.execute(query.with_for_update(skip_locked=True)).all()  # SQLite has one writer, and ignores it
+    return tuple(_taken(connection, rows, now))
+
+
+def _taken(connection: sa.Connection, rows: Sequence[sa.Row[Any]], now: float) -> Iterator[ScheduledCall]:
+    """Hold them, and leave out what has a record: it was placed."""
     ids = [row.call_id for row in rows]
     if not ids:
-        return ()
+        return
     placed = set(connection.scalars(sa.select(calls.c.call_id).where(calls.c.call_id.in_(ids))))
-    taken = sa.update(scheduled_calls).where(scheduled_calls.c.call_id.in_(ids))
-    connection.execute(taken.values(taken_until=now + LEASE_S))
+    held = sa.update(scheduled_calls).where(scheduled_calls.c.call_id.in_(ids))
+    connection.execute(held.values(taken_until=now + LEASE_S))
     if placed:
         connection.execute(sa.delete(scheduled_calls).where(scheduled_calls.c.call_id.in_(placed)))
-    return tuple(_call(row) for row in rows if row.call_id not in placed)
+    yield from (_call(row) for row in rows if row.call_id not in placed)
 
 
 def put_off(connection: sa.Connection, call_id: str, due_at: float) -> None:
     """It was taken and not placed: to be tried again at ``due_at``."""
     again = {"due_at": due_at, "taken_until": None}
     connection.execute(sa.update(scheduled_calls).where(scheduled_calls.c.call_id == call_id).values(again))
+
+
+def put_off_all(connection: sa.Connection, account_id: str, now: float, due_at: float) -> None:
+    """The account may have no further call now: whatever else of it is due waits as well."""
+    due = (_of(account_id), scheduled_calls.c.due_at <= now, _is_free(now))
+    connection.execute(sa.update(scheduled_calls).where(*due).values(due_at=due_at))
 
 
 def remove(connection: sa.Connection, call_id: str) -> None:
@@ -103,6 +111,8 @@ def next_due(connection: sa.Connection) -> float | None:
 _COLUMNS = sa.select(
     *(scheduled_calls.c[name] for name in ("call_id", "account_id", "due_at", "latest_at", "created_at", "form"))
 )
+
+_FIRST = (scheduled_calls.c.due_at, scheduled_calls.c.created_at)
 
 
 def _of(account_id: str) -> sa.ColumnElement[bool]:
