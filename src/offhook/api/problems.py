@@ -9,8 +9,10 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from offhook.model.errors import (
+    CannotPlaceError,
     ConfigError,
     OffhookError,
+    PlacingFault,
     ReadOnlyRecordError,
     RecordConflictError,
     RecordError,
@@ -44,9 +46,11 @@ class Meaning(NamedTuple):
 
 
 MEANINGS: Mapping[Code, Meaning] = {
-    "BAD_REQUEST": Meaning(400, "The request cannot be read: its JSON, or a parameter"),
+    "BAD_REQUEST": Meaning(
+        400, "The request cannot be read or, where SIP4AI has the endpoint, used: `field` says which value"
+    ),
     "UNAUTHORIZED": Meaning(401, "No API key, or one that is unknown, expired or revoked"),
-    "FORBIDDEN": Meaning(403, "The key lacks the scope that `hint` names"),
+    "FORBIDDEN": Meaning(403, "The key lacks the scope that `hint` names, or nobody may call there"),
     "NOT_FOUND": Meaning(404, "There is none, or it is another account's"),
     "METHOD_NOT_ALLOWED": Meaning(405, "The path takes other methods, which `Allow` lists"),
     "REQUEST_TIMEOUT": Meaning(408, "The body did not come in time"),
@@ -64,6 +68,9 @@ MEANINGS: Mapping[Code, Meaning] = {
 
 RETRY_UNAVAILABLE_S = 2
 """The database is tried again about as often."""
+
+RETRY_PLACING_S = 5
+"""For a call of many at once to end; and a rate a minute gives one more by then, unless it is less than twelve."""
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -93,6 +100,11 @@ class ApiError(OffhookError):
         self.answer = ErrorAnswer(error=error, code=code, field=field or None, hint=hint or None)
         self.headers = dict(headers or {})
 
+    def as_code(self, code: Code) -> ApiError:
+        """The same sentence under another code."""
+        answer = self.answer
+        return ApiError(code, answer.error, field=answer.field or "", hint=answer.hint or "", headers=self.headers)
+
 
 def not_found(kind: str, name: str) -> ApiError:
     """The same for what is another account's."""
@@ -108,6 +120,27 @@ def invalid(error: ConfigError) -> ApiError:
     """A form that cannot be used: its key, problem and fix."""
     return ApiError(
         "INVALID", f"{error.key}: {error.problem}" if error.key else error.problem, field=error.key, hint=error.fix
+    )
+
+
+_PLACING: Mapping[PlacingFault, Code] = {
+    "invalid": "BAD_REQUEST",
+    "forbidden": "FORBIDDEN",
+    "too_many": "TOO_MANY_REQUESTS",
+    "unavailable": "UNAVAILABLE",
+}
+
+
+def of_placing(error: CannotPlaceError) -> ApiError:
+    """A call that is not placed, and when to try again where that may help."""
+    code = _PLACING[error.kind]
+    later = code in ("TOO_MANY_REQUESTS", "UNAVAILABLE")
+    return ApiError(
+        code,
+        f"{error.field}: {error.problem}" if error.field else error.problem,
+        field=error.field,
+        hint=error.fix,
+        headers={"Retry-After": str(RETRY_PLACING_S)} if later else {},
     )
 
 
