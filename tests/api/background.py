@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.api.placers import Placing
 from tests.api.served import Served
 
 from offhook.store.database import Database
@@ -16,7 +17,7 @@ from offhook.store.database import Database
 
 @contextmanager
 def serving(data_dir: Path, prepare: Callable[[Served], Awaitable[None]]) -> Iterator[Served]:
-    """An API with a database of its own in ``data_dir``, after ``prepare``."""
+    """An API with a database of its own in ``data_dir``, after ``prepare``. Every call is placed, and none made."""
     ready, stop = threading.Event(), asyncio.Event()
     served: list[Served] = []
     loops: list[asyncio.AbstractEventLoop] = []
@@ -25,7 +26,7 @@ def serving(data_dir: Path, prepare: Callable[[Served], Awaitable[None]]) -> Ite
         database = Database.open("", data_dir=data_dir)
         database.migrate()
         try:
-            async with Served(database, data_dir, clock=time.monotonic) as one:
+            async with Served(database, data_dir, clock=time.monotonic, placer=Placing()) as one:
                 await prepare(one)
                 served.append(one)
                 loops.append(asyncio.get_running_loop())

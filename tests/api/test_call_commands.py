@@ -71,12 +71,12 @@ async def test_only_a_call_that_runs_here_can_be_told(
     unknown = await served.ask(method, f"/api/calls/nobody{path}", json=body)
     assert (unknown.status, unknown.code) == (404, "NOT_FOUND")
     over = await served.ask(method, f"/api/calls/over{path}", json=body)
-    assert (over.status, over.code) == (409, "CONFLICT")
+    assert (over.status, over.code) == (400, "BAD_REQUEST")
     elsewhere = await served.ask(method, f"/api/calls/elsewhere{path}", json=body)
     assert (elsewhere.status, elsewhere.json["hint"]) == (409, "Ask the server 'n1', where it runs")
     assert running.told == []
     running.gone = True
-    assert (await served.ask(method, f"/api/calls/c1{path}", json=body)).status == 409
+    assert (await served.ask(method, f"/api/calls/c1{path}", json=body)).status == 400
 
 
 @pytest.mark.parametrize(("method", "path", "body"), COMMANDS)
@@ -91,4 +91,33 @@ async def test_a_call_of_another_account_is_not_there(
 @pytest.mark.parametrize("body", [{}, {"message": ""}, {"message": "x" * 4001}, {"message": "x", "role": "agent"}])
 async def test_what_cannot_be_said_is_refused(served: Served, running: Running, body: Any) -> None:
     said = await served.ask("POST", "/api/calls/c1/inject", json=body)
-    assert (said.status, said.code, running.told) == (422, "INVALID", [])
+    assert (said.status, said.code, running.told) == (400, "BAD_REQUEST", [])
+
+
+@pytest.mark.parametrize("sent", [{"message": "it rains"}, {"prompt": "it rains"}, {"message": "x", "prompt": "x"}])
+async def test_a_prompt_is_a_message(served: Served, running: Running, sent: Any) -> None:
+    said = await served.ask("POST", "/calls/c1/inject", json={**sent, "role": "user"})
+    assert (said.status, said.json) == (200, {"success": True, "call_id": "c1"})
+    assert running.told == [("c1", "user", next(iter(sent.values())), True)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [({}, "message"), ({"message": "x", "prompt": "y"}, "prompt"), ({"prompt": ""}, "prompt"), ({"text": "x"}, "text")],
+)
+async def test_a_prompt_that_says_nothing_or_two_things_is_refused(
+    served: Served, running: Running, sent: Any, field: str
+) -> None:
+    said = await served.ask("POST", "/calls/c1/inject", json=sent)
+    assert (said.status, said.json["field"], running.told) == (400, field, [])
+
+
+async def test_a_call_that_nobody_has_is_told_in_the_words_of_sip4ai(served: Served) -> None:
+    for method, path in (
+        ("GET", "/api/calls/nobody"),
+        ("DELETE", "/api/calls/nobody"),
+        ("POST", "/api/calls/nobody/inject"),
+        ("POST", "/calls/nobody/inject"),
+    ):
+        said = await served.ask(method, path, json={"message": "x"} if method == "POST" else None)
+        assert (said.status, said.json["error"], said.code) == (404, "call not found", "NOT_FOUND")

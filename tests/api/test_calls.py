@@ -9,7 +9,7 @@ import pytest
 from tests.api.served import Served, of_account
 from tests.store.stories import ANSWERED, ARRIVED, ENDED, JOINED, RECORDED, RINGING, TURN, WHOLE, happened, story
 
-from offhook.delivery.call_document import dialled
+from offhook.delivery.call_document import function_document, json_or_text, number_in
 from offhook.model.call_events import (
     CallAnswered,
     ProviderReplaced,
@@ -18,6 +18,7 @@ from offhook.model.call_events import (
     TransferEnded,
     UsageAmount,
 )
+from offhook.model.records import FunctionCalled
 from offhook.signaling.trace import TraceRecord
 from offhook.sip.events import Address, Flow
 from offhook.store.traces import TraceStore
@@ -36,11 +37,12 @@ async def test_a_whole_call_is_told_in_the_words_of_the_api(served: Served) -> N
         "id": "c1",
         "status": "completed",
         "direction": "inbound",
-        "target": "demo",
+        "target": "alice",
         "provider": "local",
         "duration": 4,
         "created_at": "1970-01-01T00:16:41Z",
         "answered_at": "1970-01-01T00:16:43Z",
+        "answered_by": None,
         "ended_at": "1970-01-01T00:16:51Z",
         "agent_id": "demo",
         "trunk_id": "",
@@ -62,13 +64,14 @@ async def test_a_whole_call_is_told_in_the_words_of_the_api(served: Served) -> N
         "task": None,
         "recording": "/api/calls/c1/recording",
         "node_id": "n1",
+        "functions_called": [],
     }
     assert transfers == [
         {"mode": "warm", "target": "tel:+49301", "outcome": "busy", "sip_code": 486, "reason": "Busy Here"}
     ]
     assert [(turn["speaker"], turn["text"], turn["timestamp"], turn["latency_ms"]) for turn in transcript] == [
-        ("user", "what time is it", "1970-01-01T00:16:43.100000Z", None),
-        ("ai", "It is noon.", "1970-01-01T00:16:44.500000Z", 600),
+        ("user", "what time is it", 0.1, None),
+        ("ai", "It is noon.", 1.5, 600),
     ]
 
 
@@ -86,6 +89,32 @@ async def test_a_call_tells_who_spoke_last_what_was_used_and_what_came_of_its_ta
         ("scripted", [{"units": "seconds", "amount": 4.5}]),
     ]
     assert call["task"] == {"outcome": "booked", "summary": "Tuesday at nine"}
+
+
+def test_a_function_is_told_as_json_where_it_is_json() -> None:
+    called = FunctionCalled(tool_call_id="1", name="book", arguments='{"time": "14:00"}', result='{"success": true}')
+    asked = replace(called, arguments="{}", result=None)
+
+    told = [function_document(one) for one in (called, asked, replace(asked, result="all [taken"))]
+
+    assert told == [
+        {"name": "book", "arguments": {"time": "14:00"}, "result": {"success": True}},
+        {"name": "book", "arguments": {}, "result": None},
+        {"name": "book", "arguments": {}, "result": "all [taken"},
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[" * 40 + "]" * 40, "[" * 5000, '"\\ud800', "1e999"])
+def test_what_is_no_json_is_text(text: str) -> None:
+    assert json_or_text(text) == text
+
+
+async def test_the_target_is_the_other_side(served: Served) -> None:
+    happened(served.database, replace(ARRIVED, from_uri="sip:anonymous@anonymous.invalid"), call_id="in")
+    outbound = replace(ARRIVED, direction="outbound", from_uri="offhook", to_uri="sip:+61400000000@example.com")
+    happened(served.database, outbound, call_id="out")
+    assert (await served.get("/api/calls/in")).json["target"] == "anonymous"
+    assert (await served.get("/api/calls/out")).json["target"] == "+61400000000"
 
 
 async def test_a_call_that_runs_has_no_end(served: Served) -> None:
@@ -257,7 +286,8 @@ async def test_a_call_without_a_trace_has_no_messages(served: Served) -> None:
         ("tel:+4930;phone-context=x", "+4930"),
         ("sip:example.com", "sip:example.com"),
         ("nonsense", "nonsense"),
+        ("sip:anonymous@anonymous.invalid", "anonymous"),
     ],
 )
-def test_the_target_is_who_was_dialled(uri: str, target: str) -> None:
-    assert dialled(uri) == target
+def test_a_target_is_the_number_or_name_in_its_uri(uri: str, target: str) -> None:
+    assert number_in(uri) == target

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 from aiohttp import web
@@ -20,10 +21,11 @@ from offhook.api.problems import (
     ApiError,
     Code,
     invalid,
+    of_placing,
     of_record,
 )
 from offhook.api.reading import BODY_BYTES, read_body, read_query
-from offhook.model.errors import ConfigError, RecordError
+from offhook.model.errors import CannotPlaceError, ConfigError, RecordError
 from offhook.store.keys import USED_EVERY_S, KeyUse, note_used
 
 _log = logging.getLogger("offhook.api")
@@ -97,22 +99,37 @@ async def _note_uses(parts: ApiParts, used: KeyUse) -> None:
 def _serving(endpoint: Endpoint, parts: ApiParts, gate: Gate, keyed: KeyedAnswers) -> _Serve:
     async def serve(request: web.Request) -> web.StreamResponse:
         client = gate.admit(endpoint, request)
-        asked = Asked(
-            parts=parts,
-            client=client,
-            request=request,
-            path=_path(request),
-            query=read_query(endpoint.query, request.query),
-            body=None if endpoint.body is None else await read_body(endpoint.body, request),
-        )
+        with _invalid_as(endpoint.invalid):
+            asked = Asked(
+                parts=parts,
+                client=client,
+                request=request,
+                path=_path(request),
+                query=read_query(endpoint.query, request.query),
+                body=None if endpoint.body is None else await read_body(endpoint.body, request),
+            )
 
         async def do() -> web.StreamResponse:
-            answer = await endpoint.handler(asked)
+            with _invalid_as(endpoint.invalid):
+                answer = await endpoint.handler(asked)
             return answer if isinstance(answer, web.StreamResponse) else _json(answer, endpoint.status)
 
         return await (keyed.answer(asked, do) if endpoint.idempotent else do())
 
     return serve
+
+
+@contextmanager
+def _invalid_as(code: Code) -> Iterator[None]:
+    """What says that a value cannot be used says so under this code."""
+    try:
+        yield
+    except ConfigError as error:
+        raise invalid(error).as_code(code) from error
+    except ApiError as error:
+        if error.code == "INVALID" != code:
+            raise error.as_code(code) from error
+        raise
 
 
 def _path(request: web.Request) -> Mapping[str, str]:
@@ -162,6 +179,8 @@ def _as_api_error(error: Exception, request: web.Request, parts: ApiParts) -> Ap
             return invalid(error)
         case RecordError():
             return of_record(error)
+        case CannotPlaceError():
+            return of_placing(error)
         case web.HTTPException():
             return _of_the_router(error, request)
     if parts.database.is_away(error):

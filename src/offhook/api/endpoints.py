@@ -119,8 +119,9 @@ class Endpoint:
 
     ``scope``: what a key must have; ``OPEN`` for none. ``free_on_loopback``: no key is needed from this machine.
     ``headers``: request headers that matter, with what they do; ``answer_headers`` the same of the answer.
-    ``errors``: codes beyond those that follow from the rest. ``stream``: the answer may have no end. ``idempotent``: it
-    may be sent with an Idempotency-Key, and is then done once (``api.idempotency``).
+    ``errors``: codes beyond those that follow from the rest. ``stream``: the answer may have no end. ``invalid``: the
+    code for a value that cannot be used; SIP4AI's endpoints know 400 alone. ``idempotent``: it may be sent with an
+    Idempotency-Key, and is then done once (``api.idempotency``).
     """
 
     method: Method
@@ -139,6 +140,7 @@ class Endpoint:
     answer_headers: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     errors: tuple[Code, ...] = ()
     stream: bool = False
+    invalid: Literal["INVALID", "BAD_REQUEST"] = "INVALID"
     free_on_loopback: bool = False
     idempotent: bool = False
 
@@ -158,7 +160,7 @@ class Endpoint:
         if self.idempotent:
             codes += ["BAD_REQUEST", "CONFLICT", "INVALID"]
         if self.body:
-            codes += ["REQUEST_TIMEOUT", "TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "INVALID"]
+            codes += ["REQUEST_TIMEOUT", "TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", self.invalid]
         return tuple(dict.fromkeys((*codes, *self.errors)))
 
 

@@ -25,11 +25,19 @@ class ScheduleForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     latest_at: Time | None = None
 
 
+class MachinesForm(AnsweringMachineForm, frozen=True):
+    """What happens when no person picks up; ``detect`` false: it is not listened for."""
+
+    detect: bool = True
+
+
 class NewCallForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``target`` and ``task`` are SIP4AI's, as are all keys up to ``functions``; those below are offhook's own.
 
     ``provider``: instead of the configured one. ``caller_id``: one of the trunk's. ``agent_id``: an agent of the
-    account that does the task, instead of the configured one.
+    account that does the task, instead of the configured one. ``max_duration_seconds`` null: 300, or what the operator
+    allows where that is less. ``hangup_on_task_complete`` null: as the agent has it, which is true unless somebody said
+    otherwise.
     """
 
     target: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
@@ -37,7 +45,7 @@ class NewCallForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     instructions: Long = ""
     provider: Short = ""
     caller_id: Short = ""
-    max_duration_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = MAX_DURATION_S
+    max_duration_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
     event_webhook: Annotated[str, msgspec.Meta(max_length=2000)] = ""
     functions: Annotated[tuple[FunctionForm, ...], msgspec.Meta(max_length=64)] = ()
     agent_id: Short = ""
@@ -45,8 +53,8 @@ class NewCallForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     greeting: Long = ""
     ring_timeout_seconds: Annotated[int, msgspec.Meta(ge=5, le=180)] = 60
     result_webhook: Annotated[str, msgspec.Meta(max_length=2000)] = ""
-    hangup_on_task_complete: bool = True
-    machines: AnsweringMachineForm | None = None
+    hangup_on_task_complete: bool | None = None
+    machines: MachinesForm | None = None
     schedule: ScheduleForm | None = None
     headers: dict[str, str] = {}
 

@@ -28,7 +28,7 @@ Every error has the same shape: `error` (a sentence), `code`, and where it is kn
 
 Times are ISO 8601 in UTC."""
 
-_KEY_HEADER: Mapping[str, Any] = {
+_KEY_HEADER: Schema = {
     "name": IDEMPOTENCY_KEY,
     "in": "header",
     "description": "A key of yours, such as a UUID: what is sent again with it within 24 h is not done again, but "

@@ -66,7 +66,8 @@ class Audience:
 def body_of(event: CallEvent, record: CallRecord, message_id: str) -> bytes:
     """JSON: the event's document and ``id``; with ``call.ended`` the whole call as ``data.call``.
 
-    Too large a text in it is cut, the transcript after so many turns as there is room for; ``truncated`` says so.
+    Too large a text in it is cut, the transcript after so many turns as there is room for, which called functions leave
+    half of; ``truncated`` says so.
     """
     document = {"id": message_id, **event_document(event)}
     limit = MAX_BODY_BYTES
@@ -96,10 +97,11 @@ def _shortened(document: dict[str, Any], limit: int) -> bytes:
     short = {**document, "data": {name: _cut(value) for name, value in data.items()}, "truncated": True}
     if call is None:
         return msgspec.json.encode(short)
-    turns = call.pop("transcript")
-    short["data"]["call"] = {name: _cut(value) for name, value in call.items()} | {"transcript": []}
-    room = limit - len(msgspec.json.encode(short))
-    short["data"]["call"]["transcript"] = _first(turns, room)
+    functions, turns = call.pop("functions_called"), call.pop("transcript")
+    told = {name: _cut(value) for name, value in call.items()} | {"functions_called": [], "transcript": []}
+    short["data"]["call"] = told
+    told["functions_called"] = _first(functions, (limit - len(msgspec.json.encode(short))) // 2)
+    told["transcript"] = _first(turns, limit - len(msgspec.json.encode(short)))
     return msgspec.json.encode(short)
 
 

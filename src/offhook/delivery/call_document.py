@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from offhook.delivery.event_documents import recording_path, utc
 from offhook.model.call_events import Speaker, TurnSpoken
 from offhook.model.errors import SipParseError
-from offhook.model.records import CallRecord
+from offhook.model.records import CallRecord, FunctionCalled
 from offhook.sip.uri import SipUri
 from offhook.store.calls import status_of
 from offhook.store.text import printable_document
@@ -19,23 +19,32 @@ from offhook.store.text import printable_document
 SPEAKERS: Mapping[Speaker, str] = {"agent": "ai", "caller": "user", "operator": "operator"}
 """What speakers are called outside."""
 
+JSON_DEPTH = 32
+"""Of a function's arguments and result: what is deeper is told as the text it came as. Encoders recurse."""
+
 _AS_THEY_ARE = (
-    "direction", "provider", "agent_id", "trunk_id", "from_uri", "to_uri", "sip_call_id", "remote_address", "codec",
+    "answered_by", "agent_id", "trunk_id", "from_uri", "to_uri", "sip_call_id", "remote_address", "codec",
     "srtp", "duration_ms", "ended_by", "cause", "sip_code", "reason", "provider_fault", "spend", "digits", "node_id",
 )  # fmt: skip
 
+_OF_TRANSFERS = ("mode", "target", "outcome", "sip_code", "reason")
+
 
 def call_summary(record: CallRecord) -> dict[str, Any]:
-    """Everything but the transcript. ``target``: who was dialled; ``duration``: whole seconds, once it is over."""
+    """Everything but what was said, and which functions were called. ``target``: the other side, whom we dialled or who
+    has called us; ``duration``: whole seconds, once it is over.
+    """
     return {
         "id": record.call_id,
         "status": status_of(record),
-        "target": dialled(record.to_uri),
+        "direction": record.direction,
+        "target": number_in(record.from_uri if record.direction == "inbound" else record.to_uri),
+        "provider": record.provider,
         "duration": record.duration_ms // 1000 if record.ended_at is not None else None,
         "created_at": utc(record.created_at),
-        "answered_at": _maybe_utc(record.answered_at),
         "ended_at": _maybe_utc(record.ended_at),
-        "transfers": tuple(msgspec.to_builtins(one) for one in record.transfers),
+        "answered_at": _maybe_utc(record.answered_at),
+        "transfers": tuple({name: getattr(one, name) for name in _OF_TRANSFERS} for one in record.transfers),
         "usage": tuple(msgspec.to_builtins(one) for one in record.usage),
         "task": None if record.task is None else printable_document(msgspec.to_builtins(record.task)),
         "recording": recording_path(record.call_id) if record.recording else None,
@@ -44,16 +53,45 @@ def call_summary(record: CallRecord) -> dict[str, Any]:
 
 
 def call_document(record: CallRecord) -> dict[str, Any]:
-    """The same, with ``transcript``: who said what, and when."""
-    began = utc(record.answered_at if record.answered_at is not None else record.created_at)
-    return {**call_summary(record), "transcript": tuple(_turn(turn, began) for turn in record.transcript)}
+    """The same, with ``functions_called`` and ``transcript``: who said what, and when."""
+    return {
+        **call_summary(record),
+        "functions_called": tuple(function_document(one) for one in record.functions_called),
+        "transcript": tuple(_turn(turn) for turn in record.transcript),
+    }
 
 
-def _turn(turn: TurnSpoken, began: datetime) -> dict[str, Any]:
+def function_document(called: FunctionCalled) -> dict[str, Any]:
+    """``result`` null: none came. Both as JSON where they are JSON, else as text."""
+    result = None if called.result is None else json_or_text(called.result)
+    return {"name": called.name, "arguments": json_or_text(called.arguments), "result": result}
+
+
+def json_or_text(text: str) -> Any:
+    """The values that ``text`` is the JSON of; else itself."""
+    try:
+        values = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return printable_document(text)
+    return printable_document(values if _is_flat(values, JSON_DEPTH) else text)
+
+
+def _is_flat(value: Any, depth: int) -> bool:
+    match value:
+        case dict():
+            return depth > 0 and all(_is_flat(each, depth - 1) for each in value.values())
+        case list():
+            return depth > 0 and all(_is_flat(each, depth - 1) for each in value)
+        case _:
+            return True
+
+
+def _turn(turn: TurnSpoken) -> dict[str, Any]:
+    """``timestamp``: seconds since the answer."""
     return {
         "speaker": SPEAKERS[turn.speaker],
         "text": turn.text,
-        "timestamp": began + timedelta(milliseconds=turn.started_ms),
+        "timestamp": turn.started_ms / 1000,
         "started_ms": turn.started_ms,
         "ended_ms": turn.ended_ms,
         "interrupted": turn.interrupted,
@@ -61,7 +99,7 @@ def _turn(turn: TurnSpoken, began: datetime) -> dict[str, Any]:
     }
 
 
-def dialled(uri: str) -> str:
+def number_in(uri: str) -> str:
     """The number or name in a URI; the URI itself where it has none."""
     if uri.startswith("tel:"):
         return uri[4:].partition(";")[0]

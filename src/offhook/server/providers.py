@@ -102,7 +102,7 @@ def _own_problems(registry: BridgeRegistry, agent: Agent, key: str) -> Iterator[
             registry.check(agent)
         except ConfigError as error:
             yield ConfigError(f"{key}{error.key}", error.problem, error.fix)
-            _, _, option = error.key.rpartition("options.")
+            option = error.key.removeprefix("options.").partition(".")[0]
             if error.problem == UNKNOWN_OPTION and option in agent.options:
                 others = {name: value for name, value in agent.options.items() if name != option}
                 yield from _own_problems(registry, replace(agent, options=others), key)

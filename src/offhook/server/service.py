@@ -20,8 +20,10 @@ from offhook.call.session import CallSession
 from offhook.config import Settings
 from offhook.config.reading import DEFAULT_CONFIG_FILE
 from offhook.config.reloading import RELOADED
+from offhook.delivery.awaited import undelivered
 from offhook.delivery.bus import Bus
 from offhook.media.ports import PortPool
+from offhook.model.call_events import CallEvent
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
 from offhook.model.trunks import Trunk, TrunkChanged
@@ -32,7 +34,8 @@ from offhook.server.front import Front
 from offhook.server.ground import Ground
 from offhook.server.network import discover, keep_discovering, listen_everywhere, stun_hop, tls_contexts
 from offhook.server.phone import Phone, Surroundings, build_phone
-from offhook.server.providers import Providers, check_providers
+from offhook.server.placing import Placer, PlacingParts
+from offhook.server.providers import Providers, agent_check, check_providers
 from offhook.server.vitals import Vitals
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.tls import TlsContexts
@@ -87,6 +90,7 @@ class Server:
         self._hold_audio = HoldAudio()
         self._phone: Phone | None = None
         self._front: Front | None = None
+        self._placer: Placer | None = None
         self._tls: TlsContexts | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -114,6 +118,7 @@ class Server:
         lost = await self._ground.lost_calls()  # before a new call could be among them
         await listen_everywhere(phone.endpoint, settings.sip)
         self._spawn(phone.manager.end_lost(lost))
+        self._placer = self._open_placer(phone)
         if settings.http.enabled:
             self._front = Front(
                 settings,
@@ -122,6 +127,7 @@ class Server:
                 self.metrics,
                 trunk_states=lambda: self.trunk_states,
                 calls=phone.manager,
+                placer=self._placer,
             )
             await self._front.start()
         if settings.sip.stun_server:
@@ -164,6 +170,22 @@ class Server:
     def trunk(self, trunk_id: str) -> Trunk | None:
         """As it is now. Only after ``start``."""
         return None if self._phone is None else self._phone.trunks.trunk(trunk_id)
+
+    @property
+    def placer(self) -> Placer:
+        """Places calls as the API asks for them. Only after ``start``."""
+        if self._placer is None:
+            raise RuntimeError("start() comes first")
+        return self._placer
+
+    @property
+    def trunks(self) -> tuple[Trunk, ...]:
+        """Of all accounts. Only after ``start``."""
+        return tuple(self._ground.state.trunks.values())
+
+    async def undelivered(self, last: CallEvent, account_id: str, *, within_s: float) -> int:
+        """See ``delivery.awaited``."""
+        return await undelivered(self._ground.database, self.bus, last, account_id, within_s=within_s)
 
     async def drain(self) -> None:
         """Take no more calls, and wait ``drain_timeout_s`` for those that are up; may be cancelled.
@@ -222,6 +244,24 @@ class Server:
             questions=self._ground.questions,
             limits=LimitsNow(self._ground.usage, time.time),
         )
+
+    def _open_placer(self, phone: Phone) -> Placer:
+        usage = self._ground.usage
+        placer = Placer(
+            PlacingParts(
+                settings=lambda: self.settings,
+                directory=lambda: self._ground.state,
+                trunk_states=lambda: self.trunk_states,
+                calls=phone.manager,
+                events=self.bus,
+                rights=self._ground.rights,
+                refuse=lambda account_id: usage.refuse(account_id, "outbound", time.time()),
+                check=agent_check(self.settings),
+                ready=lambda agent: self._providers.serve((agent,)),
+            )
+        )
+        self.bus.watch(events=placer.note)
+        return placer
 
     def _directory_changed(self, state: DirectoryState) -> None:
         if self._phone is not None:

@@ -33,6 +33,15 @@ class InjectForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     respond: bool | None = None
 
 
+class PromptForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``message`` or ``prompt``, which mean the same; the rest as for ``/api/calls/{id}/inject``."""
+
+    message: Text | None = None
+    prompt: Text | None = None
+    role: Literal["system", "user"] = "system"
+    respond: bool | None = None
+
+
 class SayForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``exact``: word by word, by a voice of this server where the agent's provider cannot."""
 
@@ -56,7 +65,20 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def inject(asked: Asked) -> Answer:
-    form: InjectForm = asked.body
+    return await _inject(asked, asked.body)
+
+
+async def inject_prompt(asked: Asked) -> Answer:
+    form: PromptForm = asked.body
+    text = form.message or form.prompt
+    if text is None:
+        raise ApiError("INVALID", "message: is missing", field="message", hint="Add it, or a prompt")
+    if form.prompt not in (None, text):
+        raise ApiError("INVALID", "prompt: message says something else", field="prompt", hint="Give one of them")
+    return await _inject(asked, InjectForm(message=text, role=form.role, respond=form.respond))
+
+
+async def _inject(asked: Asked, form: InjectForm) -> Answer:
     call_id = await _running(asked)
     respond = form.role == "user" if form.respond is None else form.respond
     text = TextInput(role=form.role, text=form.message, respond=respond)
@@ -94,7 +116,8 @@ def _done(call_id: str, taken: bool) -> Answer:
 
 
 def _over(call_id: str) -> ApiError:
-    return ApiError("CONFLICT", f"The call {call_id!r} is over")
+    """400, as SIP4AI has it: its API knows no 409."""
+    return ApiError("BAD_REQUEST", "call is over", hint=f"The call {call_id!r} has ended; GET /api/calls/{call_id}")
 
 
 _ID = "9f0c1de24b7a"
@@ -111,6 +134,20 @@ ENDPOINTS = (
         body=Body(type=InjectForm, example={"message": "The customer's order was sent today.", "role": "system"}),
         answers=(Form(type=Done, example={"success": True, "call_id": _ID}),),
         errors=("CONFLICT",),
+        invalid="BAD_REQUEST",
+    ),
+    Endpoint(
+        method="POST",
+        path="/calls/{id}/inject",
+        operation="injectPrompt",
+        tag="calls",
+        summary="The same as POST /api/calls/{id}/inject; `prompt` is `message`",
+        handler=inject_prompt,
+        scope=WRITE,
+        body=Body(type=PromptForm, example={"prompt": "The customer's order was sent today."}),
+        answers=(Form(type=Done, example={"success": True, "call_id": _ID}),),
+        errors=("CONFLICT",),
+        invalid="BAD_REQUEST",
     ),
     Endpoint(
         method="POST",
@@ -133,6 +170,6 @@ ENDPOINTS = (
         handler=hang_up,
         scope=WRITE,
         answers=(Form(type=Ending, example={"success": True, "call_id": _ID, "status": "ending"}),),
-        errors=("CONFLICT",),
+        errors=("BAD_REQUEST", "CONFLICT"),
     ),
 )

@@ -16,11 +16,12 @@ from aiohttp import web
 
 from offhook.api.endpoints import EVENT_STREAM, Answer, Asked, Endpoint, Form, Page, Query
 from offhook.api.native.fields import FREE_TEXT, PAGING, Time
-from offhook.api.problems import ApiError, not_found
+from offhook.api.problems import ApiError
 from offhook.api.streams import follow_account, follow_call
 from offhook.delivery.call_document import call_document, call_summary
 from offhook.delivery.event_documents import EVENT_NAMES, event_document
 from offhook.model.call_events import (
+    AnsweredBy,
     CallEvent,
     Direction,
     EndCause,
@@ -39,11 +40,13 @@ EVENTS_LIMIT = 1_000
 
 
 class TranscriptTurn(msgspec.Struct, frozen=True, kw_only=True):
-    """One utterance, as it was heard. Milliseconds are since the answer; ``latency_ms``: how long the caller waited."""
+    """One utterance, as it was heard. ``timestamp``: seconds since the answer, as ``started_ms`` and ``ended_ms`` are
+    milliseconds; ``latency_ms``: how long the caller waited.
+    """
 
     speaker: Literal["ai", "user", "operator"]
     text: str
-    timestamp: Time
+    timestamp: float
     started_ms: int
     ended_ms: int
     interrupted: bool
@@ -81,10 +84,19 @@ class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
 
 
-class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A call. ``target``: who was dialled; ``duration``: whole seconds, once it is over; ``cause``: why it ended.
+class CalledFunction(msgspec.Struct, frozen=True, kw_only=True):
+    """A function of the agent's own that it called; both values are JSON, or text that is none. ``result`` null: none
+    came.
+    """
 
-    ``recording``: where it can be fetched.
+    name: str
+    arguments: Any
+    result: Any
+
+
+class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A call. ``target``: who was dialled, or has called us; ``duration``: whole seconds, once it is over; ``cause``:
+    why it ended; ``answered_by``: who or what picked up, where it was listened for; ``recording``: where it is fetched.
     """
 
     id: str
@@ -94,8 +106,9 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     duration: int | None
     created_at: Time
-    answered_at: Time | None
     ended_at: Time | None
+    answered_at: Time | None
+    answered_by: AnsweredBy | None
     agent_id: str
     trunk_id: str
     from_uri: str
@@ -120,8 +133,9 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallAnswer(CallSummary, frozen=True, kw_only=True):
-    """A call, with what was said in it."""
+    """A call, with what was done and said in it."""
 
+    functions_called: tuple[CalledFunction, ...]
     transcript: tuple[TranscriptTurn, ...]
 
 
@@ -180,7 +194,7 @@ async def call_record(asked: Asked) -> CallRecord:
     call_id = asked.path["id"]
     record = await asked.parts.database.look(kept.get_call, asked.account_id, call_id)
     if record is None:
-        raise not_found("call", call_id)
+        raise ApiError("NOT_FOUND", "call not found", hint=f"No call has the id {call_id!r}; GET /api/calls lists them")
     return record
 
 
@@ -270,12 +284,13 @@ _EXAMPLE: dict[str, Any] = {
     "id": "9f0c1de24b7a",
     "status": "completed",
     "direction": "inbound",
-    "target": "+493012345",
+    "target": "+4917012345",
     "provider": "local",
     "duration": 42,
     "created_at": "2026-11-21T11:52:00.120Z",
-    "answered_at": "2026-11-21T11:52:01.340Z",
     "ended_at": "2026-11-21T11:52:43.800Z",
+    "answered_at": "2026-11-21T11:52:01.340Z",
+    "answered_by": None,
     "agent_id": "demo",
     "trunk_id": "office",
     "from_uri": "sip:+4917012345@example.com",
@@ -299,10 +314,16 @@ _EXAMPLE: dict[str, Any] = {
     "node_id": "node-1",
 }
 
+_FUNCTION = {
+    "name": "book_appointment",
+    "arguments": {"date": "2024-01-16", "time": "14:00"},
+    "result": {"success": True},
+}
+
 _TURN = {
     "speaker": "user",
     "text": "What time is it?",
-    "timestamp": "2026-11-21T11:52:03.100Z",
+    "timestamp": 1.76,
     "started_ms": 1760,
     "ended_ms": 2900,
     "interrupted": False,
@@ -372,7 +393,7 @@ ENDPOINTS = (
         summary="A call, running or over, with its transcript",
         handler=get_call,
         scope=READ,
-        answers=(Form(type=CallAnswer, example={**_EXAMPLE, "transcript": [_TURN]}),),
+        answers=(Form(type=CallAnswer, example={**_EXAMPLE, "functions_called": [_FUNCTION], "transcript": [_TURN]}),),
     ),
     Endpoint(
         method="GET",

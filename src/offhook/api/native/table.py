@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from offhook.api.endpoints import Endpoint
-from offhook.api.native import account, call_commands, calls, keys, resources, service, traces, trunk_states, webhooks
+from offhook.api.native import (
+    account,
+    call_commands,
+    calls,
+    keys,
+    new_calls,
+    resources,
+    service,
+    traces,
+    trunk_states,
+    webhooks,
+)
 
 _OTHERS: tuple[Endpoint, ...] = (
     *service.ENDPOINTS,
     *resources.ENDPOINTS,
     *trunk_states.ENDPOINTS,
     *webhooks.ENDPOINTS,
+    *new_calls.ENDPOINTS,
     *calls.ENDPOINTS,
     *call_commands.ENDPOINTS,
     *traces.ENDPOINTS,

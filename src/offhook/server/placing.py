@@ -1,0 +1,351 @@
+"""Calls that somebody asks for by the API: whose agent does the task, what it gets along, by which trunk it goes; then
+it is placed, and its first row waited for.
+
+Nothing waits between the limits being judged and the call being begun: two requests never take the same last place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from offhook.api.new_call import MAX_DURATION_S, NewCallForm, PlacedCall
+from offhook.call.destination_policy import DestinationPolicy
+from offhook.call.dialling import PlaceCall
+from offhook.call.first_row import KEPT_DEADLINE_S
+from offhook.call.manager import CallManager
+from offhook.call.placing import WantedCall, plan_call
+from offhook.call.ports import EventSink
+from offhook.config import DiallingSettings, Settings, provider_record
+from offhook.delivery.event_documents import utc
+from offhook.model.call_events import DEFAULT_ACCOUNT, CallEvent
+from offhook.model.errors import BridgeError, CannotPlaceError, ConfigError, ResourceExhaustedError
+from offhook.model.records import Agent, AnsweringMachinePlan
+from offhook.model.trunks import Trunk, TrunkChanged
+from offhook.sip.custom_headers import MOST_HEADERS, is_custom_header
+from offhook.store.directory import DirectoryState
+from offhook.store.function_forms import FunctionForm, check_functions, function_tools
+from offhook.store.rights import Rights
+
+MINUTE_S = 60.0
+
+TASK = """\
+# This call
+You have called somebody. You do this task, and nothing else: {task}
+Once it is done, or cannot be done, say goodbye and call complete_task."""
+"""What the model is told beside its agent's own instructions: those were written for whoever calls in, perhaps."""
+
+BEHAVIOUR = "How to behave in this call: {instructions}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlacingParts:
+    """What a placer needs of the server; everything that may change meanwhile is asked each time.
+
+    ``refuse``: why an account may have no further outbound call, None where it may. ``check``: raises ``ConfigError``
+    for an agent that its provider cannot work with. ``ready``: returns once its provider is there; raises
+    ``BridgeError``. ``clock``: seconds that only rise.
+    """
+
+    settings: Callable[[], Settings]
+    directory: Callable[[], DirectoryState]
+    trunk_states: Callable[[], Mapping[str, TrunkChanged]]
+    calls: CallManager
+    events: EventSink
+    rights: Rights
+    refuse: Callable[[str], str | None]
+    check: Callable[[Agent], None]
+    ready: Callable[[Agent], Awaitable[None]]
+    clock: Callable[[], float] = time.monotonic
+
+
+class Placer:
+    """Implements the API's ``CallPlacer``. Must ``note`` every fact of every call."""
+
+    def __init__(self, parts: PlacingParts) -> None:
+        self._parts = parts
+        self._first_facts: dict[str, asyncio.Future[CallEvent]] = {}
+        self._placed: dict[str, str] = {}
+        """The account of each call that was placed here and is not over."""
+        self._times: dict[str, deque[float]] = {}
+        """When each account's latest calls were placed."""
+
+    def note(self, event: CallEvent) -> None:
+        waiting = self._first_facts.get(event.call_id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(event)
+
+    async def place(self, account_id: str, wanted: NewCallForm) -> PlacedCall:
+        """See ``CallPlacer``."""
+        return await self.place_now(account_id, wanted)
+
+    async def place_now(self, account_id: str, wanted: NewCallForm, *, call_id: str = "") -> PlacedCall:
+        """Whatever its schedule says. Returns once the call is on record; raises ``CannotPlaceError``."""
+        command = self.plan(account_id, wanted, call_id=call_id)
+        await self._prepare(command.agent)
+        self._check_limits(command)
+        with self._first_fact(command.call_id) as first_fact:
+            self._begin(command)
+            return await self._kept(command.call_id, first_fact)
+
+    def plan(self, account_id: str, wanted: NewCallForm, *, call_id: str = "") -> PlaceCall:
+        """The command, with everything checked that can be without the network. Raises ``CannotPlaceError``."""
+        settings, state = self._parts.settings(), self._parts.directory()
+        _check_headers(wanted.headers)
+        webhooks = self._webhooks(wanted)
+        self._check_functions(wanted.functions)
+        agent = overlaid(self._agent(account_id, wanted), wanted, settings.dialling)
+        states = self._parts.trunk_states()
+        return plan_call(
+            WantedCall(
+                target=wanted.target,
+                agent=agent,
+                caller_id=wanted.caller_id,
+                trunk_id=wanted.trunk_id,
+                no_answer_s=float(wanted.ring_timeout_seconds),
+                headers=tuple(wanted.headers.items()),
+                event_webhooks=webhooks,
+                account_id=account_id,
+                call_id=call_id or str(uuid.uuid4()),
+            ),
+            usable_trunks(state, account_id, [trunk.id for trunk in settings.trunks]),
+            {trunk_id for trunk_id, changed in states.items() if changed.phase == "online"},
+            policy_of(settings.dialling),
+        )
+
+    # ── whose agent ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _agent(self, account_id: str, wanted: NewCallForm) -> Agent:
+        """Before the task. Raises ``CannotPlaceError``."""
+        agents = self._parts.directory().account(account_id).agents
+        agent = None
+        if wanted.agent_id:
+            agent = agents.get(wanted.agent_id)
+            if agent is None:
+                raise _unknown("agent_id", wanted.agent_id, agents)
+        elif account_id == DEFAULT_ACCOUNT:
+            agent = _configured(self._parts.settings(), wanted.provider)
+        agent = speaking_by(agent or _only(agents), wanted.provider)
+        if wanted.provider:
+            self._check_provider(agent)
+        return agent
+
+    def _check_provider(self, agent: Agent) -> None:
+        try:
+            self._parts.check(agent)
+        except ConfigError as error:
+            raise CannotPlaceError("invalid", error.problem, field="provider", fix=error.fix) from None
+
+    async def _prepare(self, agent: Agent) -> None:
+        try:
+            await self._parts.ready(agent)
+        except BridgeError as error:
+            raise CannotPlaceError("unavailable", str(error), field="provider", fix="Name another one") from None
+
+    # ── URLs ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _webhooks(self, wanted: NewCallForm) -> tuple[str, ...]:
+        given = {"event_webhook": wanted.event_webhook, "result_webhook": wanted.result_webhook}
+        for field, url in given.items():
+            self._check_url(field, url)
+        return tuple(dict.fromkeys(url for url in given.values() if url))
+
+    def _check_functions(self, functions: tuple[FunctionForm, ...]) -> None:
+        try:
+            check_functions("functions", functions)
+        except ConfigError as error:
+            raise CannotPlaceError("invalid", error.problem, field=error.key, fix=error.fix) from None
+        for index, function in enumerate(functions):
+            self._check_url(f"functions[{index}].webhook", function.webhook)
+            self._check_url(f"functions[{index}].hold_audio_url", function.hold_audio_url)
+
+    def _check_url(self, field: str, url: str) -> None:
+        if url and (problem := self._parts.rights.url_problem(url)):
+            fix = "Use a public https address, or ask the operator for security.allowed_targets"
+            raise CannotPlaceError("invalid", problem.rstrip("."), field=field, fix=fix)
+
+    # ── how many ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_limits(self, command: PlaceCall) -> None:
+        account_id, dialling = command.account_id, self._parts.settings().dialling
+        if problem := self._parts.refuse(account_id):
+            raise CannotPlaceError("too_many", problem, fix="Wait until calls end, or for the next day (UTC)")
+        up = self._up()
+        mine = sum(1 for other in up.values() if other == account_id)
+        if dialling.max_calls and mine >= dialling.max_calls:
+            problem = f"{mine} calls of this account are up, and dialling.max_calls allows {dialling.max_calls}"
+            raise CannotPlaceError("too_many", problem, fix="Wait until one of them ends")
+        trunk = command.trunk
+        by_trunk = 0 if trunk is None else sum(self._trunk_id(call_id) == trunk.trunk_id for call_id in up)
+        if trunk is not None and trunk.rules.max_calls and by_trunk >= trunk.rules.max_calls:
+            problem = f"{by_trunk} calls go by the trunk {trunk.trunk_id!r}, which takes {trunk.rules.max_calls}"
+            raise CannotPlaceError("too_many", problem, fix="Wait until one of them ends, or name another trunk_id")
+        self._take_rate(account_id, dialling.calls_per_min)
+
+    def _up(self) -> Mapping[str, str]:
+        """The account of each call of ours that is not over."""
+        self._placed = {
+            call_id: account for call_id, account in self._placed.items() if call_id in self._parts.calls.calls
+        }
+        return self._placed
+
+    def _trunk_id(self, call_id: str) -> str:
+        call = self._parts.calls.calls.get(call_id)
+        return "" if call is None else call.trunk_id
+
+    def _take_rate(self, account_id: str, most: int) -> None:
+        """``most`` in any sixty seconds; 0 is no limit."""
+        if not most:
+            return
+        now, times = self._parts.clock(), self._times.setdefault(account_id, deque())
+        while times and now - times[0] >= MINUTE_S:
+            times.popleft()
+        if len(times) >= most:
+            problem = f"{len(times)} calls were placed in the last minute, and dialling.calls_per_min allows {most}"
+            raise CannotPlaceError("too_many", problem, fix="Place them more slowly")
+        times.append(now)
+
+    # ── the call ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def _first_fact(self, call_id: str) -> Iterator[asyncio.Future[CallEvent]]:
+        waiting = self._first_facts[call_id] = asyncio.get_running_loop().create_future()
+        try:
+            yield waiting
+        finally:
+            del self._first_facts[call_id]
+
+    def _begin(self, command: PlaceCall) -> None:
+        try:
+            self._parts.calls.place(command)
+        except ResourceExhaustedError as error:
+            raise CannotPlaceError("unavailable", str(error), fix="Try again in a while") from None
+        self._placed[command.call_id] = command.account_id
+
+    async def _kept(self, call_id: str, first_fact: asyncio.Future[CallEvent]) -> PlacedCall:
+        """From here on the call can be read by everybody. The call itself waits for the same, and as long."""
+        try:
+            async with asyncio.timeout(KEPT_DEADLINE_S):
+                event = await first_fact
+                await self._parts.events.kept(event)
+        except TimeoutError:
+            problem = "the call could not be recorded, and was not placed"
+            raise CannotPlaceError("unavailable", problem, fix="Try again in a while") from None
+        return PlacedCall(call_id=call_id, created_at=utc(event.at))
+
+
+# ── the agent of one call ────────────────────────────────────────────────────────────────────────────────
+
+
+def _configured(settings: Settings, provider: str) -> Agent | None:
+    """The agent that SIP4AI's keys of config.json describe, by this provider or the configured one; None where they
+    describe none."""
+    return None if provider_record(settings) is None else provider_record(settings, provider)
+
+
+def _only(agents: Mapping[str, Agent]) -> Agent:
+    """Raises ``CannotPlaceError`` where there are several, or none."""
+    if len(agents) == 1:
+        return next(iter(agents.values()))
+    raise _unknown("agent_id", "", agents)
+
+
+def _unknown(field: str, name: str, known: Mapping[str, object]) -> CannotPlaceError:
+    choice = ", ".join(sorted(known)[:20])
+    problem = f"there is no {name!r}" if name else "name one: no agent is the only one, or configured for this"
+    fix = f"Use one of: {choice}" if choice else "Make an agent first: POST /api/agents"
+    return CannotPlaceError("invalid", problem, field=field, fix=fix)
+
+
+def speaking_by(agent: Agent, provider: str) -> Agent:
+    """The same agent by another provider; options and voice are of the one it had, and do not go with it."""
+    if provider in ("", agent.provider):
+        return agent
+    return replace(agent, provider=provider, options={}, voice="")
+
+
+def overlaid(agent: Agent, wanted: NewCallForm, dialling: DiallingSettings) -> Agent:
+    """The agent of this one call: its task, and what else was given. Raises ``CannotPlaceError``."""
+    tools, destinations = function_tools(wanted.functions)
+    given = {one.name for one in wanted.functions}
+    return replace(
+        agent,
+        task=wanted.task,
+        instructions=instructed(agent.instructions, wanted.task, wanted.instructions),
+        greeting=wanted.greeting or agent.greeting,
+        max_call_s=_max_call_s(wanted.max_duration_seconds, dialling.max_call_s),
+        hangs_up_when_done=_or(wanted.hangup_on_task_complete, agent.hangs_up_when_done),
+        machines=_machines(agent, wanted),
+        tools=(*(one for one in agent.tools if one.name not in given), *tools),
+        destinations=(*(one for one in agent.destinations if one.function not in given), *destinations),
+    )
+
+
+def instructed(own: str, task: str, behaviour: str) -> str:
+    """The agent's own instructions, then what it is to do in this call, and how."""
+    parts = [own.strip(), TASK.format(task=task.strip())]
+    if behaviour.strip():
+        parts.append(BEHAVIOUR.format(instructions=behaviour.strip()))
+    return "\n\n".join(filter(None, parts))
+
+
+def _or(given: bool | None, own: bool) -> bool:
+    return own if given is None else given
+
+
+def _max_call_s(wanted: int | None, most: int) -> int:
+    if wanted is None:
+        return min(MAX_DURATION_S, most)
+    if wanted > most:
+        problem = f"{wanted} is more than this server's calls may last"
+        fix = f"Ask for {most} or less, or raise dialling.max_call_s in config.json"
+        raise CannotPlaceError("invalid", problem, field="max_duration_seconds", fix=fix)
+    return wanted
+
+
+def _machines(agent: Agent, wanted: NewCallForm) -> AnsweringMachinePlan:
+    """Whoever calls somebody wants to know who picks up, unless he says otherwise."""
+    form = wanted.machines
+    if form is None:
+        return replace(agent.machines, detect=True)
+    return AnsweringMachinePlan(
+        detect=form.detect,
+        on_voicemail=form.on_voicemail,
+        message=form.message,
+        on_screening=form.on_screening,
+        screening_answer=form.screening_answer,
+    )
+
+
+# ── trunks ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def usable_trunks(state: DirectoryState, account_id: str, configured: list[str]) -> tuple[Trunk, ...]:
+    """The account's own, then those of config.json, which all accounts share, in its order."""
+    own = state.account(account_id).trunks
+    everybodys = state.trunks
+    shared = sorted(state.shared_trunks & everybodys.keys(), key=lambda one: _place_of(one, configured))
+    mine = [trunk for trunk_id, trunk in own.items() if trunk_id not in state.shared_trunks]
+    return (*mine, *(everybodys[trunk_id] for trunk_id in shared))
+
+
+def _place_of(trunk_id: str, configured: list[str]) -> tuple[int, str]:
+    return (configured.index(trunk_id) if trunk_id in configured else len(configured), trunk_id)
+
+
+def policy_of(dialling: DiallingSettings) -> DestinationPolicy:
+    return DestinationPolicy(allow=dialling.allow, deny=dialling.deny, permit=frozenset(dialling.permit))
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    if len(headers) > MOST_HEADERS:
+        raise CannotPlaceError("invalid", f"more than {MOST_HEADERS}", field="headers", fix="Send fewer")
+    for name, value in headers.items():
+        if not is_custom_header(name, value):
+            fix = "Use a name like X-Ticket, of letters, digits and hyphens, and a value on one line"
+            raise CannotPlaceError("invalid", "cannot be sent", field=f"headers.{name}", fix=fix)
