@@ -224,6 +224,21 @@ async def test_a_task_that_is_done_ends_the_call_with_a_goodbye() -> None:
     assert (ended.by, ended.cause, ended.reason) == ("agent", "hangup", "the task is done: booked")
 
 
+async def test_the_talk_may_go_on_after_the_task() -> None:
+    done = {"do": "use_tool", "name": "complete_task", "arguments": {"outcome": "booked"}}
+    goes_on = {"on": "tool_result", "output": "goes on", "do": [{"do": "speak", "text": "anything else?", "ms": 100}]}
+    agent = replace(scripted(steps=[{"on": "ready", "do": [done]}, goes_on]), task="book", hangs_up_when_done=False)
+    async with phone(agent) as callee, phone() as caller:
+        call = caller.call(callee)
+        turn = await callee.facts.until(TurnSpoken)
+        await asyncio.sleep(0.3)
+        assert callee.facts.of(CallEnded) == []
+        caller.hang_up(call)
+        await caller.over(call)
+    assert turn.text == "anything else?"
+    assert callee.facts.of(TaskCompleted) == [TaskCompleted(outcome="booked", summary="")]
+
+
 # ── silence and the end ──────────────────────────────────────────────────────────────────────────────────
 
 

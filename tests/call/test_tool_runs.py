@@ -112,7 +112,9 @@ async def test_two_tools_run_at_the_same_time() -> None:
 async def test_what_cannot_be_asked_is_told_and_not_asked() -> None:
     server = Server()
     returned, said = await told(using(("weather", {}), says_on='"city" is a required'), server)
-    assert (returned, said, server.uses) == ([], ['heard "city" is a required'], [])
+    (one,) = returned
+    assert (one.is_error, one.output) == (True, 'arguments of weather: "city" is a required property')
+    assert (said, server.uses) == (['heard "city" is a required'], [])
 
 
 async def test_more_than_a_few_at_once_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

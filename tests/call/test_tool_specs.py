@@ -10,9 +10,10 @@ import pytest
 
 from offhook.bridge.codec import ToolCall
 from offhook.call.tool_specs import offered_tools
-from offhook.call.tools import ReturnResult, run_tool
+from offhook.call.tools import REPLACEABLE_TOOL, ReturnResult, run_tool
 from offhook.model.records import Agent, Tool, TransferDestination
 from offhook.model.tool_schema import arguments_problem, schema_problem
+from offhook.store import forms
 from offhook.store.forms import BUILT_IN_TOOLS
 
 PLAIN = Agent(agent_id="a", provider="toy")
@@ -22,6 +23,10 @@ ALWAYS = ["end_call", "send_dtmf", "send_text"]
 
 def names(agent: Agent) -> list[str]:
     return [tool.name for tool in offered_tools(agent)]
+
+
+def test_both_rooms_mean_the_same_tool() -> None:
+    assert forms.REPLACEABLE_TOOL == REPLACEABLE_TOOL
 
 
 def schema(agent: Agent, name: str) -> dict[str, Any]:
@@ -86,6 +91,34 @@ def test_what_a_schema_takes_is_understood(name: str, arguments: dict[str, str])
     assert arguments_problem(json.dumps(schema(agent, name)), arguments) == ""
     commands = run_tool(ToolCall(tool_call_id="1", name=name, arguments=text), agent)
     assert not any(isinstance(command, ReturnResult) and command.result.is_error for command in commands)
+
+
+def test_a_destination_may_have_a_function_of_its_own() -> None:
+    owner = replace(SALES, name="owner", function="call_owner", description="To the owner")
+    agent = replace(PLAIN, destinations=(SALES, owner))
+    assert names(agent) == [*ALWAYS, "transfer_call", "call_owner"]
+    assert schema(agent, "transfer_call")["properties"]["destination"]["enum"] == ["Sales"]
+    assert schema(agent, "call_owner") == {"type": "object", "properties": {}}
+    assert next(one.description for one in offered_tools(agent) if one.name == "call_owner") == "To the owner"
+    alone = replace(PLAIN, destinations=(owner,))
+    assert names(alone) == [*ALWAYS, "call_owner"]
+    assert names(replace(alone, transfers_anywhere=True)) == [*ALWAYS, "transfer_call", "call_owner"]
+    assert names(replace(alone, briefs=True)) == [*ALWAYS, "accept_transfer", "decline_transfer"]
+
+
+def test_such_a_function_replaces_the_built_in_one_of_its_name() -> None:
+    agent = replace(PLAIN, destinations=(SALES, replace(SALES, name="x", function=REPLACEABLE_TOOL)))
+    assert names(agent) == [*ALWAYS, "transfer_call"]
+    assert schema(agent, "transfer_call")["properties"] == {}
+
+
+def test_what_completing_a_task_does_is_said() -> None:
+    def said(agent: Agent) -> str:
+        return next(one.description for one in offered_tools(agent) if one.name == "complete_task")
+
+    agent = replace(PLAIN, task="sell")
+    assert "the call ends" in said(agent)
+    assert "the call ends" not in said(replace(agent, hangs_up_when_done=False))
 
 
 def test_only_an_agent_with_a_task_completes_one() -> None:

@@ -15,6 +15,7 @@ from offhook.call.tools import (
     SendDigits,
     SendText,
     StartTransfer,
+    is_own,
     run_tool,
 )
 from offhook.model.records import Agent, Tool, TransferDestination
@@ -128,3 +129,19 @@ def test_an_unknown_name_is_told_what_there_is() -> None:
     assert isinstance(returned, ReturnResult)
     assert "'cook'" in returned.result.output
     assert "book" in returned.result.output
+
+
+@pytest.mark.parametrize("arguments", ["", "{}", '{"why": "asked for"}', "no json", '{"destination": "Sales"}'])
+@pytest.mark.parametrize("name", ["call_owner", "transfer_call"])
+def test_a_function_of_a_destinations_transfers_there_whatever_its_arguments(name: str, arguments: str) -> None:
+    owner = TransferDestination(name="owner", target="+4930123456", function=name)
+    agent = replace(AGENT, destinations=(SALES, owner))
+    assert run_tool(called(name, arguments), agent) == (StartTransfer(destination=owner),)
+    assert is_own(name, agent)
+
+
+def test_what_is_an_agents_own_is_told_from_what_is_built_in() -> None:
+    mine = Tool(tool_id="t", name="mine", url="https://t.example/")
+    agent = replace(AGENT, tools=(mine, replace(mine, name="end_call")))
+    known = ("mine", "end_call", "transfer_call", "no_such")
+    assert [is_own(name, agent) for name in known] == [True, False, False, False]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 from tests.call.exchange import (
     BRIEFER,
@@ -30,6 +33,8 @@ from offhook.model.call_events import (
     LegEnded,
     PartyReplaced,
     ProviderFailed,
+    ToolCalled,
+    ToolReturned,
     TransferEnded,
     TransferMode,
     TransferStarted,
@@ -76,6 +81,29 @@ async def test_by_bridge_caller_and_target_hear_each_other_and_the_agent_is_gone
         await hears_only(target.only_call, {"caller"})
         assert server.facts.of(AgentLeft)[0].reason == "handed over"
     assert server.facts.of(CallEnded)[0].by == "caller"
+
+
+async def test_a_function_of_the_agents_own_transfers_and_a_second_one_meanwhile_does_not() -> None:
+    """Both are called without arguments, in one turn of the model."""
+    call_sales = {"do": "use_tool", "name": "call_sales"}
+    async with target_phone() as target:
+        agent = transferring(target, "bridge", function="call_sales")
+        script = {**json.loads(agent.options["script"])}
+        script["steps"] = [{"after_ms": 100, "do": [call_sales, call_sales]}]
+        agent = replace(agent, options={"script": json.dumps(script)})
+        async with (
+            phone(agent, trunks=(OPEN,)) as server,
+            phone(trunks=(OPEN,)) as caller,
+            calling(caller, server) as call,
+        ):
+            ended = await outcome(server)
+            await hears_only(call, {"target"})
+    first, second = server.facts.of(ToolCalled)
+    assert (first.tool, first.own, ended.outcome) == ("call_sales", True, "connected")
+    assert ended.tool_call_id == first.tool_call_id
+    (refused,) = server.facts.of(ToolReturned)
+    assert (refused.tool, refused.output, refused.is_error) == ("call_sales", "a transfer is under way", True)
+    assert refused.tool_call_id == second.tool_call_id
 
 
 async def test_parties_of_different_codecs_hear_each_other_through_us() -> None:

@@ -25,6 +25,7 @@ def agent(**options: Any) -> AgentForm:
         ("default", AgentForm(id="a", fallbacks=(FallbackForm(provider="nobody"),)), "fallbacks[0].provider"),
         ("default", AgentForm(id="a", fallbacks=(FallbackForm(prompt="/etc/passwd"),)), "fallbacks[0].prompt"),
         ("b", ToolForm(id="t", name="t", url="https://t.example/", hold_audio="/etc/passwd"), "hold_audio"),
+        ("b", ToolForm(id="t", name="t", url="https://t.example/", hold_audio="https://bad.example"), "hold_audio"),
         ("b", agent(base_url="https://mine.example"), "options.base_url"),
         ("b", agent(headers={"X-Mine": "1"}), "options.headers"),
         ("b", agent(stt_base_url="https://mine.example", api_key="k"), "options.stt_base_url"),

@@ -18,10 +18,11 @@ from offhook.call.tools import (
     SendText,
     StartTransfer,
     ToolCommand,
+    is_own,
     run_tool,
 )
 from offhook.call.wiring import Wiring
-from offhook.model.call_events import CallFact, TaskCompleted, ToolCalled
+from offhook.model.call_events import CallFact, TaskCompleted, ToolCalled, ToolReturned
 from offhook.model.records import Agent, Tool
 
 FILLER_AFTER_S = 0.6
@@ -34,6 +35,8 @@ MOST_CHARACTERS = 64_000
 """Of one call: name, arguments and id."""
 
 TASK_DONE = "Noted. Say goodbye in one short sentence; then the call ends."
+
+TALK_GOES_ON = "Noted. The call goes on: say what is left to say, and call end_call once you have said goodbye."
 
 
 class ToolUser(Protocol):
@@ -70,6 +73,8 @@ class ToolDesk:
         self._runs = ToolRuns(call, user.agent.agent_id, agent_key)
         self._waiting = WaitingAudio(wiring)
         self._calls = 0
+        for tool in user.agent.tools:
+            call.equipment.hold_audio.want(tool.hold_audio)
 
     @property
     def running(self) -> bool:
@@ -82,7 +87,9 @@ class ToolDesk:
         if problem:
             self._user.tell(ToolResult(tool_call_id=call.tool_call_id, output=problem, is_error=True))
             return
-        self._user.record(ToolCalled(tool=call.name, arguments=call.arguments, tool_call_id=call.tool_call_id))
+        own = is_own(call.name, self._user.agent)
+        called = ToolCalled(tool=call.name, arguments=call.arguments, tool_call_id=call.tool_call_id, own=own)
+        self._user.record(called)
         for command in run_tool(call, self._user.agent):
             self._carry_out(command, call)
 
@@ -96,6 +103,8 @@ class ToolDesk:
                 self._send_digits(call.tool_call_id, digits)
             case SendText(text=text):
                 self._user.write(text)
+            case ReturnResult(result=result) if is_own(call.name, self._user.agent):
+                self._refuse(call, result.output)
             case ReturnResult(result=result):
                 self._user.tell(result)
             case StartTransfer(destination=destination):
@@ -109,8 +118,11 @@ class ToolDesk:
 
     def _complete(self, call: ToolCall, completed: TaskCompleted) -> None:
         self._user.record(completed)
-        self._user.tell(ToolResult(tool_call_id=call.tool_call_id, output=TASK_DONE))
-        self._user.hang_up_after_speech(f"the task is done: {completed.outcome}", after_words=True)
+        hangs_up = self._user.agent.hangs_up_when_done
+        output = TASK_DONE if hangs_up else TALK_GOES_ON
+        self._user.tell(ToolResult(tool_call_id=call.tool_call_id, output=output))
+        if hangs_up:
+            self._user.hang_up_after_speech(f"the task is done: {completed.outcome}", after_words=True)
 
     def _send_digits(self, tool_call_id: str, digits: str) -> None:
         sent = self._user.press(digits)
@@ -120,9 +132,15 @@ class ToolDesk:
     def _ask_server(self, tool: Tool, call: ToolCall, arguments: str) -> None:
         problem = self._runs.begin(tool, call, arguments)
         if problem:
-            self._user.tell(ToolResult(tool_call_id=call.tool_call_id, output=problem, is_error=True))
+            self._refuse(call, problem)
         elif tool.filler:
             self._call.arm("filler", FILLER_AFTER_S, self._key)
+
+    def _refuse(self, call: ToolCall, problem: str) -> None:
+        """A function of the agent's own is not run; the record says so, too."""
+        told = ToolReturned(tool=call.name, output=problem, is_error=True, tool_call_id=call.tool_call_id)
+        self._user.record(told)
+        self._user.tell(ToolResult(tool_call_id=told.tool_call_id, output=told.output, is_error=True))
 
     def answered(self, fact: ToolAnswered) -> None:
         """A tool's server is done; nobody may wait for it any more."""

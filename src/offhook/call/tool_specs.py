@@ -8,21 +8,28 @@ from typing import Any
 import msgspec
 
 from offhook.bridge.codec import ToolSpec
-from offhook.call.tools import MAX_DIGITS, MAX_TEXT
+from offhook.call.tools import MAX_DIGITS, MAX_TEXT, REPLACEABLE_TOOL
 from offhook.model.records import Agent
 
 _REASON = {"reason": {"type": "string", "description": "Why, in a few words"}}
 
 
 def offered_tools(agent: Agent) -> tuple[ToolSpec, ...]:
-    """Its own come last; one of its own with the name of a tool of ours cannot be (``store.forms``)."""
+    """Its own come last; of those, only one that transfers may have the name of a tool of ours (``store.forms``)."""
     own = (
         ToolSpec(
             name=tool.name, description=tool.description, parameters=_object(tool.parameters), timeout_s=tool.timeout_s
         )
         for tool in agent.tools
     )
-    return (*_built_in(agent), *own)
+    return (*_built_in(agent), *own, *_transfers(agent))
+
+
+def _transfers(agent: Agent) -> Iterator[ToolSpec]:
+    """Destinations with a function of their own."""
+    for one in () if agent.briefs else agent.destinations:
+        if one.function:
+            yield _spec(one.function, one.description or f"Hand the caller over to {one.name}.", {})
 
 
 def _built_in(agent: Agent) -> Iterator[ToolSpec]:
@@ -34,23 +41,32 @@ def _built_in(agent: Agent) -> Iterator[ToolSpec]:
     if agent.briefs:
         yield _spec("accept_transfer", "The operator takes the caller.", {})
         yield _spec("decline_transfer", "The operator does not take the caller.", {})
-    elif agent.destinations or agent.transfers_anywhere:
+    elif _offers_transfer_call(agent):
         yield _transfer_call(agent)
     if agent.task:
         outcome = {"type": "string", "description": "What came of it, in one to three words"}
         summary = {"type": "string", "description": "What was agreed or found out, in a few sentences"}
-        description = "Your task is done, or cannot be done. You then say goodbye, and the call ends."
+        then = "You then say goodbye, and the call ends" if agent.hangs_up_when_done else "The talk then goes on"
+        description = f"Your task is done, or cannot be done. {then}."
         yield _spec("complete_task", description, {"outcome": outcome, "summary": summary})
+
+
+def _offers_transfer_call(agent: Agent) -> bool:
+    """Where a function of a destination's has its name, that one is offered instead."""
+    if any(one.function == REPLACEABLE_TOOL for one in agent.destinations):
+        return False
+    return agent.transfers_anywhere or any(not one.function for one in agent.destinations)
 
 
 def _transfer_call(agent: Agent) -> ToolSpec:
     properties: dict[str, Any] = {}
-    if agent.destinations:
-        properties["destination"] = {"type": "string", "enum": [one.name for one in agent.destinations]}
+    named = [one.name for one in agent.destinations if not one.function]
+    if named:
+        properties["destination"] = {"type": "string", "enum": named}
     if agent.transfers_anywhere:
         properties["target"] = {"type": "string", "description": "A telephone number, or a sip: or tel: address"}
-    required = ("destination",) if not agent.transfers_anywhere else ("target",) if not agent.destinations else ()
-    return _spec("transfer_call", "Hand the caller over to somebody else.", properties, required=required)
+    required = ("destination",) if not agent.transfers_anywhere else ("target",) if not named else ()
+    return _spec(REPLACEABLE_TOOL, "Hand the caller over to somebody else.", properties, required=required)
 
 
 def _spec(

@@ -26,6 +26,9 @@ MAX_TEXT = 1000
 MAX_SUMMARY = 4000
 """Characters of what came of a task, as the record keeps it: a page."""
 
+REPLACEABLE_TOOL = "transfer_call"
+"""The only tool of ours whose name a destination's own function may have, and replaces."""
+
 _DTMF_ALPHABET = frozenset("0123456789*#ABCD")
 
 
@@ -118,19 +121,35 @@ class _TransferCall(msgspec.Struct, frozen=True):
 def run_tool(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
     """What a tool call asks for. Bad arguments and unknown names come back to the model as an error text.
 
-    A built-in one comes before one of the agent's with the same name.
+    A function of a destination's comes first: it may replace ``transfer_call``. Any other built-in one comes before one
+    of the agent's with the same name.
     """
+    destination = _destination_of(call.name, agent)
     built_in = _TOOLS.get(call.name)
     own = next((tool for tool in agent.tools if tool.name == call.name), None)
     try:
+        if destination is not None:
+            return (StartTransfer(destination=destination),)
         if built_in is not None:
             return built_in(call, agent)
         if own is not None:
             return (_ask_server(call, own),)
     except msgspec.MsgspecError as error:
         return (_error(call, f"arguments of {call.name}: {error}"),)
-    known = ", ".join((*_TOOLS, *(tool.name for tool in agent.tools)))
+    functions = (*(tool.name for tool in agent.tools), *(one.function for one in agent.destinations if one.function))
+    known = ", ".join(dict.fromkeys((*_TOOLS, *functions)))
     return (_error(call, f"there is no tool named {call.name!r}; known: {known}"),)
+
+
+def is_own(name: str, agent: Agent) -> bool:
+    """Whether a tool of this name is a function of the agent's own: a server runs it, or its caller is transferred."""
+    if _destination_of(name, agent) is not None:
+        return True
+    return name not in _TOOLS and any(tool.name == name for tool in agent.tools)
+
+
+def _destination_of(name: str, agent: Agent) -> TransferDestination | None:
+    return next((one for one in agent.destinations if one.function and one.function == name), None)
 
 
 def _ask_server(call: ToolCall, tool: Tool) -> AskServer | ReturnResult:
@@ -200,7 +219,7 @@ _TOOLS: Mapping[str, Callable[[ToolCall, Agent], tuple[ToolCommand, ...]]] = {
     "end_call": _end_call,
     "send_dtmf": _send_dtmf,
     "send_text": _send_text,
-    "transfer_call": _transfer_call,
+    REPLACEABLE_TOOL: _transfer_call,
     "accept_transfer": _judge_transfer,
     "decline_transfer": _judge_transfer,
     "complete_task": _complete_task,

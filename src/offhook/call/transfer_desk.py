@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from offhook.bridge.codec import ToolResult
+from offhook.call.conduct import Conduct
 from offhook.call.inbox import BriefingJudged, Hold, InboxFact, Replaced, SipFact, TransferCaller
 from offhook.call.leg import Leg, refuse_invite
 from offhook.call.redirection import Redirection, Succession, change_party
 from offhook.call.session import CallSession
 from offhook.call.transferring import Transferring
-from offhook.model.call_events import CallRefused
+from offhook.model.call_events import CallRefused, ToolReturned
 from offhook.sip.events import ReferReceived
 
 BUSY_WITH_IT = 491
@@ -49,14 +50,22 @@ class TransferDesk:
         problem = self._hindrance()
         if problem or call.leg is None or call.conduct is None:
             if call.conduct is not None and wanted.tool_call_id:
-                result = ToolResult(tool_call_id=wanted.tool_call_id, output=problem, is_error=True)
-                call.conduct.tell(result)
+                self._refuse(call.conduct, wanted, problem)
             elif call.conduct is not None:
                 call.conduct.fall_back()
             return
         transfer = Transferring(call, call.leg, call.conduct, wanted.destination, wanted.tool_call_id)
         self._transfers.append(transfer)
         transfer.begin()
+
+    def _refuse(self, conduct: Conduct, wanted: TransferCaller, problem: str) -> None:
+        """The model is told; and so is the record, where it was a function of the agent's own."""
+        if wanted.destination.function:
+            told = ToolReturned(
+                tool=wanted.destination.function, output=problem, is_error=True, tool_call_id=wanted.tool_call_id
+            )
+            self._call.emit(told)
+        conduct.tell(ToolResult(tool_call_id=wanted.tool_call_id, output=problem, is_error=True))
 
     def _hindrance(self) -> str:
         """Why no transfer can begin now; "" where one can."""

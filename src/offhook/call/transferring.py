@@ -273,8 +273,16 @@ class Transferring:
         if not self._told:
             self._told = True
             mode = mode_of(self._machine.state, self._wanted)
-            target = self._wanted.target
-            self._call.emit(TransferEnded(mode=mode, target=target, outcome=outcome, sip_code=status, reason=reason))
+            self._call.emit(
+                TransferEnded(
+                    mode=mode,
+                    target=self._wanted.target,
+                    outcome=outcome,
+                    sip_code=status,
+                    reason=reason,
+                    tool_call_id=self._asked,
+                )
+            )
 
     def _tell_agent(self, outcome: TransferOutcome, reason: str) -> None:
         text = say_outcome(outcome, self._wanted.name or self._wanted.target, reason)

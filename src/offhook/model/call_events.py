@@ -172,11 +172,12 @@ class DigitReceived:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolCalled:
-    """``arguments``: JSON text, as the model gave it."""
+    """``arguments``: JSON text, as the model gave it. ``own``: a function of the agent's own, no tool of offhook's."""
 
     tool: str
     arguments: str
     tool_call_id: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,7 +220,8 @@ class TransferStarted:
 class TransferEnded:
     """What became of a transfer, exactly once for each ``TransferStarted``. Unless ``connected``, the agent goes on.
 
-    ``mode``: the way it ended by; a ``blind`` one may have gone on as ``bridge``.
+    ``mode``: the way it ended by; a ``blind`` one may have gone on as ``bridge``. ``tool_call_id``: of the model's call
+    that asked for it.
     """
 
     mode: TransferMode
@@ -227,6 +229,7 @@ class TransferEnded:
     outcome: TransferOutcome
     sip_code: int | None = None
     reason: str = ""
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -91,6 +91,11 @@ class Tool:
     dialect: Dialect = "offhook"
 
 
+def is_fetched(hold_audio: str) -> bool:
+    """Whether it is the URL of a sound, not the path of one on this machine."""
+    return hold_audio.startswith(("https://", "http://"))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnsweringMachinePlan:
     """What happens when no person picks up a call of ours.

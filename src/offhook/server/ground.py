@@ -13,9 +13,11 @@ import msgspec
 
 from offhook.api.live import LiveFeed
 from offhook.call.account_limits import AccountUsage, AccountUse
+from offhook.call.hold_audio import HoldAudio
 from offhook.config import Settings, forms_of
 from offhook.delivery.audience import Audience
 from offhook.delivery.connect_guard import ConnectGuard
+from offhook.delivery.fetched_audio import FetchedAudio
 from offhook.delivery.outbound_http import OutboundHttp
 from offhook.delivery.questions import HttpQuestions
 from offhook.delivery.targets_allowed import TargetPolicy, networks, url_problem
@@ -78,6 +80,9 @@ class Ground:
         self.directory = LiveDirectory()
         self.usage = AccountUsage({}, price_of=price_of)
         self.http = OutboundHttp(self._policy(dev=False))
+        self.hold_audio = HoldAudio()
+        self._fetched_audio = FetchedAudio(self.http, self.hold_audio)
+        self.hold_audio.on_wanted = self._fetched_audio.want
         self.guard = ConnectGuard(lambda: self.http.policy)
         self.rights = Rights(
             providers=PROVIDERS,
@@ -139,6 +144,7 @@ class Ground:
         await self._retention.close()
         await self.sender.stop()
         await self.follower.stop()
+        await self._fetched_audio.close()
         await self.http.close()
         self.guard.close()
         await asyncio.to_thread(self.journal.close)

@@ -36,6 +36,7 @@ from offhook.model.records import (
     ToolMethod,
     TransferDestination,
     TransferFallback,
+    is_fetched,
 )
 from offhook.model.tool_schema import schema_problem
 from offhook.model.trunks import (
@@ -397,6 +398,8 @@ def check_tool(key: str, tool: ToolForm) -> None:
     """Raises ``ConfigError``."""
     check_url(_at(key, "url"), tool.url)
     _check_signing(_at(key, "secret"), tool.secret)
+    if is_fetched(tool.hold_audio):
+        check_url(_at(key, "hold_audio"), tool.hold_audio)
     if tool.name in BUILT_IN_TOOLS:
         raise ConfigError(_at(key, "name"), f"{tool.name!r} is a tool of offhook's own", "Choose another name")
     if tool.parameters and tool.parameters.get("type", "object") != "object":

@@ -41,7 +41,7 @@ class FunctionForm(Form, frozen=True):
     target: str = ""
 
 
-_FIELDS = {"url": "webhook"}
+_FIELDS = {"url": "webhook", "hold_audio": "hold_audio_url"}
 """Fields of a tool that a function calls otherwise."""
 
 

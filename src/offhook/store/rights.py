@@ -9,12 +9,13 @@ from typing import Any
 
 from offhook.model.call_events import DEFAULT_ACCOUNT
 from offhook.model.errors import ConfigError
+from offhook.model.records import is_fetched
 from offhook.store.forms import AgentForm, AnyForm, FallbackForm, NumberForm, OpenForm, ToolForm
 
 _PLACE = re.compile(r"(?i)(?P<part>.*?)(?:base_|endpoint_)?(?P<what>url|headers)")
 """Options that say where a provider, or a part of one, is reached: ``base_url``, ``stt_base_url``, ``headers`` …"""
 
-_FILE_FIX = "Name it in config.json, or leave it out"
+_FILE_FIX = "Give the https URL of a WAV file, name the file in config.json, or leave it out"
 
 
 def _any_url(url: str) -> str:
@@ -41,7 +42,7 @@ class Rights:
             case AgentForm():
                 self.check_agent(form)
             case ToolForm(hold_audio=hold_audio) if hold_audio:
-                raise ConfigError("hold_audio", "is a file of the server, which the API cannot name", _FILE_FIX)
+                self._check_hold_audio(hold_audio)
             case NumberForm(user="*", trunk="") if account_id != DEFAULT_ACCOUNT:
                 fix = "Name a trunk of this account, or list the numbers"
                 raise ConfigError("user", "every number of trunks that all accounts share is the operator's", fix)
@@ -50,6 +51,12 @@ class Rights:
                 raise ConfigError("kind", "only the operator may let anyone call this server", fix)
             case _:
                 pass
+
+    def _check_hold_audio(self, hold_audio: str) -> None:
+        if not is_fetched(hold_audio):
+            raise ConfigError("hold_audio", "is a file of the server, which the API cannot name", _FILE_FIX)
+        if problem := self.url_problem(hold_audio):
+            raise ConfigError("hold_audio", problem, "Use a public https address, or ask the operator")
 
     def check_agent(self, agent: AgentForm) -> None:
         """Raises ``ConfigError``."""
