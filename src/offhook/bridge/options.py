@@ -13,7 +13,8 @@ from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
 
 UNKNOWN_OPTION = "is not known"
-"""The problem with an option that the provider does not have."""
+KNOWN_ARE = "Known are: "
+"""The problem with an option that the provider does not have, and the fix: the names of those it has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +54,7 @@ def read_options(agent: Agent, options: type[T]) -> T:
         unknown = re.search(r"unknown field `([^`]+)`", problem)
         key = "options" + path.strip("`").removeprefix("$") + (f".{unknown.group(1)}" if unknown else "")
         names = ", ".join(field.name for field in msgspec.structs.fields(options))
-        fix = f"Known are: {names}" if unknown else f"See docs/providers/{agent.provider}.md"
+        fix = f"{KNOWN_ARE}{names}" if unknown and path in ("", "`$`") else f"See docs/providers/{agent.provider}.md"
         raise ConfigError(key, UNKNOWN_OPTION if unknown else problem, fix) from None
 
 

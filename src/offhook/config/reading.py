@@ -154,10 +154,10 @@ def _vendors_with_key(environment: Mapping[str, str]) -> frozenset[str]:
 def _spell_http(document: dict[str, Any], environment: Mapping[str, str], flags: Mapping[str, object]) -> None:
     """``api_port`` is ``http.port`` in other words; the file's loses against a variable or a flag that says the latter.
 
-    A value of the wrong type is left for the check to complain of.
+    A value that is no port is left for the check to complain of.
     """
     port = document.get("api_port")
-    if not isinstance(port, int) or isinstance(port, bool):
+    if type(port) is not int or not 0 <= port <= 65535:
         return
     in_file = "api_port" not in flags and not any(environment.get(name) for name in ("API_PORT", "OFFHOOK_API_PORT"))
     if port == 0:

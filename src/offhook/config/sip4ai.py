@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 
+from offhook.bridge.options import KNOWN_ARE
 from offhook.config.settings import Settings
 from offhook.config.sip4ai_keys import ALL_WORDS, WORDS
 from offhook.model.errors import ConfigError, SipParseError
@@ -105,10 +107,16 @@ def in_their_words(settings: Settings, problem: ConfigError) -> ConfigError:
     section = section_of(settings, form.provider)
     field = problem.key.removeprefix("options.")
     fix = problem.fix.replace("options.", f"{form.provider}.")
-    if fix.startswith("Known are: "):
-        fix = ", ".join(dict.fromkeys((*fix.split(", "), *ALL_WORDS)))
+    if fix.startswith(KNOWN_ARE) and field in section:
+        fix = _use_instead(field, fix.removeprefix(KNOWN_ARE).split(", "))
     key = _word(section, field) if field in WORDS else field
     return ConfigError(f"{form.provider}.{key}", problem.problem, fix)
+
+
+def _use_instead(field: str, options: Sequence[str]) -> str:
+    known = list(dict.fromkeys((*ALL_WORDS, *options)))
+    near = get_close_matches(field, known, 1)
+    return f"Remove it, or use {near[0]}" if near else f"Remove it, or use one of: {', '.join(known)}"
 
 
 # ── what no single key shows ─────────────────────────────────────────────────────────────────────────────
