@@ -52,7 +52,7 @@ def test_it_is_kept_as_it_was_asked_for_and_is_of_its_account(database: Database
     assert read(database, scheduled_call, "other", "c1") is None
     assert read(database, list_scheduled, "other") == ()
     assert read(database, list_scheduled, "default") == (CALL,)
-    assert read(database, next_due) == NOW + 60
+    assert read(database, next_due, NOW) == NOW + 60
 
 
 def test_an_account_has_no_more_than_it_may(database: Database) -> None:
@@ -95,7 +95,8 @@ def test_what_is_put_off_comes_again_and_what_is_removed_does_not(database: Data
     write(database, remove, "c2")
     assert taken(database, NOW + 9) == []
     assert taken(database, NOW + 10) == ["c1"]
-    assert read(database, next_due) == NOW + 10
+    assert read(database, next_due, NOW + 10) is None  # somebody has it
+    assert read(database, next_due, NOW + 10 + LEASE_S) == NOW + 10
 
 
 def test_late_ones_can_be_taken_alone(database: Database) -> None:

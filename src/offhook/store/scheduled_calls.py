@@ -102,9 +102,9 @@ def remove(connection: sa.Connection, call_id: str) -> None:
     connection.execute(sa.delete(scheduled_calls).where(scheduled_calls.c.call_id == call_id))
 
 
-def next_due(connection: sa.Connection) -> float | None:
-    """When the earliest one is due, or was; None where there is none. Those that somebody places now count as well."""
-    earliest: float | None = connection.scalar(sa.select(sa.func.min(scheduled_calls.c.due_at)))
+def next_due(connection: sa.Connection, now: float) -> float | None:
+    """When the earliest one is due, or was, that nobody is placing; None where there is none."""
+    earliest: float | None = connection.scalar(sa.select(sa.func.min(scheduled_calls.c.due_at)).where(_is_free(now)))
     return earliest
 
 
