@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from offhook.bridge.codec import TextInput
+from offhook.model.call_events import CallPhase
+
+
+@dataclass(kw_only=True)
+class RunningCall:
+    """Implements the API's."""
+
+    account_id: str = "default"
+    phase: CallPhase = "up"
+    up_s: float = 0.0
 
 
 class Running:
     """Implements ``RunningCalls``. ``gone``: whether they ended just before the command came."""
 
     def __init__(self, *call_ids: str) -> None:
-        self.calls = set(call_ids)
+        self.calls = {call_id: RunningCall() for call_id in call_ids}
         self.told: list[tuple[object, ...]] = []
         self.gone = False
 

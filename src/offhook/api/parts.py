@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from offhook.api.auth import FAILURE_RATE, KEY_RATE
@@ -13,6 +14,7 @@ from offhook.api.live import LiveFeed
 from offhook.api.new_call import NewCallForm, PlacedCall
 from offhook.api.rates import Rate
 from offhook.bridge.codec import TextInput
+from offhook.model.call_events import CallPhase
 from offhook.model.errors import CannotPlaceError
 from offhook.model.trunks import TrunkChanged
 from offhook.store.database import Database
@@ -34,11 +36,26 @@ Readiness = Callable[[], tuple[ReadyPart, ...]]
 """Every part, judged now. In memory: never waits."""
 
 
+class RunningCall(Protocol):
+    """``CallSession`` implements it. ``up_s``: seconds since its answer; 0.0 before."""
+
+    @property
+    def account_id(self) -> str: ...
+
+    @property
+    def phase(self) -> CallPhase: ...
+
+    @property
+    def up_s(self) -> float: ...
+
+
 class RunningCalls(Protocol):
     """Those of this process; ``CallManager`` implements it. Each command returns whether there is such a call."""
 
     @property
-    def calls(self) -> Container[str]: ...
+    def calls(self) -> Mapping[str, RunningCall]:
+        """By their ids."""
+        ...
 
     def inject(self, call_id: str, text: TextInput) -> bool: ...
 
@@ -58,7 +75,7 @@ class CallPlacer(Protocol):
 class NoCalls:
     """Of a process that has none."""
 
-    calls: Container[str] = frozenset()
+    calls: Mapping[str, RunningCall] = MappingProxyType({})
 
     def inject(self, call_id: str, text: TextInput) -> bool:
         return False
@@ -92,8 +109,8 @@ class ApiParts:
     """``directory`` gives the copy in memory; ``directory_changed`` returns once that copy has what was written.
 
     ``wake_sender``: a delivery may be due. ``trunk_states`` are those of this process. ``metrics``: Prometheus' text
-    format. ``rights``: what writers may say. ``on_answer`` is told method, path as in the
-    table, status and seconds of each answer.
+    format. ``rights``: what writers may say. ``on_answer`` is told method, path as in the table, status and seconds of
+    each answer. ``up_since``: when the server began, by ``clock``.
     """
 
     database: Database
@@ -115,6 +132,7 @@ class ApiParts:
     limits: ApiLimits = field(default_factory=ApiLimits)
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
+    up_since: float = field(default_factory=time.monotonic)
     on_answer: Callable[[str, str, int, float], None] = lambda method, path, status, took_s: None
 
     async def catch_up(self) -> None:

@@ -142,6 +142,11 @@ class CallSession:
     def phase(self) -> CallPhase:
         return self._machine.state
 
+    @property
+    def up_s(self) -> float:
+        """How long it has been up, in seconds; 0.0 before its answer."""
+        return 0.0 if self._answered_at is None else time.monotonic() - self._answered_at
+
     # ── for the set-up and the conduct ───────────────────────────────────────────────────────────────────
 
     def own_usage(self, usage_id: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import msgspec
 import sqlalchemy as sa
 
-from offhook.model.call_events import CallArrived, CallEvent, Direction, EndCause, TurnSpoken, WayTaken
+from offhook.model.call_events import CallArrived, CallEvent, CallPhase, Direction, EndCause, TurnSpoken, WayTaken
 from offhook.model.records import CallRecord, UnfinishedCall
 from offhook.store.facts import fact_of
 from offhook.store.schema import call_events, calls, nodes, outbox, recordings, saved_legs, turns
@@ -28,6 +28,15 @@ FAULTS: frozenset[EndCause] = frozenset(
     {"ack_missing", "internal_error", "media_timeout", "provider_failed", "server_lost", "session_expired"}
 )
 """Ends of answered calls that nobody wanted."""
+
+RUNNING: Mapping[CallPhase, CallStatus] = {
+    "arrived": "initiating",
+    "resolving": "initiating",
+    "ringing": "ringing",
+    "up": "in_progress",
+    "ending": "in_progress",
+}
+"""The status of a call that is not over, by its phase."""
 
 MAX_FOUND = 6
 """Ids that a beginning may mean: more help nobody to choose."""
@@ -67,15 +76,9 @@ class DeletedCall:
 
 
 def status_of(record: CallRecord) -> CallStatus:
-    match record.phase:
-        case "arrived" | "resolving":
-            return "initiating"
-        case "ringing":
-            return "ringing"
-        case "up" | "ending":
-            return "in_progress"
-        case "ended":
-            return "failed" if record.answered_at is None or record.cause in FAULTS else "completed"
+    if record.phase == "ended":
+        return "failed" if record.answered_at is None or record.cause in FAULTS else "completed"
+    return RUNNING[record.phase]
 
 
 def has_status(status: CallStatus) -> sa.ColumnElement[bool]:

@@ -11,6 +11,7 @@ from offhook.api.native import (
     new_calls,
     resources,
     service,
+    status,
     traces,
     trunk_states,
     webhooks,
@@ -18,6 +19,7 @@ from offhook.api.native import (
 
 _OTHERS: tuple[Endpoint, ...] = (
     *service.ENDPOINTS,
+    *status.ENDPOINTS,
     *resources.ENDPOINTS,
     *trunk_states.ENDPOINTS,
     *webhooks.ENDPOINTS,
