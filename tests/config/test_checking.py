@@ -94,3 +94,35 @@ def test_a_variable_that_cannot_be_read_is_a_problem_too(tmp_path: Path) -> None
 
 def test_a_configuration_that_is_well_has_none(tmp_path: Path) -> None:
     assert problems(tmp_path, {"agents": [{"id": "a"}], "numbers": [{"user": "*", "agent": "a"}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("dialling", "key", "fix"),
+    [
+        ({"allow": ["+49", "49"]}, "allow[1]", "+49"),
+        ({"deny": ["+0"]}, "deny[0]", "+49"),
+        ({"deny": [""]}, "deny[0]", "+49"),
+        ({"allow": ["+49 30"]}, "allow[0]", "+4930"),
+        ({"permit": ["premium", "all"]}, "permit[1]", "satellite"),
+        ({"hours": "8-20"}, "hours", "08:00-20:30"),
+        ({"hours": "08:00-24:00"}, "hours", "08:00-20:30"),
+        ({"hours": "08:60-20:00"}, "hours", "08:00-20:30"),
+        ({"hours": "08:00-08:00"}, "hours", "08:00-20:30"),
+        ({"time_zone": "Europe/Atlantis"}, "time_zone", "Europe/Berlin"),
+        ({"time_zone": "/etc/passwd"}, "time_zone", "Europe/Berlin"),
+        ({"time_zone": "Europe"}, "time_zone", "Europe/Berlin"),
+        ({"time_zone": "../x"}, "time_zone", "Europe/Berlin"),
+        ({"max_calls": -1}, "max_calls", "config.json"),
+    ],
+)
+def test_what_is_wrong_with_dialling_is_named(tmp_path: Path, dialling: dict[str, Any], key: str, fix: str) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"dialling": dialling}))
+    (problem,) = all_problems(file, {})
+    assert problem.key == f"dialling.{key}"
+    assert fix in problem.fix
+
+
+def test_dialling_takes_what_it_shows(tmp_path: Path) -> None:
+    dialling = {"allow": ["+4", "+4930"], "deny": ["+49900"], "hours": "20:00-06:30", "time_zone": "Europe/Berlin"}
+    assert problems(tmp_path, {"dialling": dialling}) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -380,6 +381,13 @@ def test_an_id_of_both_is_told_naming_both(
     with pytest.raises(ConfigError, match=said):
         world.sync(CONFIG)
     assert world.ids("tool") == ([], 0)
+
+
+def test_a_collision_of_what_is_in_no_list_is_named_by_its_place(world: World) -> None:
+    world.create("agent", id="b")
+    with pytest.raises(ConfigError) as refused:
+        world.sync(replace(CONFIG, places={("agent", "b"): "provider"}))
+    assert refused.value.key == "provider"
 
 
 def test_another_accounts_agent_is_no_collision(world: World) -> None:

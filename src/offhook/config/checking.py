@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
-from datetime import time
 from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -15,7 +14,7 @@ import msgspec
 
 from offhook.config.definitions import forms_of
 from offhook.config.section import Section
-from offhook.config.settings import DELIVERIES_DAYS_MIN, Settings
+from offhook.config.settings import DELIVERIES_DAYS_MIN, HOURS, Settings
 from offhook.config.sip4ai import SIP4AI_CHECKS
 from offhook.model.errors import ConfigError
 from offhook.store.forms import (
@@ -248,20 +247,13 @@ def _check_dialling(settings: Settings) -> None:
             if not re.fullmatch(r"\+[1-9][0-9]{0,14}", prefix):
                 fix = "Write how the numbers begin, as +49 or +4930"
                 raise ConfigError(f"dialling.{name}[{index}]", f"{prefix!r} begins no number", fix)
-    if dialling.hours and not _is_part_of_a_day(dialling.hours):
+    begin, _, end = dialling.hours.partition("-")
+    if dialling.hours and (begin == end or not re.fullmatch(HOURS, dialling.hours, re.ASCII)):
         fix = "Write it as 08:00-20:30; leave it out for the whole day"
         raise ConfigError("dialling.hours", f"{dialling.hours!r} is no part of a day", fix)
     if dialling.time_zone and not _is_time_zone(dialling.time_zone):
         fix = "Write it as Europe/Berlin; where no zone is known, install tzdata"
         raise ConfigError("dialling.time_zone", f"{dialling.time_zone!r} is no time zone known here", fix)
-
-
-def _is_part_of_a_day(hours: str) -> bool:
-    begin, _, end = hours.partition("-")
-    try:
-        return time.fromisoformat(begin) != time.fromisoformat(end)
-    except ValueError:
-        return False
 
 
 def _is_time_zone(name: str) -> bool:

@@ -16,6 +16,9 @@ from offhook.store.function_forms import FunctionForm
 DELIVERIES_DAYS_MIN = 30
 """Longer than the retries of one delivery (Standard Webhooks: 75 hours), and long enough to find out and replay."""
 
+HOURS = r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$|^$"
+"""A part of the day, which may go over midnight; empty: all of it."""
+
 Days = Annotated[int, msgspec.Meta(ge=0, le=36500)]
 
 
@@ -142,7 +145,7 @@ class DiallingSettings(Section, frozen=True):
     max_calls: Annotated[int, msgspec.Meta(ge=0, le=10000)] = 10
     calls_per_min: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 60
     max_call_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 3600
-    hours: Annotated[str, msgspec.Meta(pattern=r"^([0-2]\d:[0-5]\d-[0-2]\d:[0-5]\d)?$")] = ""
+    hours: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": HOURS})] = ""
     time_zone: str = ""
 
 
