@@ -1,4 +1,4 @@
-"""``offhook serve``: answer calls until Ctrl-C."""
+"""``offhook serve``: answer calls until Ctrl-C, or make the one call of ``mode`` outbound."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import click
 
 from offhook.cli.event_loop import DrainSignals, on_hangup, run
 from offhook.cli.live_log import LiveLog, TrunkLog
+from offhook.cli.outbound import OutboundCall
 from offhook.cli.running import ServerFile
 from offhook.cli.secrets import master_key_advice
 from offhook.cli.self_check import SelfCheck
@@ -32,6 +33,11 @@ Say = Callable[[str], None]
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """What to dial on this machine when every address is listened on."""
+
+NO_TRUNK = (
+    "no SIP account: whoever reaches this machine may call, and only sip: URIs can be called; "
+    "for telephone numbers set SIP_USERNAME, SIP_PASSWORD, SIP_DOMAIN and SIP_SERVER, or trunks in config.json"
+)
 
 
 @click.command()
@@ -54,7 +60,7 @@ def serve(
     show_speech: bool | None,
     self_check: bool,
 ) -> None:
-    """Answer calls until Ctrl-C."""
+    """Answer calls until Ctrl-C; with "mode": "outbound" in config.json, make the call that it describes."""
     flags = {
         "sip.host": host,
         "sip.port": port,
@@ -78,24 +84,21 @@ async def _serve(
     log_format = settings.log.format
     say = _logged if log_format == "json" else _printed
     server.bus.watch(LiveLog(show_speech=settings.log.speech, log_format=log_format), trunks=TrunkLog(log_format))
+    outbound = OutboundCall(server, settings, say) if settings.mode == "outbound" else None
     reloading = Reloading(server, serving, read_again, say)
     on_hangup(reloading.ask)
     failed = False
     try:
         listening = await server.start()
-        http = http_url(server.http_addresses)
-        serving.tell(http=http)
-        say(announcement(settings, listening, http))
-        if server.master_key_file is not None:
-            say(click.style(master_key_advice(server.master_key_file), fg="yellow"))
-        notify_systemd("READY=1")
-        if server.engine is not None and server.engine.missing is not None:
-            say(click.style(server.engine.missing, fg="yellow"))
+        _announce(server, serving, listening, say)
         if self_check and settings.trunks:
             say("self-check left out: trunks let in their peers only; `offhook doctor` makes a call of its own")
         elif self_check:
             failed = not await _self_check(server, listening, signals.stopping)
-        await signals.stopping.wait()
+        if outbound is None:
+            await signals.stopping.wait()
+        else:
+            await _call_out(outbound, signals.stopping, say, serves_on=settings.http.enabled)
         notify_systemd("STOPPING=1")
         if not signals.ending.is_set():
             await _drain(server, signals.ending, say)
@@ -104,7 +107,49 @@ async def _serve(
             say(f"ending {_calls(server.live_calls)} …")
         await reloading.close()
         await server.close()
+    if outbound is not None:
+        outbound.tell_result()
+        failed = failed or (not settings.http.enabled and not outbound.completed)
     return 1 if failed else 0
+
+
+def _announce(server: Server, serving: ServerFile, listening: tuple[tuple[Transport, Address], ...], say: Say) -> None:
+    """Say where it serves and what is missing, to the operator and to whoever else waits for it."""
+    http = http_url(server.http_addresses)
+    serving.tell(http=http)
+    say(announcement(server.settings, listening, http))
+    if not server.trunks:
+        say(NO_TRUNK)
+    if server.master_key_file is not None:
+        say(click.style(master_key_advice(server.master_key_file), fg="yellow"))
+    notify_systemd("READY=1")
+    if server.engine is not None and server.engine.missing is not None:
+        say(click.style(server.engine.missing, fg="yellow"))
+
+
+async def _call_out(outbound: OutboundCall, stopping: asyncio.Event, say: Say, *, serves_on: bool) -> None:
+    """Make the call of ``mode`` outbound; return when it is over, or with ``serves_on`` when the server is to stop.
+
+    Raises ``OffhookError`` where there is no call; with ``serves_on`` that is said only.
+    """
+    calling = asyncio.create_task(outbound.run())
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({calling, stop}, return_when=asyncio.FIRST_COMPLETED)
+        error = calling.exception() if calling.done() else None
+        if error is not None and not serves_on:
+            raise error
+        if isinstance(error, OffhookError):
+            say(click.style(f"no call was made: {error}", fg="red"))
+        elif error is not None:
+            _log.error("the call of mode outbound broke off", exc_info=error)
+        if serves_on:
+            outbound.tell_result()
+            await stop
+    finally:
+        for task in (calling, stop):
+            task.cancel()
+        await asyncio.gather(calling, stop, return_exceptions=True)
 
 
 def _printed(text: str) -> None:
