@@ -16,10 +16,10 @@ from unittest import mock
 from offhook.cli.main import main
 
 
-def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Must not be called while a loop runs: the command runs its own."""
+def typed(*arguments: str, program: str = "offhook") -> subprocess.CompletedProcess[str]:
+    """Must not be called while a loop runs: the command runs its own. ``program``: as what it is called."""
     out, err = io.StringIO(), io.StringIO()
-    command, code = ["offhook", *arguments], 0
+    command, code = [program, *arguments], 0
     with mock.patch.object(sys, "argv", command), redirect_stdout(out), redirect_stderr(err), logging_restored():
         try:
             main()
