@@ -90,17 +90,18 @@ class AccountUsage:
             spend=self._spend.get(account_id, 0.0) + sum(minutes * price for minutes, price in running),
         )
 
-    def refuse(self, account_id: str, direction: Direction, now: float) -> str | None:
+    def refuse(self, account_id: str, direction: Direction, now: float, *, within: bool = False) -> str | None:
         """Why an account may have no further call, as a sentence; None where it may.
 
-        Spend is outbound: an account that has spent its day's money may still be called.
+        Spend is outbound: an account that has spent its day's money may still be called. ``within``: it is for the
+        second party of a call that counts already.
         """
         limits = self._limits.get(account_id, NO_LIMITS)
         if limits == NO_LIMITS:
             return None
         used = self.used(account_id, now)
         whose = f"account {account_id!r} is at its"
-        if limits.max_calls and used.calls >= limits.max_calls:
+        if not within and limits.max_calls and used.calls >= limits.max_calls:
             return f"{whose} max_calls: {used.calls} of {limits.max_calls}"
         if limits.minutes_per_day and used.minutes >= limits.minutes_per_day:
             return f"{whose} minutes_per_day: {used.minutes:.1f} of {limits.minutes_per_day:g}"
@@ -127,6 +128,9 @@ class NoLimits:
     def refuse(self, account_id: str, direction: Direction) -> str | None:
         return None
 
+    def refuse_party(self, account_id: str) -> str | None:
+        return None
+
 
 class LimitsNow:
     """Implements the call's ``Limits`` port: ``usage`` at the moment of ``clock``, in Unix seconds."""
@@ -137,6 +141,9 @@ class LimitsNow:
 
     def refuse(self, account_id: str, direction: Direction) -> str | None:
         return self._usage.refuse(account_id, direction, self._clock())
+
+    def refuse_party(self, account_id: str) -> str | None:
+        return self._usage.refuse(account_id, "outbound", self._clock(), within=True)
 
 
 def over_limit(why: str) -> CallRefused:

@@ -10,16 +10,18 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from offhook.call.account_limits import over_limit
+from offhook.call.clearance import Seat, limit_refusal, policy_refusal
 from offhook.call.controls import CallControls
 from offhook.call.inbox import InboxFact, MediaFact, NoWay, SipFact, TimerFired, WayFound
 from offhook.call.leg import DialPlan, Leg, new_capabilities, srtp_terms
 from offhook.call.negotiation import Negotiation, Unacceptable
 from offhook.call.refusals import explain_failure, explain_no_way, explain_refusal
-from offhook.call.ways import credentials_of, destinations, find_ways
+from offhook.call.ways import credentials_of, destinations, find_ways, identity_of
 from offhook.media.events import MediaEvent
 from offhook.media.session import MediaSession
 from offhook.model.call_events import CallRefused, WayTaken
-from offhook.model.errors import OffhookError, ResourceExhaustedError
+from offhook.model.errors import CannotPlaceError, OffhookError, ResourceExhaustedError
 from offhook.model.records import NO_ANSWER_S
 from offhook.model.trunks import DEFAULT_RULES, Trunk
 from offhook.sdp.offer_answer import Agreement
@@ -34,12 +36,13 @@ FAILOVER_STATUSES = frozenset({408, 500, 502, 503, 504})
 
 _log = logging.getLogger("offhook.calls")
 
-NotReachedCause = Literal["refused", "no_answer", "unreachable", "unacceptable", "cancelled", "no_room"]
+NotReachedCause = Literal["refused", "no_answer", "unreachable", "unacceptable", "cancelled", "no_room", "not_allowed"]
+"""``not_allowed``: by us; nobody was asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Party:
-    """Whom to call. ``trunk`` None: by DNS and the open network; a register trunk has a user part of its own.
+    """Whom to call. ``trunk`` None: by DNS and the open network. ``from_user`` and ``caller_id``: see ``identity_of``.
 
     ``beside``: the media session of the call's first leg, in whose phase group this one's ticks.
     """
@@ -47,6 +50,7 @@ class Party:
     target: SipUri
     trunk: Trunk | None = None
     from_user: str = "offhook"
+    caller_id: str = ""
     no_answer_s: float = NO_ANSWER_S
     headers: tuple[tuple[str, str], ...] = ()
     beside: MediaSession | None = None
@@ -81,7 +85,10 @@ class DialOwner(Protocol):
 class Dial:
     """Facts of its leg come by ``absorbs`` first: what belongs to a way that was given up, or only to the dialling."""
 
-    def __init__(self, call: CallControls, leg_id: str, party: Party, owner: DialOwner) -> None:
+    def __init__(
+        self, call: CallControls, leg_id: str, party: Party, owner: DialOwner, *, seat: Seat | None = None
+    ) -> None:
+        """``seat``: where room was made for it already."""
         self._call = call
         self._leg_id = leg_id
         self._party = party
@@ -93,9 +100,40 @@ class Dial:
         self._rang = False
         self._old_usages: set[int] = set()
         self.leg: Leg | None = None
+        self._seat = seat
+        if seat is not None:
+            seat.is_held = self._goes_on
 
     def begin(self) -> None:
-        self._call.spawn(self._find_way())
+        """The one place where calls of ours are judged: no INVITE for a new call leaves but by a dial."""
+        told = self._hindrance()
+        if told is None:
+            self._call.spawn(self._find_way())
+        else:
+            reason = f"{told.rule}: {told.evidence}"
+            self._fail(NotReached(cause="not_allowed", status=told.status, reason=reason, told=told))
+
+    def _hindrance(self) -> CallRefused | None:
+        """Why nobody is called; None where he may be, and room is made for it."""
+        party, account_id, equipment = self._party, self._call.account_id, self._call.equipment
+        refused = equipment.clearance.judge(party.target, party.trunk)
+        if refused is not None:
+            return policy_refusal(refused)
+        if self._seat is not None:
+            return None
+        problem = equipment.limits.refuse_party(account_id)
+        if problem is not None:
+            return over_limit(problem)
+        try:
+            self._seat = equipment.clearance.take(account_id, party.trunk)
+        except CannotPlaceError as error:
+            return limit_refusal(error)
+        self._seat.is_held = self._goes_on
+        return None
+
+    def _goes_on(self) -> bool:
+        """Somebody is dialled, or there."""
+        return not self._over or (self.leg is not None and self.leg.state != "ended")
 
     def give_up(self) -> None:
         """Call nobody any more. The owner is not told."""
@@ -105,13 +143,14 @@ class Dial:
 
     async def _find_way(self) -> None:
         party = self._party
+        identity = identity_of(party.trunk, party.from_user, party.caller_id)
         try:
             plans = await find_ways(
                 self._call.equipment.endpoint,
                 destinations(party.target, party.trunk),
-                from_user=party.from_user,
+                from_user=identity.user,
                 credentials=credentials_of(party.trunk),
-                headers=(*self._rules.headers, *party.headers),
+                headers=(*self._rules.headers, *identity.headers, *party.headers),
                 trunk_id="" if party.trunk is None else party.trunk.trunk_id,
             )
         except (OSError, OffhookError) as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from offhook.call.account_limits import over_limit
 from offhook.call.arrival import FIRST_LEG
+from offhook.call.clearance import Seat
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, NotReachedCause, Party
 from offhook.call.first_row import keep_first_row, refusal_of
@@ -36,6 +37,7 @@ _CAUSES: dict[NotReachedCause, EndCause] = {
     "unacceptable": "refused",
     "cancelled": "cancelled",
     "no_room": "internal_error",
+    "not_allowed": "refused",
 }
 
 
@@ -43,9 +45,9 @@ _CAUSES: dict[NotReachedCause, EndCause] = {
 class PlaceCall:
     """The command to call somebody and let ``agent`` speak.
 
-    ``trunk`` None: by DNS and the open network. ``from_user`` is our user part in From; a register trunk has its own.
-    ``headers`` go with the INVITE. ``caller_id``: the number that is shown, "" for none of ours. ``event_webhooks``:
-    URLs that are told of this call. ``call_id`` "": a new one.
+    ``trunk`` None: by DNS and the open network. ``from_user`` is our user part in From, ``caller_id`` the number that
+    is shown, "" for the trunk's first (``identity_of``). ``headers`` go with the INVITE. ``event_webhooks``: URLs that
+    are told of this call. ``call_id`` "": a new one.
     """
 
     target: SipUri
@@ -63,7 +65,8 @@ class PlaceCall:
 class Dialling:
     """The set-up of one outbound call. Owns its dial."""
 
-    def __init__(self, call: CallSession, command: PlaceCall) -> None:
+    def __init__(self, call: CallSession, command: PlaceCall, seat: Seat | None = None) -> None:
+        """``seat``: where room was made for it already."""
         self._call = call
         self._command = command
         self._began_at = time.monotonic()
@@ -71,10 +74,11 @@ class Dialling:
             target=command.target,
             trunk=command.trunk,
             from_user=command.from_user,
+            caller_id=command.caller_id,
             no_answer_s=command.no_answer_s,
             headers=command.headers,
         )
-        self._dial = Dial(call, FIRST_LEG, party, self)
+        self._dial = Dial(call, FIRST_LEG, party, self, seat=seat)
         self._kept = False
         self._way: WayFound | None = None
         """Waits for the first row: no INVITE of ours leaves before that."""

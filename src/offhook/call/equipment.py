@@ -9,6 +9,7 @@ from pathlib import Path
 from offhook.call.account_limits import NoLimits
 from offhook.call.agent_session import Bridges
 from offhook.call.asking import NobodyToAsk
+from offhook.call.clearance import Clearance
 from offhook.call.hold_audio import HoldAudio
 from offhook.call.ports import Directory, EventSink, Limits, Questions, Voice
 from offhook.media.events import MediaEvent
@@ -30,6 +31,7 @@ class Equipment:
 
     ``find_trunk``: by its id, as it is at that moment; a trunk may go while its calls go on. ``hold_audio``: what
     callers hear who wait. ``voice`` says what an agent's provider cannot say word by word.
+    ``clearance``: whether calls of ours may be made.
     ``teardown_s``: the remote party gets so long to answer our BYE or CANCEL; then the call is closed here, and the
     transaction goes on alone in the SIP core.
     """
@@ -42,6 +44,7 @@ class Equipment:
     find_trunk: Callable[[str], Trunk | None] = lambda trunk_id: None
     questions: Questions = field(default_factory=NobodyToAsk)
     limits: Limits = field(default_factory=NoLimits)
+    clearance: Clearance = field(default_factory=Clearance)
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
     voice: Voice | None = None
     recordings: RecordingWriter | None = None

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import MappingProxyType
 
 from offhook.bridge.codec import TextInput
@@ -102,12 +103,17 @@ class CallManager:
     def place(self, command: PlaceCall) -> CallSession:
         """Start an outbound call; what becomes of it is told by its events.
 
-        Raises ``ResourceExhaustedError`` while something hinders: then nothing was begun, and nothing is told.
+        Raises ``ResourceExhaustedError`` while something hinders, ``CannotPlaceError`` over a limit or outside of the
+        hours: then nothing was begun, and nothing is told.
         """
         if self._hindrances:
             raise ResourceExhaustedError(f"no new call is placed: {', '.join(sorted(self._hindrances))}")
+        clearance = self._need_equipment().clearance
+        seat = clearance.place(command.account_id, command.trunk)
+        longest_s = min(command.agent.max_call_s, clearance.rules.max_call_s)
+        command = replace(command, agent=replace(command.agent, max_call_s=longest_s))
         call = self._new_call(command.call_id)
-        self._run(call, Dialling(call, command))
+        self._run(call, Dialling(call, command, seat))
         return call
 
     def snapshot(self, call_id: str) -> CallSnapshot | None:

@@ -8,8 +8,8 @@ from typing import assert_never
 
 from offhook.call.destination_policy import DestinationPolicy, judge
 from offhook.call.dialling import PlaceCall
-from offhook.call.numbers import e164_of, read_target, region_of
-from offhook.call.ways import target_of, trunk_towards
+from offhook.call.numbers import read_target, region_of
+from offhook.call.ways import caller_id_of, caller_ids_of, identity_of, target_of, trunk_towards
 from offhook.model.call_events import DEFAULT_ACCOUNT
 from offhook.model.errors import CannotPlaceError, SipParseError
 from offhook.model.records import Agent
@@ -64,7 +64,7 @@ def plan_call(
         target=target,
         agent=wanted.agent,
         trunk=trunk,
-        from_user=caller_id or "offhook",
+        from_user=identity_of(trunk, "offhook", caller_id).user,
         no_answer_s=wanted.no_answer_s,
         headers=wanted.headers,
         account_id=wanted.account_id,
@@ -91,7 +91,7 @@ def _trunk_for(wanted: WantedCall, read: SipUri | str, trunks: Sequence[Trunk], 
     if not able:
         problem = f"{wanted.target[:40]!r} is no SIP URI, and there is no trunk that a number can be dialled by"
         raise CannotPlaceError("invalid", problem, field="target", fix=_NO_TRUNK)
-    return min(able, key=lambda trunk: (not _may_show(trunk, wanted.caller_id), not _is_up(trunk, online)))
+    return min(able, key=lambda trunk: (_lacks(trunk, wanted.caller_id), not _is_up(trunk, online)))
 
 
 def calls_out(trunk: Trunk) -> bool:
@@ -123,27 +123,16 @@ def _caller_id(asked: str, trunk: Trunk | None, trunks: Sequence[Trunk]) -> str:
     if not asked:
         return "" if trunk is None else next(iter(trunk.rules.caller_ids), "")
     for one in by:
-        if shown := _shown(one, asked):
+        if shown := caller_id_of(one, asked):
             return shown
-    allowed = _listed(dict.fromkeys(shown for one in by for shown in _allowed(one)))
+    allowed = _listed(dict.fromkeys(shown for one in by for shown in caller_ids_of(one)))
     whose = "any trunk" if trunk is None else f"trunk {trunk.trunk_id}"
     fix = f"Use one of: {allowed}; or add it to caller_ids of the trunk, where the number is yours"
     raise CannotPlaceError("invalid", f"{asked[:40]!r} is no caller id of {whose}", field="caller_id", fix=fix)
 
 
-def _may_show(trunk: Trunk, asked: str) -> bool:
-    return not asked or bool(_shown(trunk, asked))
-
-
-def _shown(trunk: Trunk, asked: str) -> str:
-    """``asked`` as the trunk has it; "" where it has not."""
-    number = e164_of(asked, region_of(trunk.rules)) or asked.strip()
-    return next((one for one in _allowed(trunk) if one.removeprefix("+") == number.removeprefix("+")), "")
-
-
-def _allowed(trunk: Trunk) -> tuple[str, ...]:
-    own = (trunk.username,) if isinstance(trunk, RegisterTrunk) else ()
-    return (*trunk.rules.caller_ids, *own)
+def _lacks(trunk: Trunk, asked: str) -> bool:
+    return bool(asked) and not caller_id_of(trunk, asked)
 
 
 def _listed(names: Iterable[str]) -> str:

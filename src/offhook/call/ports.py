@@ -48,6 +48,10 @@ class Limits(Protocol):
         """Why an account may have no further call now, as a sentence; None where it may."""
         ...
 
+    def refuse_party(self, account_id: str) -> str | None:
+        """Why a call that it has may call no second party now; None where it may."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentForCall:

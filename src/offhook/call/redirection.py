@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from offhook.call.clearance import FORBIDDEN, policy_refusal
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, Party
 from offhook.call.inbox import InboxFact, MediaFact, SipFact, TimerFired
@@ -67,6 +68,13 @@ class Redirection:
             evidence = f"Refer-To: {event.refer_to[:80]}"
             fix = "name a sip: URI, or a number that the trunk can dial"
             self._call.emit(CallRefused(status=404, rule=error.problem, evidence=evidence, fix=fix))
+            return
+        equipment = self._call.equipment
+        refused = equipment.clearance.judge(target, trunk or equipment.find_trunk(self._call.trunk_id))
+        if refused is not None:
+            self.over = True
+            old.reject_refer(event, FORBIDDEN)
+            self._call.emit(policy_refusal(refused))
             return
         old.accept_refer(event)
         headers = [("Referred-By", f"<{event.referred_by}>")] if event.referred_by else []

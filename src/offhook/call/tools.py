@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import msgspec
 
 from offhook.bridge.codec import ToolCall, ToolResult
+from offhook.call.numbers import read_target
 from offhook.model.call_events import TransferMode
 from offhook.model.errors import SipParseError
 from offhook.model.records import Agent, Tool, TransferDestination
 from offhook.model.tool_schema import arguments_problem
-from offhook.sip.targets import parse_target
 
 MAX_DIGITS = 64
 """Longest string of digits one tool call may send: a card number, a PIN and a menu path fit."""
@@ -190,7 +190,7 @@ def _transfer_call(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
         known = ", ".join(destination.name for destination in agent.destinations) or "none"
         return (_error(call, f"callers cannot be transferred to {name[:80]!r}; destinations: {known}"),)
     try:
-        parse_target(wanted.target)
+        read_target(wanted.target)
     except SipParseError as error:
         return (_error(call, f"target: {error.problem}"),)
     return (StartTransfer(destination=TransferDestination(name="", target=wanted.target, mode=wanted.mode)),)

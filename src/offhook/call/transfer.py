@@ -146,7 +146,8 @@ def outcome_of_refer(status: int | None) -> TransferOutcome:
 
 def outcome_of_call(failure: NotReached) -> TransferOutcome:
     """What became of our own call to the target."""
-    return "no_answer" if failure.cause == "no_answer" else outcome_of(failure.status)
+    outcomes: dict[str, TransferOutcome] = {"no_answer": "no_answer", "not_allowed": "refused"}
+    return outcomes.get(failure.cause) or outcome_of(failure.status)
 
 
 _SAID: Mapping[TransferOutcome, str] = {

@@ -6,10 +6,12 @@ from typing import assert_never
 
 from offhook.bridge.codec import TextInput, ToolResult
 from offhook.call.briefing import BRIEFING_S, DECLINES, TAKES, briefing_agent
+from offhook.call.clearance import policy_refusal
 from offhook.call.conduct import Conduct
 from offhook.call.dial import NotReached, Party
 from offhook.call.inbox import InboxFact, SipFact, TimerFired
 from offhook.call.leg import Leg
+from offhook.call.numbers import read_target
 from offhook.call.second_party import SecondParty
 from offhook.call.session import CallSession
 from offhook.call.transfer import (
@@ -36,7 +38,6 @@ from offhook.model.records import TransferDestination
 from offhook.model.trunks import Trunk
 from offhook.rtp.telephone_event import DigitPressed
 from offhook.sip.events import Address, ByeReceived, ReferAnswered, ReferProgress
-from offhook.sip.targets import parse_target
 from offhook.sip.uri import SipUri
 
 PARTING_S = 4.0
@@ -88,7 +89,19 @@ class Transferring:
         except SipParseError as error:
             self._fail("failed", None, error.problem)
             return
-        self._conduct.after_speech(self._go)
+        if not self._is_refused(self._target):
+            self._conduct.after_speech(self._go)
+
+    def _is_refused(self, target: SipUri) -> bool:
+        """By the destination policy: for a REFER, too, by which the caller's side dials for us."""
+        equipment = self._call.equipment
+        refused = equipment.clearance.judge(target, self._trunk or equipment.find_trunk(self._call.trunk_id))
+        if refused is None:
+            return False
+        told = policy_refusal(refused)
+        self._call.emit(told)
+        self._fail("refused", told.status, f"{told.rule}: {told.evidence}")
+        return True
 
     def _go(self) -> None:
         if self._machine.state != "finishing":
@@ -367,7 +380,7 @@ def _resolved(target: str, trunk: Trunk | None, remote: Address) -> SipUri:
     try:
         return target_of(target, trunk)
     except SipParseError:
-        user = parse_target(target)
+        user = read_target(target)
         if isinstance(user, SipUri):
             raise
         return SipUri(user=user, host=remote.host, port=remote.port)

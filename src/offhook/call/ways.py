@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from offhook.call.leg import DialPlan
-from offhook.call.numbers import read_target, region_of
+from offhook.call.numbers import e164_of, read_target, region_of
 from offhook.model.errors import OffhookError, SipParseError, UnreachableError
 from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
 from offhook.signaling.endpoint import SipEndpoint
@@ -36,11 +36,12 @@ class Destination:
 def target_of(text: str, trunk: Trunk | None) -> SipUri:
     """What was dialled as a URI: a SIP URI as it is; a tel URI, a number or a name by the trunk's domain.
 
-    A number of the trunk's region is dialled as E.164. Raises ``SipParseError``.
+    A number of the trunk's region is dialled as E.164. What a URI wants to have in the headers of an INVITE is left
+    out: its writer would speak for us (RFC 3261 §19.1.5). Raises ``SipParseError``.
     """
     target = read_target(text, "" if trunk is None else region_of(trunk.rules))
     if isinstance(target, SipUri):
-        return target
+        return replace(target, headers="")
     match trunk:
         case RegisterTrunk():
             return SipUri(user=target, host=trunk.domain or trunk.server)
@@ -70,6 +71,47 @@ def trunk_towards(text: str, trunk: Trunk | None) -> Trunk | None:
         case _:
             assert_never(trunk)
     return trunk if target.host in hosts else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """Who calls, as the called side is told: the user part of From, and headers."""
+
+    user: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def caller_id_of(trunk: Trunk, asked: str) -> str:
+    """``asked``, in whatever writing, as the trunk has it verified; "" where it has not.
+
+    A register trunk's own user name is verified by its password.
+    """
+    number = e164_of(asked, region_of(trunk.rules)) or asked.strip()
+    return next((one for one in caller_ids_of(trunk) if one.removeprefix("+") == number.removeprefix("+")), "")
+
+
+def caller_ids_of(trunk: Trunk) -> tuple[str, ...]:
+    own = (trunk.username,) if isinstance(trunk, RegisterTrunk) else ()
+    return (*trunk.rules.caller_ids, *own)
+
+
+def identity_of(trunk: Trunk | None, user: str, caller_id: str = "") -> Identity:
+    """``caller_id``, else ``user``, where the trunk has it verified; else its first caller id; without any, ``user``.
+
+    A gateway knows us by our address and is shown the number in From. A registrar knows us by the address in From, and
+    may refuse another one: there the number is what we would be known by, P-Preferred-Identity, as RFC 3325 §9.2 has it
+    of a user agent; and P-Asserted-Identity, for that is the only one that many a PBX reads. A server that does not
+    trust us takes it away (§5).
+    """
+    if not isinstance(trunk, RegisterTrunk | GatewayTrunk):
+        return Identity(user=caller_id or user)
+    shown = caller_id_of(trunk, caller_id or user) or next(iter(trunk.rules.caller_ids), "")
+    if isinstance(trunk, GatewayTrunk):
+        return Identity(user=shown or user)
+    if shown in ("", trunk.username):
+        return Identity(user=trunk.username)
+    uri = f"<{replace(address_of_record(trunk), user=shown)}>"
+    return Identity(user=trunk.username, headers=(("P-Preferred-Identity", uri), ("P-Asserted-Identity", uri)))
 
 
 def destinations(target: SipUri, trunk: Trunk | None) -> tuple[Destination, ...]:

@@ -178,14 +178,20 @@ new call is placed by this server now."""
 
 
 class CannotPlaceError(OffhookError):
-    """A call that is not placed. ``field`` is what was asked for (``target``), ``fix`` what to do about it."""
+    """A call that is not placed. ``field`` is what was asked for (``target``), ``fix`` what to do about it.
 
-    def __init__(self, kind: PlacingFault, problem: str, *, field: str = "", fix: str = "") -> None:
+    ``wait_s``: after so many seconds it may be asked for again; 0 where nobody knows.
+    """
+
+    def __init__(
+        self, kind: PlacingFault, problem: str, *, field: str = "", fix: str = "", wait_s: float = 0.0
+    ) -> None:
         super().__init__(f"{field}: {problem}. {fix}" if field else f"{problem}. {fix}")
         self.kind: PlacingFault = kind
         self.problem = problem
         self.field = field
         self.fix = fix
+        self.wait_s = wait_s
 
 
 class BridgeError(OffhookError):
