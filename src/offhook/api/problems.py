@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import ceil
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -70,7 +71,7 @@ RETRY_UNAVAILABLE_S = 2
 """The database is tried again about as often."""
 
 RETRY_PLACING_S = 5
-"""For a call of many at once to end; and a rate a minute gives one more by then, unless it is less than twelve."""
+"""Where nobody knows when a call of many ends."""
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,7 +141,7 @@ def of_placing(error: CannotPlaceError) -> ApiError:
         f"{error.field}: {error.problem}" if error.field else error.problem,
         field=error.field,
         hint=error.fix,
-        headers={"Retry-After": str(RETRY_PLACING_S)} if later else {},
+        headers={"Retry-After": str(ceil(error.wait_s or RETRY_PLACING_S))} if later else {},
     )
 
 

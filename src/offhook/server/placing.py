@@ -1,24 +1,20 @@
 """Calls that somebody asks for by the API: whose agent does the task, what it gets along, by which trunk it goes; then
 it is placed, and its first row waited for.
-
-Nothing waits between the limits being judged and the call being begun: two requests never take the same last place.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from offhook.api.new_call import MAX_DURATION_S, NewCallForm, PlacedCall
 from offhook.call.destination_policy import DestinationPolicy
 from offhook.call.dialling import PlaceCall
 from offhook.call.first_row import KEPT_DEADLINE_S
-from offhook.call.manager import CallManager
 from offhook.call.placing import WantedCall, plan_call
 from offhook.call.ports import EventSink
 from offhook.config import DiallingSettings, Settings, provider_record
@@ -32,8 +28,6 @@ from offhook.store.directory import DirectoryState
 from offhook.store.function_forms import FunctionForm, check_functions, function_tools
 from offhook.store.rights import Rights
 
-MINUTE_S = 60.0
-
 TASK = """\
 # This call
 You have called somebody. You do this task, and nothing else: {task}
@@ -43,52 +37,50 @@ Once it is done, or cannot be done, say goodbye and call complete_task."""
 BEHAVIOUR = "How to behave in this call: {instructions}"
 
 
+class Calls(Protocol):
+    """``CallManager`` implements it."""
+
+    def place(self, command: PlaceCall) -> object:
+        """Raises ``ResourceExhaustedError`` while none is placed, ``CannotPlaceError`` over a limit."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlacingParts:
     """What a placer needs of the server; everything that may change meanwhile is asked each time.
 
     ``refuse``: why an account may have no further outbound call, None where it may. ``check``: raises ``ConfigError``
     for an agent that its provider cannot work with. ``ready``: returns once its provider is there; raises
-    ``BridgeError``. ``clock``: seconds that only rise.
+    ``BridgeError``.
     """
 
     settings: Callable[[], Settings]
     directory: Callable[[], DirectoryState]
     trunk_states: Callable[[], Mapping[str, TrunkChanged]]
-    calls: CallManager
+    calls: Calls
     events: EventSink
     rights: Rights
     refuse: Callable[[str], str | None]
     check: Callable[[Agent], None]
     ready: Callable[[Agent], Awaitable[None]]
-    clock: Callable[[], float] = time.monotonic
 
 
 class Placer:
-    """Implements the API's ``CallPlacer``. Must ``note`` every fact of every call."""
+    """Places calls at once, whatever their schedules say. Must ``note`` every fact of every call."""
 
     def __init__(self, parts: PlacingParts) -> None:
         self._parts = parts
         self._first_facts: dict[str, asyncio.Future[CallEvent]] = {}
-        self._placed: dict[str, str] = {}
-        """The account of each call that was placed here and is not over."""
-        self._times: dict[str, deque[float]] = {}
-        """When each account's latest calls were placed."""
 
     def note(self, event: CallEvent) -> None:
         waiting = self._first_facts.get(event.call_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(event)
 
-    async def place(self, account_id: str, wanted: NewCallForm) -> PlacedCall:
-        """See ``CallPlacer``."""
-        return await self.place_now(account_id, wanted)
-
     async def place_now(self, account_id: str, wanted: NewCallForm, *, call_id: str = "") -> PlacedCall:
-        """Whatever its schedule says. Returns once the call is on record; raises ``CannotPlaceError``."""
+        """Returns once the call is on record. Raises ``CannotPlaceError``."""
         command = self.plan(account_id, wanted, call_id=call_id)
         await self._prepare(command.agent)
-        self._check_limits(command)
         with self._first_fact(command.call_id) as first_fact:
             self._begin(command)
             return await self._kept(command.call_id, first_fact)
@@ -169,47 +161,6 @@ class Placer:
             fix = "Use a public https address, or ask the operator for security.allowed_targets"
             raise CannotPlaceError("invalid", problem.rstrip("."), field=field, fix=fix)
 
-    # ── how many ─────────────────────────────────────────────────────────────────────────────────────────
-
-    def _check_limits(self, command: PlaceCall) -> None:
-        account_id, dialling = command.account_id, self._parts.settings().dialling
-        if problem := self._parts.refuse(account_id):
-            raise CannotPlaceError("too_many", problem, fix="Wait until calls end, or for the next day (UTC)")
-        up = self._up()
-        mine = sum(1 for other in up.values() if other == account_id)
-        if dialling.max_calls and mine >= dialling.max_calls:
-            problem = f"{mine} calls of this account are up, and dialling.max_calls allows {dialling.max_calls}"
-            raise CannotPlaceError("too_many", problem, fix="Wait until one of them ends")
-        trunk = command.trunk
-        by_trunk = 0 if trunk is None else sum(self._trunk_id(call_id) == trunk.trunk_id for call_id in up)
-        if trunk is not None and trunk.rules.max_calls and by_trunk >= trunk.rules.max_calls:
-            problem = f"{by_trunk} calls go by the trunk {trunk.trunk_id!r}, which takes {trunk.rules.max_calls}"
-            raise CannotPlaceError("too_many", problem, fix="Wait until one of them ends, or name another trunk_id")
-        self._take_rate(account_id, dialling.calls_per_min)
-
-    def _up(self) -> Mapping[str, str]:
-        """The account of each call of ours that is not over."""
-        self._placed = {
-            call_id: account for call_id, account in self._placed.items() if call_id in self._parts.calls.calls
-        }
-        return self._placed
-
-    def _trunk_id(self, call_id: str) -> str:
-        call = self._parts.calls.calls.get(call_id)
-        return "" if call is None else call.trunk_id
-
-    def _take_rate(self, account_id: str, most: int) -> None:
-        """``most`` in any sixty seconds; 0 is no limit."""
-        if not most:
-            return
-        now, times = self._parts.clock(), self._times.setdefault(account_id, deque())
-        while times and now - times[0] >= MINUTE_S:
-            times.popleft()
-        if len(times) >= most:
-            problem = f"{len(times)} calls were placed in the last minute, and dialling.calls_per_min allows {most}"
-            raise CannotPlaceError("too_many", problem, fix="Place them more slowly")
-        times.append(now)
-
     # ── the call ─────────────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
@@ -221,11 +172,13 @@ class Placer:
             del self._first_facts[call_id]
 
     def _begin(self, command: PlaceCall) -> None:
+        """Nothing waits between a limit being judged and the call being begun. Raises ``CannotPlaceError``."""
+        if problem := self._parts.refuse(command.account_id):
+            raise CannotPlaceError("too_many", problem, fix="Wait until calls end, or for the next day (UTC)")
         try:
             self._parts.calls.place(command)
         except ResourceExhaustedError as error:
             raise CannotPlaceError("unavailable", str(error), fix="Try again in a while") from None
-        self._placed[command.call_id] = command.account_id
 
     async def _kept(self, call_id: str, first_fact: asyncio.Future[CallEvent]) -> PlacedCall:
         """From here on the call can be read by everybody. The call itself waits for the same, and as long."""
