@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.typed import typed
+from tests.config.loading import ACCOUNT
 
 
 def test_all_problems_are_told_and_the_exit_code_says_so(tmp_path: Path) -> None:
@@ -43,6 +44,19 @@ def test_a_file_that_is_well_is_said_to_be(tmp_path: Path, monkeypatch: pytest.M
     assert done.stdout.splitlines()[-1] == f"{file} is well"
     told = json.loads(typed("config", "check", str(file), "--json").stdout)
     assert (told["ok"], told["problems"], len(told["warnings"])) == (True, [], 1)
+
+
+def test_without_a_file_it_is_said_who_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("CONFIG_FILE", "AUDIO_FILE", "SIP_USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    assert typed("config", "check").stdout == "there is no config.json: the demo agent answers\n"
+    for variable, text in (ACCOUNT | {"OPENAI_API_KEY": "key"}).items():
+        monkeypatch.setenv(variable, text)
+    assert typed("config", "check").stdout == "there is no config.json: openai answers\n"
+    monkeypatch.delenv("SIP_DOMAIN")
+    done = typed("config", "check")
+    assert (done.returncode, done.stdout.partition(":")[0]) == (1, "SIP_DOMAIN")
 
 
 def test_the_schema_is_printed_as_json() -> None:

@@ -133,6 +133,7 @@ FUNCTION = {"name": "look_up", "webhook": "https://app.example/f"}
         ({"provider": "elevenlabs"}, "elevenlabs.agent_id", "agent_id"),
         ({"provider": "cartesia"}, "cartesia.voice_id", "voice"),
         ({"provider": "deepgram", "deepgram": {"model": "nova-3"}}, "deepgram.model", "aura-2-thalia-en"),
+        ({"provider": "deepgram", "deepgram": {"voice": "nova-3"}}, "deepgram.voice", "aura-2-thalia-en"),
         ({"provider": "deepgram", "deepgram": {"speak_provider": "cartesia"}}, "deepgram.speak_key", "key"),
         ({"provider": "local", "local": {"voicee": "x"}}, "local.voicee", "voice"),
         ({"audio_file": "absent.wav"}, "audio_file", "AUDIO_FILE"),

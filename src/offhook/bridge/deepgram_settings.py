@@ -101,7 +101,7 @@ def check_options(agent: Agent, options: DeepgramOptions) -> None:
     voice = voice_of(agent, options)
     if options.speak_provider == "deepgram" and not voice.startswith(SPEAK_PREFIXES):
         fix = f"Use a voice like {DEFAULT_SPEAK}; a model that listens is options.listen_model"
-        raise ConfigError("options.model", f"{voice!r} is no voice of Deepgram's", fix)
+        raise ConfigError("options.model" if options.model else "voice", f"{voice!r} is no voice of Deepgram's", fix)
     if options.speak_provider != "deepgram" and not options.speak_key and not options.speak_endpoint_headers:
         raise ConfigError("options.speak_key", "is missing", f"Give the key of {options.speak_provider}")
     if options.speak_provider in ("eleven_labs", "cartesia") and not voice:

@@ -11,7 +11,16 @@ import click
 import msgspec
 
 from offhook.call.hold_audio import HoldAudio
-from offhook.config import Settings, all_problems, config_schema, file_of, load_settings, misspelt
+from offhook.config import (
+    DEMO_AGENT_ID,
+    Settings,
+    agents_of,
+    all_problems,
+    config_schema,
+    file_of,
+    load_settings,
+    misspelt,
+)
 from offhook.model.errors import ConfigError
 from offhook.server.network import stun_hop, tls_contexts
 from offhook.server.providers import provider_problems
@@ -74,6 +83,12 @@ def _print(file: Path | None, problems: list[ConfigError], warnings: tuple[str, 
     for one in problems:
         click.echo(f"{click.style(one.key, fg='red', bold=True)}: {one.problem}. {one.fix}")
     if not problems:
-        click.echo(f"{name} is well" if name is not None else "there is no config.json: the demo agent answers")
+        click.echo(f"{name} is well" if name is not None else f"there is no config.json: {_who_answers()}")
     else:
         click.echo(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
+
+
+def _who_answers() -> str:
+    """By the environment alone."""
+    agent = agents_of(load_settings())[0]
+    return "the demo agent answers" if agent.agent_id == DEMO_AGENT_ID else f"{agent.provider} answers"

@@ -244,8 +244,8 @@ def _check_dialling(settings: Settings) -> None:
     dialling = settings.dialling
     for name in ("allow", "deny"):
         for index, prefix in enumerate(getattr(dialling, name)):
-            if not re.fullmatch(r"\+[1-9][0-9]{0,14}", prefix):
-                fix = "Write how the numbers begin, as +49 or +4930"
+            if not re.fullmatch(r"\+[1-9][0-9]{0,14}|[0-9x]{1,6}", prefix):
+                fix = "Write how the numbers begin, as +49 or +4930; an extension whole, as 200 or 2xx"
                 raise ConfigError(f"dialling.{name}[{index}]", f"{prefix!r} begins no number", fix)
     begin, _, end = dialling.hours.partition("-")
     if dialling.hours and (begin == end or not re.fullmatch(HOURS, dialling.hours, re.ASCII)):

@@ -11,7 +11,7 @@ from offhook.config.sip4ai_keys import ProviderSection
 _LISTS = ("agents", "numbers", "trunks", "tools", "squads", "webhooks", "functions")
 _PROVIDERS = tuple(field.name for field in msgspec.structs.fields(Settings) if field.type is ProviderSection)
 
-RELOADED = frozenset({*_LISTS, *_PROVIDERS, "provider", "audio_file", "outbound", "event_webhook"})
+RELOADED = frozenset({*_LISTS, *_PROVIDERS, "provider", "audio_file", "outbound", "event_webhook", "dialling"})
 """Keys of config.json that `offhook reload` makes true at once; TLS files are read again where they are."""
 
 

@@ -96,9 +96,9 @@ def _word(section: Mapping[str, Any], what: str) -> str:
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def in_their_words(settings: Settings, problem: ConfigError) -> ConfigError:
-    """A problem of the agent ``main`` (``options.voice``), named as config.json has it (``openai.voice``)."""
-    form = provider_agent(settings)
+def in_their_words(settings: Settings, problem: ConfigError, provider: str = "") -> ConfigError:
+    """A problem of ``provider_agent``'s agent (``options.voice``), named as config.json has it (``openai.voice``)."""
+    form = provider_agent(settings, provider)
     if form is None or problem.key == "provider":
         return problem
     if form.provider == "audio_file":
