@@ -102,6 +102,8 @@ class Dialling:
                 headers=self._command.headers,
                 account_id=self._command.account_id,
                 event_webhooks=self._command.event_webhooks,
+                agent_id=self._command.agent.agent_id,
+                provider=self._command.agent.provider,
             ),
         )
         if limit is None:

@@ -62,7 +62,8 @@ AnsweredBy = Literal["human", "voicemail", "screening", "sit", "fax"]
 class CallArrived:
     """The first fact of every call: who, whom, how. ``headers``: those of the INVITE that no standard knows (X-…).
 
-    ``event_webhooks``: who is told of this call beside the account's webhooks (``CallRecord``).
+    ``event_webhooks``: who is told of this call beside the account's webhooks (``CallRecord``). ``agent_id`` and
+    ``provider``: who is to speak in a call of ours; "" where that is not known yet.
     """
 
     direction: Direction
@@ -75,6 +76,8 @@ class CallArrived:
     headers: tuple[tuple[str, str], ...] = ()
     account_id: str = DEFAULT_ACCOUNT
     event_webhooks: tuple[str, ...] = ()
+    agent_id: str = ""
+    provider: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -66,6 +66,8 @@ def begin(event: CallEvent, arrived: CallArrived, *, node_id: str) -> CallRecord
         trunk_id=arrived.trunk_id,
         created_at=event.at,
         event_webhooks=arrived.event_webhooks,
+        agent_id=arrived.agent_id,
+        provider=arrived.provider,
     )
 
 
