@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,15 @@ from tests.interop.kamailio import Kamailio
 from tests.interop.linphone import Linphone
 from tests.interop.offhook_server import OffhookServer
 from tests.interop.rtp_phone import RtpPhone
+from tests.interop.sip4ai_line import PASSWORD, Line
 from tests.interop.sip4ai_server import Sip4ai
 from tests.interop.sippers import SippRun
-from tests.interop.tools import folder
+from tests.interop.tools import folder, free_sip_port
 from tests.interop.your_app import YourApp
+
+from offhook.simulators.catalogue import SIMULATORS
+from offhook.simulators.script import parse_script
+from offhook.simulators.stage import Simulator, Stage
 
 HERE = Path(__file__).parent
 
@@ -160,3 +166,29 @@ async def your_app(cleanup: contextlib.AsyncExitStack) -> YourApp:
     one = await YourApp().start()
     cleanup.push_async_callback(one.close)
     return one
+
+
+@pytest.fixture
+async def line(
+    callee: Callable[..., Awaitable[Callee]],
+    kamailio: Callable[..., Awaitable[Kamailio]],
+    rtp_phone: Callable[..., RtpPhone],
+) -> Line:
+    """A registrar, and a telephone behind it."""
+    phone = rtp_phone()
+    answering = await callee(audio_port=phone.port)
+    gateway = f"127.0.0.1:{answering.port}"
+    pbx = await kamailio(host="127.0.0.1", port=free_sip_port(), password=PASSWORD, gateway=gateway)
+    return Line(pbx=pbx, callee=answering, phone=phone)
+
+
+@pytest.fixture
+def openai(cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[tuple[Simulator, dict[str, str]]]]:
+    """``await openai(turns=[...])``: a simulated OpenAI that plays this script, and the variables that lead to it."""
+
+    async def start(**script: Any) -> tuple[Simulator, dict[str, str]]:
+        simulator = SIMULATORS["openai"](parse_script(json.dumps(script)))
+        stage = await cleanup.enter_async_context(Stage(simulator))
+        return simulator, {"OPENAI_API_KEY": "sk-simulated", "OPENAI_BASE_URL": f"{stage.url}/v1"}
+
+    return start

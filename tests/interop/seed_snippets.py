@@ -5,16 +5,19 @@ It lies beside the repository; ``OFFHOOK_SEEDS`` names another folder. Where it 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from tests.interop.tools import needs
 
 _BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "seeds"
 SEEDS = Path(os.environ.get("OFFHOOK_SEEDS", _BESIDE))
@@ -29,6 +32,18 @@ SHORT_KEY = "sk_live_..."
 _HEADING = re.compile(r"^(?:GET|POST|DELETE) /\S+$")
 _LAST_LINE = "console.log(data);"
 _FIRST_LINES: Mapping[Language, str] = {"curl": "curl ", "requests": "import requests", "fetch": "const "}
+
+
+FULL_EXAMPLE = "config.json — Full example"
+
+KEYS = {
+    "OPENAI_API_KEY": "sk-1",
+    "ELEVEN_LABS_API_KEY": "el-1",
+    "GEMINI_API_KEY": "gm-1",
+    "DEEPGRAM_API_KEY": "dg-1",
+    "CARTESIA_API_KEY": "ca-1",
+}
+OTHER_NAMES = {"GEMINI_API_KEY": "GOOGLE_API_KEY", "CARTESIA_API_KEY": "CARTESIA_KEY"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +104,14 @@ class Seed:
         document, _ = json.JSONDecoder().raw_decode(here[here.index("{", here.index(f"\n{status}\n")) :])
         return document
 
+    def full_example(self, provider: str = "openai", mode: str = "inbound") -> str:
+        """The configuration with everything in it, with another one of its providers and modes."""
+        text = self.source(FULL_EXAMPLE)
+        for name, printed, wanted in (("provider", "openai", provider), ("mode", "inbound", mode)):
+            assert text.count(f'"{name}": "{printed}"') == 1, name
+            text = text.replace(f'"{name}": "{printed}"', f'"{name}": "{wanted}"')
+        return text
+
     def command(self, heading: str) -> str:
         """The shell command below a heading: up to the next empty line but one."""
         start = self._lines.index(heading) + 1
@@ -103,18 +126,31 @@ class Seed:
         return here[here.index("{") :]
 
 
+async def run_snippet(language: Language, text: str) -> str:
+    """Execute it, whatever it asks for; what it printed."""
+    match language:
+        case "curl":
+            needs("curl")
+            command = ["bash", "-c", text]
+        case "requests":
+            command = [sys.executable, "-c", text]
+        case "fetch":
+            needs("node")
+            command = ["node", "-e", f"(async () => {{\n{text}\n}})();"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, problems = await process.communicate()
+    assert process.returncode == 0, f"{text}\n{problems.decode()}"
+    return output.decode()
+
+
 def seed() -> Seed:
     """Skips the calling test, saying so, where the document is absent."""
     found = sorted(SEEDS.glob("004*"))
     if not found:
         pytest.skip(f"the document SIP4AI is absent from {SEEDS.name}/ (set OFFHOOK_SEEDS to its folder)")
     return Seed(found[0].read_text())
-
-
-def seed_if_any() -> Seed | None:
-    """For what a test is parametrized by."""
-    found = sorted(SEEDS.glob("004*"))
-    return Seed(found[0].read_text()) if found else None
 
 
 def _parted(endpoint: str, lines: list[str]) -> list[Snippet]:

@@ -13,13 +13,16 @@ from typing import Any
 
 import aiohttp
 from tests.interop.offhook_server import Record
-from tests.interop.program import POLL_S, Program
+from tests.interop.program import Program
 from tests.interop.tools import free_port, free_sip_port
 from tests.kept_calls import kept_calls
 
 COMMAND = Path(sys.executable).with_name("sip4ai")
 OFFHOOK = Path(sys.executable).with_name("offhook")
 STARTS_WITHIN_S = 30.0
+LOOK_S = 0.2
+"""Many calls are looked at at once, and a key may ask 50 times a second."""
+
 OVER = frozenset({"completed", "failed"})
 
 
@@ -126,11 +129,11 @@ class Sip4ai:
     async def has_status(self, call_id: str, *statuses: str, timeout_s: float = 15.0) -> Any:
         """Wait until ``GET /api/calls/{id}`` shows one of these."""
         call: Any = None
-        for _ in range(round(timeout_s / POLL_S)):
+        for _ in range(round(timeout_s / LOOK_S)):
             call = await self.call(call_id)
             if call["status"] in statuses:
                 return call
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(LOOK_S)
         raise AssertionError(f"{call_id} is not {statuses} after {timeout_s:g} s but {call}:\n{self.program.tail()}")
 
     async def over(self, call_id: str, timeout_s: float = 20.0) -> Any:

@@ -28,6 +28,8 @@ PACKAGES = {
     "ethtool": "ethtool",
     "nft": "nftables",
     "tshark": "tshark",
+    "curl": "curl",
+    "node": "nodejs",
 }
 
 
