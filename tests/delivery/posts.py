@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from tests.store.world import VAULT, World
 
 from offhook.delivery.audience import Audience
 from offhook.delivery.outbound_http import OutboundHttp
+from offhook.delivery.sip4ai_signing import account_secret
 from offhook.delivery.webhooks import AttemptResult, Tempo, WebhookSender
 from offhook.model.call_events import CallArrived, CallFact
 from offhook.store import outbox
@@ -31,6 +33,9 @@ TEMPO = Tempo(schedule_s=(5.0, 300.0), deadline_s=5.0)
 
 START = 2000.0
 
+INSTALLATION_SECRET = "of this installation"
+"""Signs what is told in the dialect of SIP4AI."""
+
 
 class PostOffice:
     """A sender, whose receivers' webhooks are records of the database. ``now`` is its clock.
@@ -42,7 +47,7 @@ class PostOffice:
         self.now = START
         self.database = database
         self.world: World = World(database, now=lambda: self.now) if before is None else before.world
-        self.audience = Audience()
+        self.audience = Audience(partial(account_secret, INSTALLATION_SECRET))
         self.dead = False
         self.attempts: list[AttemptResult] = []
         self.disabled = 0

@@ -12,7 +12,8 @@ import click
 import msgspec
 from aiohttp import web
 
-from offhook.delivery.signing import verify
+from offhook.delivery import sip4ai_signing
+from offhook.delivery.signing import SECRET_PREFIX, verify
 from offhook.model.errors import ListenError, SignatureError
 from offhook.observability.logs import SHORT_ID
 
@@ -79,7 +80,7 @@ class Listener:
 
     def _judged(self, headers: Mapping[str, str], body: bytes) -> Received:
         verdict, problem = self._verdict(headers, body)
-        message_id = headers.get("webhook-id", "")
+        message_id = headers.get("webhook-id", "") or headers.get(sip4ai_signing.DELIVERY, "")
         repeated = message_id in self._seen
         if message_id:
             self._seen[message_id] = None
@@ -95,12 +96,17 @@ class Listener:
         )
 
     def _verdict(self, headers: Mapping[str, str], body: bytes) -> tuple[Verdict, str]:
-        if "webhook-signature" not in headers:
+        sip4ai = sip4ai_signing.SIGNATURE in headers
+        if "webhook-signature" not in headers and not sip4ai:
             return "unsigned", "the request has no webhook-signature header, so nobody signed it"
         if not self.secrets:
             return "unchecked", "give --secret to check signatures"
         try:
-            verify(headers=headers, body=body, secrets=self.secrets, now=self.now())
+            if sip4ai:
+                sip4ai_signing.verify(headers=headers, body=body, secrets=self.secrets)
+            else:
+                known = [secret for secret in self.secrets if secret.startswith(SECRET_PREFIX)]
+                verify(headers=headers, body=body, secrets=known, now=self.now())
         except SignatureError as error:
             return "wrong", str(error)
         return "signed", ""
@@ -128,7 +134,13 @@ def line_of(received: Received) -> str:
     mark, colour = _MARKS[received.verdict]
     clock = time.strftime("%H:%M:%S", time.localtime(received.at))
     document = received.document if isinstance(received.document, dict) else {}
-    name = document.get("event") or document.get("type") or document.get("tool") or "no event of offhook's"
+    name = (
+        document.get("event")
+        or document.get("type")
+        or document.get("tool")
+        or document.get("function")
+        or "no event of offhook's"
+    )
     parts = [f"{clock}  {click.style(mark, fg=colour)} {click.style(plain(str(name)), bold=True)}"]
     if document.get("call_id"):
         parts.append(

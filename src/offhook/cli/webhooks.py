@@ -11,8 +11,10 @@ import msgspec
 from offhook.cli.event_loop import run, stop_signals
 from offhook.cli.storage import Place, account_option, opened, place_options, print_json, seconds_of, shown_time
 from offhook.cli.webhook_listener import Listener, Received, Reply, json_of, line_of, listening
+from offhook.delivery.audience import CALL_WEBHOOK
 from offhook.delivery.delivery_document import delivery_document
-from offhook.delivery.signing import key_of
+from offhook.delivery.signing import SECRET_PREFIX, key_of
+from offhook.delivery.sip4ai_signing import SECRET_CHARACTERS_LEAST, account_secret, installation_secret
 from offhook.model.errors import RecordNotFoundError
 from offhook.store.outbox import Delivery, DeliveryFilter, DeliveryState, list_deliveries
 from offhook.store.outbox import replay as replay_deliveries
@@ -42,7 +44,7 @@ def webhooks() -> None:
     multiple=True,
     envvar="OFFHOOK_WEBHOOK_SECRET",
     metavar="whsec_…",
-    help="Check signatures with it; several while one is exchanged.",
+    help="Check signatures with it, or with what `webhooks secret` prints; several while one is exchanged.",
 )
 @click.option("--status", default=204, show_default=True, type=click.IntRange(200, 599), help="Answer this.")
 @click.option("--delay", default=0.0, show_default=True, type=click.FloatRange(0, 3600), help="Seconds until then.")
@@ -53,7 +55,8 @@ def listen(
 ) -> None:
     """Print the webhooks that come here, and whether their signatures hold, until Ctrl-C."""
     for secret in secrets:
-        key_of(secret)
+        if secret.startswith(SECRET_PREFIX) or len(secret) < SECRET_CHARACTERS_LEAST:
+            key_of(secret)
     _check_json(answer)
     reply = Reply(status=200 if answer else status, delay_s=delay, body=answer)
     listener = Listener(secrets=secrets, reply=reply, show=partial(_show, as_json))
@@ -87,6 +90,22 @@ def _show(as_json: bool, received: Received) -> None:
         print_json(json_of(received))
     else:
         click.echo(line_of(received))
+
+
+# ── what signs ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@webhooks.command()
+@account_option
+@place_options
+def secret(*, place: Place, account_id: str) -> None:
+    """Print the secret that signs what SIP4AI's functions and events are sent with."""
+    settings = place.settings()
+    found = account_secret(installation_secret(settings.data_folder, settings.webhook_secret), account_id)
+    if place.as_json:
+        print_json({"account_id": account_id, "secret": found})
+    else:
+        click.echo(found)
 
 
 # ── what was sent ────────────────────────────────────────────────────────────────────────────────────────
@@ -189,12 +208,12 @@ def replay(
     )
     with opened(place) as database, database.write() as connection:
         known = {one.webhook_id: one for one in webhook_states(connection, account_id)}
-        if webhook_id not in known:
+        if webhook_id not in known and not webhook_id.startswith(CALL_WEBHOOK):
             raise RecordNotFoundError("webhook", webhook_id)
         replayed = replay_deliveries(connection, account_id, chosen, now)
     if place.as_json:
         print_json({"replayed": replayed})
         return
     click.echo(f"{replayed} {'delivery is' if replayed == 1 else 'deliveries are'} due again")
-    if not known[webhook_id].enabled:
+    if webhook_id in known and not known[webhook_id].enabled:
         click.secho(f"{webhook_id} is disabled: enable it first, or they are not sent", fg="yellow", err=True)

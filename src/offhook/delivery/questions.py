@@ -5,14 +5,15 @@ from __future__ import annotations
 import secrets as random
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from offhook.call.ports import AgentAnswer, AgentForCall, AgentNamed, NoAnswer, ToolOutput, ToolUse
+from offhook.delivery.dialects import SHAPES, SIGNS
 from offhook.delivery.outbound_http import OutboundHttp, OutboundRequest, OutboundResponse
-from offhook.delivery.questions_wire import NATIVE, AgentById, AgentDescribed, WireRequest, WireShape, merged_headers
-from offhook.delivery.signing import Sign, sign
+from offhook.delivery.questions_wire import NATIVE, AgentById, AgentDescribed, WireRequest, merged_headers
+from offhook.delivery.sip4ai_signing import AccountSecret
 from offhook.model.errors import ConfigError, OutboundError
-from offhook.model.records import Agent, TransferDestination
+from offhook.model.records import Agent, Dialect, TransferDestination
 from offhook.store.directory import AccountDirectory, DirectoryState
 from offhook.store.forms import AgentForm, Catalogue, Known, agent_record, check_agent
 
@@ -20,10 +21,20 @@ ANSWER_BYTES = 256 * 1024
 """Of an answer: a described agent, or a tool's text of 32,000 characters, is less."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Signing:
+    """``secret`` "": it is not signed. ``key``: what the secret is called where it was given."""
+
+    secret: str = field(repr=False)
+    key: str
+    dialect: Dialect = "offhook"
+
+
 class HttpQuestions:
     """Implements the call's ``Questions``. ``state``: the newest copy of the directory.
 
-    ``allow``: whether an agent may be as a server describes it; raises ``ConfigError``.
+    ``allow``: whether an agent may be as a server describes it; raises ``ConfigError``. ``account_secret``: what an
+    account's functions of the dialect ``sip4ai`` are signed with; other tools have secrets of their own.
     """
 
     def __init__(
@@ -31,24 +42,22 @@ class HttpQuestions:
         http: OutboundHttp,
         state: Callable[[], DirectoryState],
         *,
-        shape: WireShape = NATIVE,
         allow: Callable[[AgentForm], None] = lambda form: None,
-        sign: Sign = sign,
+        account_secret: AccountSecret = lambda account_id: "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._http = http
         self._state = state
-        self._shape = shape
         self._allow = allow
-        self._sign = sign
+        self._account_secret = account_secret
         self._now = now
 
     async def agent_for_call(self, question: AgentForCall, deadline_s: float) -> AgentAnswer:
-        asked = self._shape.render_call(question)
-        response = await self._ask(asked, question.secret, "ask_secret", deadline_s)
+        asked = NATIVE.render_call(question)
+        response = await self._ask(asked, _Signing(secret=question.secret, key="ask_secret"), deadline_s)
         if isinstance(response, NoAnswer):
             return response
-        answer = self._shape.read_call(response)
+        answer = NATIVE.read_call(response)
         if not isinstance(answer, AgentById | AgentDescribed):
             return answer
         state = self._state()
@@ -60,14 +69,20 @@ class HttpQuestions:
         return find_agent(answer, state.account(question.account_id), state.shared_trunks)
 
     async def use_tool(self, question: ToolUse, deadline_s: float) -> ToolOutput | NoAnswer:
-        asked = self._shape.render_tool(question)
-        response = await self._ask(asked, question.tool.secret, "secret", deadline_s)
-        return response if isinstance(response, NoAnswer) else self._shape.read_tool(question, response)
+        shape = SHAPES[question.tool.dialect]
+        response = await self._ask(shape.render_tool(question), self._signing(question), deadline_s)
+        return response if isinstance(response, NoAnswer) else shape.read_tool(question, response)
 
-    async def _ask(self, asked: WireRequest, secret: str, key: str, deadline_s: float) -> OutboundResponse | NoAnswer:
-        """``key``: what the secret is called where it was given."""
+    def _signing(self, question: ToolUse) -> _Signing:
+        tool = question.tool
+        if tool.dialect == "sip4ai":
+            secret = self._account_secret(question.account_id)
+            return _Signing(secret=secret, key="webhook_secret", dialect=tool.dialect)
+        return _Signing(secret=tool.secret, key="secret", dialect=tool.dialect)
+
+    async def _ask(self, asked: WireRequest, signing: _Signing, deadline_s: float) -> OutboundResponse | NoAnswer:
         try:
-            signed = self._signed(asked, secret)
+            signed = self._signed(asked, signing)
             return await self._http.send(
                 OutboundRequest(
                     method=asked.method,
@@ -81,14 +96,15 @@ class HttpQuestions:
         except OutboundError as error:
             return NoAnswer(reason=error.problem)
         except ConfigError as error:
-            return NoAnswer(reason=f"the question cannot be signed: {key}: {error.problem}")
+            return NoAnswer(reason=f"the question cannot be signed: {signing.key}: {error.problem}")
 
-    def _signed(self, asked: WireRequest, secret: str) -> dict[str, str]:
+    def _signed(self, asked: WireRequest, signing: _Signing) -> dict[str, str]:
         """Raises ``ConfigError`` for a secret that is none. A question is asked once, so its id is anything new."""
-        if not secret:
+        if not signing.secret:
             return {}
         message_id = f"msg_{random.token_hex(16)}"
-        return self._sign(message_id=message_id, at=int(self._now()), body=asked.body, secrets=(secret,))
+        sign = SIGNS[signing.dialect]
+        return sign(message_id=message_id, at=int(self._now()), body=asked.body, secrets=(signing.secret,))
 
 
 def find_agent(

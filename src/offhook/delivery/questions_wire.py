@@ -29,7 +29,7 @@ MAX_REASON = 200
 MAX_PROBLEM = 500
 """Characters of an error page that the model is told."""
 
-_JSON = {"Content-Type": "application/json"}
+JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ def render_call(question: AgentForCall) -> WireRequest:
         "headers": headers,
     }
     body = msgspec.json.encode(printable_document(document))  # peers need not send UTF-8
-    return WireRequest(method="POST", url=question.url, headers=_JSON, body=body)
+    return WireRequest(method="POST", url=question.url, headers=JSON_HEADERS, body=body)
 
 
 class _Decline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,7 +155,7 @@ def render_tool(question: ToolUse) -> WireRequest:
     """
     tool = question.tool
     if tool.method == "GET":
-        return WireRequest(method="GET", url=_with_query(tool.url, question.arguments), headers=dict(tool.headers))
+        return WireRequest(method="GET", url=with_query(tool.url, question.arguments), headers=dict(tool.headers))
     body = msgspec.json.encode(
         {
             "call_id": question.call_id,
@@ -165,10 +165,11 @@ def render_tool(question: ToolUse) -> WireRequest:
             "arguments": msgspec.Raw(question.arguments.encode()),
         }
     )
-    return WireRequest(method=tool.method, url=tool.url, headers=merged_headers(_JSON, dict(tool.headers)), body=body)
+    headers = merged_headers(JSON_HEADERS, dict(tool.headers))
+    return WireRequest(method=tool.method, url=tool.url, headers=headers, body=body)
 
 
-def _with_query(url: str, arguments: str) -> str:
+def with_query(url: str, arguments: str) -> str:
     given: dict[str, Any] = msgspec.json.decode(arguments)
     pairs = [f"{quote(name, safe='')}={quote(_query_value(value), safe='')}" for name, value in given.items()]
     before, mark, query = url.partition("?")

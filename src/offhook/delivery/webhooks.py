@@ -20,8 +20,8 @@ from typing import Literal, assert_never
 import sqlalchemy as sa
 
 from offhook.delivery.audience import Audience
+from offhook.delivery.dialects import SIGNS
 from offhook.delivery.outbound_http import OutboundHttp, OutboundRequest, OutboundResponse
-from offhook.delivery.signing import Sign, sign
 from offhook.delivery.webhook_outcomes import (
     NOT_SENT_S,
     SCHEDULE_S,
@@ -101,7 +101,6 @@ class WebhookSender:
         on_disabled: Callable[[], None] = lambda: None,
         tempo: Tempo = DEFAULT_TEMPO,
         now: Callable[[], float] = time.time,
-        sign: Sign = sign,
     ) -> None:
         self._database = database
         self._http = http
@@ -110,7 +109,6 @@ class WebhookSender:
         self._on_disabled = on_disabled
         self._tempo = tempo
         self._now = now
-        self._sign = sign
         self._due = asyncio.Event()
         self._stopping = False
         self._settled: list[_Settled] = []
@@ -228,7 +226,7 @@ class WebhookSender:
         self._tell(self._settle(delivery, outcome), time.monotonic() - began)
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
-        endpoint = self._audience.endpoint(delivery.account_id, delivery.webhook_id)
+        endpoint = self._audience.receiver(delivery)
         if endpoint is None:
             return NobodyThere()
         try:
@@ -239,7 +237,7 @@ class WebhookSender:
 
     async def _post(self, endpoint: WebhookEndpoint, delivery: Delivery) -> OutboundResponse:
         """Raises ``OutboundError``, and ``ConfigError`` for a secret that is none."""
-        signed = self._sign(
+        signed = SIGNS[endpoint.dialect](
             message_id=delivery.delivery_id, at=int(self._now()), body=delivery.body, secrets=endpoint.secrets
         )
         return await self._http.send(

@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from offhook.delivery.connect_guard import ConnectGuard
 from offhook.delivery.fetched_audio import FetchedAudio
 from offhook.delivery.outbound_http import OutboundHttp
 from offhook.delivery.questions import HttpQuestions
+from offhook.delivery.sip4ai_signing import account_secret, installation_secret
 from offhook.delivery.targets_allowed import TargetPolicy, networks, url_problem
 from offhook.delivery.webhooks import AttemptResult, WebhookSender
 from offhook.model.errors import ConfigError
@@ -76,7 +78,8 @@ class Ground:
         self.vault = Vault.open(data_dir, os.environ.get(VARIABLE, ""))
         self.resources = Resources(vault=self.vault, config_file=config_file)
         self.feed = LiveFeed()
-        self.audience = Audience()
+        secret = installation_secret(data_dir, settings.webhook_secret)
+        self.audience = Audience(partial(account_secret, secret))
         self.directory = LiveDirectory()
         self.usage = AccountUsage({}, price_of=price_of)
         self.http = OutboundHttp(self._policy(dev=False))
@@ -89,7 +92,12 @@ class Ground:
             url_problem=lambda url: url_problem(url, self.http.policy),
             provider_check=provider_check(settings),
         )
-        self.questions = HttpQuestions(self.http, lambda: self.state, allow=self.rights.check_agent)
+        self.questions = HttpQuestions(
+            self.http,
+            lambda: self.state,
+            allow=self.rights.check_agent,
+            account_secret=partial(account_secret, secret),
+        )
         self.follower = DirectoryFollower(self.database, self.vault, self._directory_changed)
         self.sender = WebhookSender(
             self.database,
