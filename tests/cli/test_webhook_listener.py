@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from offhook.cli.webhook_listener import Listener, Received, Reply, json_of, line_of, listening
+from offhook.delivery import sip4ai_signing
 from offhook.delivery.signing import sign
 from offhook.model.errors import ListenError
 
@@ -130,3 +131,19 @@ async def test_a_port_that_is_taken_is_told_with_the_way_out() -> None:
         listener = Listener(secrets=(), reply=Reply(), show=print)
         with pytest.raises(ListenError, match="Choose another --port"):
             await listening(listener, "127.0.0.1", taken.getsockname()[1], print)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "verdict"),
+    [((OTHER, "of this installation"), "signed"), (("of another one yet",), "wrong"), ((), "unchecked")],
+)
+async def test_what_is_signed_as_sip4ai_has_it_is_checked_too(secrets: tuple[str, ...], verdict: str) -> None:
+    body = b'{"call_id": "9f0c1de24b7a", "function": "book_appointment", "arguments": {"date": "2024-01-16"}}'
+    headers = sip4ai_signing.sign(message_id="msg_7", at=1, body=body, secrets=("of this installation",))
+    async with sending(*secrets) as sender:
+        await sender.post(body, headers=headers)
+        await sender.post(headers=signed())
+    one, other = sender.shown
+    assert (one.verdict, one.message_id) == (verdict, "msg_7")
+    assert "book_appointment" in line_of(one)
+    assert other.verdict != "signed"

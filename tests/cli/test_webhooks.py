@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from tests.cli.typed import typed
 from tests.store.databases import read, write
 from tests.store.world import World
 
+from offhook.delivery.audience import call_webhook_id
 from offhook.delivery.signing import sign
+from offhook.delivery.sip4ai_signing import SECRET_FILE, account_secret
 from offhook.store import outbox
 from offhook.store.outbox import DeliveryFilter, Endpoint, NewDelivery
 
@@ -105,6 +108,24 @@ def test_what_cannot_be_replayed_is_told(folder: Path) -> None:
     assert "There is no webhook 'theirs'" in webhooks(folder, "replay", "theirs", "--dead").stderr
     disabled = webhooks(folder, "replay", "log", "--dead")
     assert "log is disabled: enable it first" in disabled.stderr
+
+
+def test_what_waits_for_a_webhook_of_one_call_can_be_replayed(folder: Path) -> None:
+    name = call_webhook_id("https://app.example/hook")
+    with database_in(folder) as database:
+        own = replace(delivery(7, name), url="https://app.example/hook")
+        write(database, outbox.add, [own])
+        (one,) = write(database, outbox.take_due, 2000.0, {Endpoint("default", name): 1})
+        write(database, outbox.mark_failed, one, 2000.0, problem="answered 500", next_due=None)
+    assert webhooks(folder, "replay", name, "--dead").stdout.strip() == "1 delivery is due again"
+    assert states(folder)["7"] == "pending"
+
+
+def test_the_secret_of_sip4ais_dialect_is_shown_as_the_server_has_it(tmp_path: Path) -> None:
+    first, again = (webhooks(tmp_path, "secret").stdout.strip() for _ in range(2))
+    assert first == again == (tmp_path / SECRET_FILE).read_text().strip()
+    told = json.loads(webhooks(tmp_path, "secret", "--account", "acme", "--json").stdout)
+    assert told == {"account_id": "acme", "secret": account_secret(first, "acme")}
 
 
 def test_a_secret_or_an_answer_that_is_none_is_told_at_once() -> None:
