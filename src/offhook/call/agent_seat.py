@@ -6,7 +6,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from offhook.bridge.codec import Begin, BridgeEvent, BridgeFault, ResponseDone, ResponseStarted, Utterance
+from offhook.bridge.codec import (
+    Begin,
+    BridgeEvent,
+    BridgeFault,
+    BridgeInput,
+    ResponseDone,
+    ResponseStarted,
+    TextInput,
+    Utterance,
+)
 from offhook.call.agent_session import READY_DEADLINE_S, AgentSession
 from offhook.call.controls import CallControls
 from offhook.call.failover import (
@@ -82,6 +91,7 @@ class AgentSeat:
         self._number = 0
         self._retired: list[AgentSession] = []
         self._may_begin = False
+        self._instead: tuple[BridgeInput, ...] | None = None
         self._waits_to_open = False
         self._ready = False
         self._began = False
@@ -105,7 +115,7 @@ class AgentSeat:
             report=lambda event: self._call.deliver(AgentFact(event=event, leg_id=self._key, session=number)),
             tools=offered_tools(agent),
             history=self._history,
-            greets=not self._resumed and (number == 0 or not self._history()),
+            greets=self._instead is None and not self._resumed and (number == 0 or not self._history()),
             prefix=f"{number}/" if number else "",
         )
 
@@ -155,20 +165,42 @@ class AgentSeat:
         if self.session.greets and self.session.agent.first_speaker == "caller":
             self._reassurance.end()
 
-    def may_begin(self) -> None:
-        """The remote party hears the agent from here on."""
+    def may_begin(self, instead: tuple[BridgeInput, ...] | None = None) -> None:
+        """The remote party hears the agent from here on. ``instead``: what the agent is told in the place of beginning
+        by itself, or, where it has begun, besides."""
         self._may_begin = True
+        if self._began:
+            self._tell(instead or ())
+        elif instead is not None:
+            self._begin_otherwise(instead)
         if self._waits_to_open:
             self._begin_to_open(REPLACED_IN_S)
         self._begin()
         if self._failover.stranded:
             self._failover.next()
 
+    def _begin_otherwise(self, instead: tuple[BridgeInput, ...]) -> None:
+        """One that greets as soon as it is open, and waits for that, is exchanged for one that does not."""
+        self._instead = instead
+        if self._waits_to_open:
+            self._number += 1
+            session = self._new_session(self.session.agent)
+            self._retire()
+            self.session = session
+            self._owner.seated(session)
+
+    def _tell(self, commands: tuple[BridgeInput, ...]) -> None:
+        for command in commands:
+            self._owes_words = self._owes_words or (isinstance(command, TextInput) and command.respond)
+            self.session.send(command)
+
     def _begin(self) -> None:
         if not self._ready or not self._may_begin or self._began:
             return
         self._began = True
-        if self.session.greets:
+        if self._instead is not None:
+            self._tell(self._instead)
+        elif self.session.greets:
             self._owes_words = self.session.agent.first_speaker == "agent"
             self.session.send(Begin())
         else:

@@ -48,6 +48,7 @@ from offhook.call.inbox import (
     Voiced,
 )
 from offhook.call.leg import Leg
+from offhook.call.live_signals import live_signal
 from offhook.call.mid_call import MidCall
 from offhook.call.own_words import OWN_ITEM, OwnWords
 from offhook.call.parting import Parting
@@ -66,10 +67,7 @@ from offhook.model.call_events import (
     DigitReceived,
     EndCause,
     EndedBy,
-    InterimTranscript,
-    LiveSignal,
     MediaPathChanged,
-    SpeechStateChanged,
     TurnSpoken,
 )
 from offhook.model.records import Agent
@@ -125,6 +123,7 @@ class Conduct:
         self._caller_speaks = False
         self._left = False
         self._early_hold = False
+        self._withheld = False
         self.is_answered = False
         self.talking = False
         if not agent_key:
@@ -166,18 +165,41 @@ class Conduct:
         if self._leg.format_changed():
             self._wiring.follow(leg_port(self._leg.leg_id))
             self.format_changed()
-        self._wiring.seat(up=True, rings=False)
+        self._wiring.seat(up=not self._withheld, rings=False)
 
     def begin(self) -> None:
-        """Media flows both ways and the agent may be heard. What an agent tells an operator is not recorded."""
+        """Media flows both ways and the agent may be heard, if it is not withheld. What an agent tells an operator is
+        not recorded."""
         self._recording.begin(self._leg)
         self._leg.media.confirm()
-        self._leg.media.resume()
         self.talking = True
         if self._early_hold:
             self._call.deliver(Hold(wanted=True))
-        self._seat.may_begin()
+        if self._withheld:
+            self._leg.media.pause()
+        else:
+            self.release()
         self._settle()
+
+    def withhold(self) -> None:
+        """It is not known who picked up: the agent hears nothing from here on, and what it says waits. What it is being
+        heard to say ends here. Not in the middle of a transfer."""
+        if self._wiring.seating.stage != "talking":
+            return
+        self._withheld = True
+        if self.talking:
+            self._turns.cut()
+            self._leg.media.pause()
+            self._wiring.seat(up=False)
+
+    def release(self, instead: tuple[BridgeInput, ...] | None = None) -> None:
+        """The agent hears and is heard from here on, and greets. ``instead``: what it is told in the place of that."""
+        self._withheld = False
+        if instead is not None:
+            self._turns.cut()
+        self._leg.media.resume()
+        self._wiring.seat(up=True)
+        self._seat.may_begin(instead)
 
     def hear_early(self) -> None:
         """The called side plays something before it answers: it is recorded, and no agent speaks into it."""
@@ -263,7 +285,7 @@ class Conduct:
             self._silence.sign_of_life()
         if isinstance(event, SpeechStopped):
             self._seat.owes_words()
-        if (signal := _live_signal(self._call.call_id, event)) is not None:
+        if (signal := live_signal(self._call.call_id, event)) is not None:
             self._call.equipment.events.signal(signal)
         self._turns.observe(event)
 
@@ -338,6 +360,16 @@ class Conduct:
     def lasts(self, item: str, audio_ms: int) -> None:
         self._seat.session.audio_ms[item] = audio_ms
 
+    def say_word_by_word(self, text: str) -> None:
+        self._own_words.say(text, exact=True)
+
+    def say_and_leave(self, text: str, reason: str, *, within_s: float) -> None:
+        """In the agent's place, to somebody who is no person; then the call ends."""
+        self.release(())
+        end = partial(self._call.end, by="system", cause="answering_machine", reason=reason)
+        self._parting.after_speech(end, within_s=within_s, after_words=True)
+        self.say_word_by_word(text)
+
     def press(self, digits: str) -> bool:
         """Send digits to the remote party; whether it takes any."""
         return self._mid_call.keypad.press(digits)
@@ -351,13 +383,15 @@ class Conduct:
     @property
     def silent(self) -> bool:
         """Nothing of the agent's is queued, and nothing of its present answer is still to come."""
-        return not self._turns.audible and not self._seat.session.responding
+        return not self._turns.audible and not self._seat.session.responding and not self._own_words.voicing
 
     @property
     def _is_heard(self) -> bool:
         """The caller hears the agent, when it speaks."""
         seating = self._wiring.seating
-        return self.talking and not self._left and (bool(self._key) or seating.stage == "talking")
+        return (
+            self.talking and not self._withheld and not self._left and (bool(self._key) or seating.stage == "talking")
+        )
 
     @property
     def _expects_words(self) -> bool:
@@ -489,15 +523,3 @@ class Conduct:
             self.record(AgentLeft(agent_id=self.agent.agent_id, reason="call ended"))
         if (written := await self._recording.close()) is not None:
             self.record(written)
-
-
-def _live_signal(call_id: str, event: BridgeEvent) -> LiveSignal | None:
-    """What streams are shown of it."""
-    match event:
-        case TranscriptDelta(final=False, speaker=speaker, text=text):
-            return InterimTranscript(call_id=call_id, speaker=speaker, text=text)
-        case SpeechStarted() | SpeechStopped():
-            speaking = isinstance(event, SpeechStarted)
-            return SpeechStateChanged(call_id=call_id, speaker="caller", speaking=speaking)
-        case _:
-            return None

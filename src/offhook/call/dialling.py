@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass
 
 from offhook.call.account_limits import over_limit
+from offhook.call.answer_watch import AnswerWatch
 from offhook.call.arrival import FIRST_LEG
 from offhook.call.clearance import Seat
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, NotReachedCause, Party
 from offhook.call.first_row import keep_first_row, refusal_of
-from offhook.call.inbox import AgentLost, InboxFact, Kept, NotKept, WayFound
+from offhook.call.inbox import AgentLost, InboxFact, Kept, NotKept, PickupMoved, TimerFired, WayFound
 from offhook.call.leg import Leg
 from offhook.call.session import CallSession
 from offhook.model.call_events import (
@@ -79,6 +80,7 @@ class Dialling:
             headers=command.headers,
         )
         self._dial = Dial(call, FIRST_LEG, party, self, seat=seat)
+        self._watch: AnswerWatch | None = None
         self._kept = False
         self._way: WayFound | None = None
         """Waits for the first row: no INVITE of ours leaves before that."""
@@ -113,6 +115,8 @@ class Dialling:
 
     def stop(self) -> None:
         self._dial.give_up()
+        if self._watch is not None:
+            self._watch.stop()
 
     def absorbs(self, fact: InboxFact) -> bool:
         if isinstance(fact, WayFound) and fact.leg_id == FIRST_LEG and not self._kept:
@@ -130,6 +134,10 @@ class Dialling:
                 self._refuse(refusal_of(fact))
             case AgentLost(problem=problem, leg_id=""):
                 self._provider_failed(problem)
+            case PickupMoved() if self._watch is not None:
+                self._watch.observe(fact)
+            case TimerFired(timer="voicemail") if self._watch is not None:
+                self._watch.message_is_due()
             case _:
                 self._dial.observe(fact)
 
@@ -149,6 +157,8 @@ class Dialling:
             self._provider_failed(str(error))
             return
         self._call.conduct.engage()
+        if self._command.agent.machines.detect:
+            self._watch = AnswerWatch(self._call, leg.media, self._command.agent, self._call.conduct)
 
     def rings(self, status: int) -> None:
         if self._call.phase in {"resolving", "ringing"}:
@@ -156,6 +166,8 @@ class Dialling:
             self._call.emit(CallRinging(status=status))
         if self._call.leg is not None and self._call.leg.plays_early and self._call.conduct is not None:
             self._call.conduct.hear_early()
+            if self._watch is not None:
+                self._watch.begin()
 
     def picked_up(self, leg: Leg, agreement: Agreement) -> None:
         conduct = self._call.conduct
@@ -166,6 +178,8 @@ class Dialling:
         self._call.emit(CallAnswered(codec=agreement.encoding.value, setup_ms=setup_ms, srtp=leg.srtp))
         conduct.answered(agreement)
         conduct.begin()
+        if self._watch is not None:
+            self._watch.answered()
 
     def not_reached(self, failure: NotReached) -> None:
         if failure.told is not None:

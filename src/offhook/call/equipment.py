@@ -11,7 +11,7 @@ from offhook.call.agent_session import Bridges
 from offhook.call.asking import NobodyToAsk
 from offhook.call.clearance import Clearance
 from offhook.call.hold_audio import HoldAudio
-from offhook.call.ports import Directory, EventSink, Limits, Questions, Voice
+from offhook.call.ports import Directory, EventSink, Limits, Questions, Spotter, Voice
 from offhook.media.events import MediaEvent
 from offhook.media.recorder import RecordingWriter
 from offhook.media.session import MediaSession
@@ -30,7 +30,8 @@ class Equipment:
     """``recordings`` None: nothing is recorded, whatever the agents say.
 
     ``find_trunk``: by its id, as it is at that moment; a trunk may go while its calls go on. ``hold_audio``: what
-    callers hear who wait. ``voice`` says what an agent's provider cannot say word by word.
+    callers hear who wait. ``voice`` says what an agent's provider cannot say word by word; ``spotter`` gives who hears
+    what voicemail says, where there is one.
     ``clearance``: whether calls of ours may be made.
     ``teardown_s``: the remote party gets so long to answer our BYE or CANCEL; then the call is closed here, and the
     transaction goes on alone in the SIP core.
@@ -47,6 +48,7 @@ class Equipment:
     clearance: Clearance = field(default_factory=Clearance)
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
     voice: Voice | None = None
+    spotter: Callable[[], Spotter | None] = lambda: None
     recordings: RecordingWriter | None = None
     recordings_folder: Path = Path()
     teardown_s: float = 2.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from offhook.bridge.codec import BridgeEvent, TextInput
+from offhook.call.answering_machine import Step
 from offhook.call.leg import DialPlan
 from offhook.call.ports import AgentAnswer
 from offhook.media.events import MediaEvent
@@ -30,6 +31,7 @@ Timer = Literal[
     "reassure",  # the provider failed, and nobody is heard
     "transfer",  # the present step of a transfer takes too long
     "digits",  # the next digit by INFO
+    "voicemail",  # the agent leaves a message
     "teardown",
 ]
 
@@ -160,6 +162,13 @@ class NoWay:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PickupMoved:
+    """Who picked up, or what, is known by what was heard; or more of it is."""
+
+    step: Step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TimerFired:
     timer: Timer
     leg_id: str = ""
@@ -222,6 +231,7 @@ InboxFact = (
     | WayFound
     | WayBack
     | NoWay
+    | PickupMoved
     | TimerFired
     | HangUp
     | Hold

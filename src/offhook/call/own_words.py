@@ -72,6 +72,8 @@ class OwnWords:
         self._floor = floor
         self._speaker = speaker
         self._numbers = count(1)
+        self.voicing = 0
+        """Sentences that the local voice has not spoken yet."""
 
     def prompt(self, prompt: Prompt) -> None:
         self._play(PROMPTS[prompt], prompt_audio(prompt, self._speaker.media.format))
@@ -89,6 +91,7 @@ class OwnWords:
         """``exact``: by the local voice where the agent's own cannot, and by the model where there is none."""
         voice = self._call.equipment.voice
         if exact and voice is not None and not self._speaker.says_exactly:
+            self.voicing += 1
             self._call.spawn(self._voice(voice, text))
         else:
             self._speaker.tell(Say(text=text, exact=exact))
@@ -102,6 +105,7 @@ class OwnWords:
 
     def voiced(self, voiced: Voiced) -> None:
         """The local voice is done; and the agent learns what was said for it."""
+        self.voicing -= 1
         if voiced.audio is None:
             self._speaker.tell(Say(text=voiced.text))
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -123,3 +124,7 @@ class Voice(Protocol):
     """A voice of this machine's. Raises ``BridgeError`` where it cannot speak."""
 
     async def speak(self, text: str, audio_format: AudioFormat) -> bytes: ...
+
+
+Spotter = Callable[[bytes, AudioFormat], Awaitable[tuple[str, ...]]]
+"""(some seconds of a call, their format): which phrases of ``answer_phrases`` are said in them. Never raises."""

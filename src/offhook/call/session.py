@@ -34,6 +34,7 @@ from offhook.call.inbox import (
     MediaFact,
     NotKept,
     NoWay,
+    PickupMoved,
     Replaced,
     SayText,
     SipFact,
@@ -291,7 +292,7 @@ class CallSession:
             case TransferCaller() | BriefingJudged() | Replaced():
                 if self.transfers is not None:
                     self.transfers.command(fact)
-            case Kept() | NotKept() | AgentChosen() | AgentLost() | WayFound() | WayBack() | NoWay():
+            case Kept() | NotKept() | AgentChosen() | AgentLost() | WayFound() | WayBack() | NoWay() | PickupMoved():
                 pass  # the set-up's business
             case _:
                 assert_never(fact)

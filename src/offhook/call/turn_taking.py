@@ -131,6 +131,11 @@ class TurnTaking:
         """Utterances of the agent that are being heard now, as far as their words are known."""
         return self._conversation.unfinished
 
+    def cut(self) -> None:
+        """What the agent says, or has ready to say, is not heard; and it learns that."""
+        self._responses_before = None
+        self._cut(time.monotonic())
+
     def close(self) -> None:
         """The talk ends: what was being said was heard up to here."""
         for played in self._media.flush():

@@ -17,7 +17,7 @@ from offhook.call.equipment import Equipment, MediaOpener
 from offhook.call.hold_audio import HoldAudio
 from offhook.call.leg import dialled_user
 from offhook.call.manager import CallManager
-from offhook.call.ports import Directory, EventSink, Limits, Questions, Voice
+from offhook.call.ports import Directory, EventSink, Limits, Questions, Spotter, Voice
 from offhook.call.trunks import Trunks
 from offhook.media.clock import MediaClock
 from offhook.media.events import MediaEvent
@@ -57,6 +57,7 @@ class Surroundings:
     trace: Trace | None = None
     hold_audio: HoldAudio = field(default_factory=HoldAudio)
     voice: Voice | None = None
+    spotter: Callable[[], Spotter | None] = lambda: None
     questions: Questions = field(default_factory=NobodyToAsk)
     limits: Limits = field(default_factory=NoLimits)
 
@@ -132,6 +133,7 @@ def build_phone(
             limits=around.limits,
             hold_audio=around.hold_audio,
             voice=around.voice,
+            spotter=around.spotter,
             questions=around.questions,
         ),
         trunks,

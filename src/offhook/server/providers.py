@@ -24,6 +24,7 @@ from offhook.bridge.provider_http import ProviderHttp
 from offhook.bridge.registry import SCRIPTED, BridgeRegistry
 from offhook.call.agent_session import Judge
 from offhook.call.failover import as_agent
+from offhook.call.ports import Spotter
 from offhook.config import Settings, agents_of, provider_agent
 from offhook.config.settings import ProviderSettings
 from offhook.config.sip4ai import in_their_words
@@ -154,7 +155,7 @@ class Providers:
     async def serve(self, agents: Iterable[Agent]) -> None:
         """Start what these agents need. Raises ``BridgeError``."""
         agents = tuple(agents)
-        if any(agent.provider in HOSTED and agent.interruptible for agent in agents):
+        if any((agent.provider in HOSTED and agent.interruptible) or agent.machines.detect for agent in agents):
             self._begin_to_judge()
         async with self._turn:
             if self.engine is None and any(_needs_engine(agent) for agent in agents):
@@ -213,6 +214,22 @@ class Providers:
             return tells(await engine.understand(audio, audio_format), speech_ms)
         except WorkerError:
             return None
+
+    def spotter(self) -> Spotter | None:
+        """Hears what voicemail and call screeners say, by the same processes as ``judge``; None without the extra."""
+        if available() is not None:
+            return None
+        self._begin_to_judge()
+        return self._spot
+
+    async def _spot(self, audio: bytes, audio_format: AudioFormat) -> tuple[str, ...]:
+        engine = self.engine or self._ear
+        if engine is None:
+            return ()
+        try:
+            return await engine.spot(audio, audio_format)
+        except WorkerError:
+            return ()
 
     async def _speak(self, text: str, audio_format: AudioFormat) -> Synthesised:
         if self.engine is None:

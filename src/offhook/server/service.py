@@ -241,6 +241,7 @@ class Server:
             trace=None if self._traces is None else self._traces.record,
             hold_audio=self._hold_audio,
             voice=self._providers if available() is None else None,
+            spotter=self._providers.spotter,
             questions=self._ground.questions,
             limits=LimitsNow(self._ground.usage, time.time),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from importlib.util import find_spec
 
-from offhook.bridge.local.messages import Recognise, Recognised, Synthesise, Synthesised
+from offhook.bridge.local.messages import Recognise, Recognised, Spot, Spotted, Synthesise, Synthesised
 from offhook.bridge.local.phrases import Vocabulary
 from offhook.bridge.local.worker_pool import WorkerError, WorkerPool
 from offhook.model.audio import AudioFormat
@@ -78,6 +78,13 @@ class LocalEngine:
         )
         assert isinstance(answer, Recognised)
         return answer.text
+
+    async def spot(self, audio: bytes, audio_format: AudioFormat) -> tuple[str, ...]:
+        """The phrases of ``answer_phrases`` that are said in some seconds of audio. Raises ``WorkerError``."""
+        encoding, rate_hz = audio_format.encoding.value, audio_format.sample_rate_hz
+        answer = await self._recognisers.ask(Spot(audio=audio, encoding=encoding, sample_rate_hz=rate_hz))
+        assert isinstance(answer, Spotted)
+        return answer.phrases
 
     async def recognise(self, audio: bytes, audio_format: AudioFormat) -> str:
         """The words of one utterance; "" when there are none or the recogniser failed."""

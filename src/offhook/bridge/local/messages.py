@@ -25,6 +25,14 @@ class Recognise(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     names: tuple[str, ...] = ()
 
 
+class Spot(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """``audio`` as in ``Recognise``, up to some seconds: which phrases of ``answer_phrases`` are in it?"""
+
+    audio: bytes
+    encoding: str
+    sample_rate_hz: SampleRate
+
+
 class Synthesise(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     text: str
     encoding: str
@@ -35,6 +43,10 @@ class Recognised(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The words, in lower case; "" for speech without known words, None when it was no speech."""
 
     text: str | None
+
+
+class Spotted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    phrases: tuple[str, ...]
 
 
 class Synthesised(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -54,8 +66,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Sent once, when everything is loaded."""
 
 
-Request = Recognise | Synthesise
-Answer = Recognised | Synthesised | Failed | Started
+Request = Recognise | Spot | Synthesise
+Answer = Recognised | Spotted | Synthesised | Failed | Started
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

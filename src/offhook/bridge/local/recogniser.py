@@ -33,6 +33,7 @@ from offhook.bridge.local.phrases import (
     is_understood,
     meaning,
 )
+from offhook.bridge.local.spotting import Spotter
 
 MODEL_HZ = 16000
 PHONE_HZ = 8000
@@ -118,6 +119,14 @@ class Recogniser:
         _teach(self._decoder)
         self._searches = {Vocabulary.COMMON: self._add_searches(Vocabulary.COMMON)}
         self._grammars = NameGrammars(self._decoder)
+        self._spotter: Spotter | None = None
+
+    def spot(self, l16_8k: bytes) -> tuple[str, ...]:
+        """Of the phrases that are said when a call of ours is answered, those heard in it (16-bit, 8 kHz)."""
+        if self._spotter is None:
+            self._spotter = Spotter(self._decoder)
+        samples = _trimmed(np.frombuffer(l16_8k[: len(l16_8k) & ~1], dtype="<i2"))
+        return self._spotter.spot(_for_model(samples))
 
     def recognise(
         self, l16_8k: bytes, vocabulary: Vocabulary = Vocabulary.COMMON, names: tuple[str, ...] = ()
