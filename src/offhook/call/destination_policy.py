@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 import phonenumbers
-from phonenumbers import PhoneMetadata, PhoneNumberType, ShortNumberCost, shortnumberinfo
+from phonenumbers import PhoneMetadata, ShortNumberCost, shortnumberinfo
 
 from offhook.call.numbers import LEAST_DIGITS, LONGEST_E164, e164_of, parsed, plain
 from offhook.sip.uri import SipUri, is_sip
@@ -57,14 +57,10 @@ _COUNTRY_PREFIXES = ("00", "011", "0011", "010", "009", "810")
 _OUTSIDE_LINE = frozenset("09")
 """One or two of these a PBX wants before a number of the outside."""
 
-_TYPES: dict[int, RangeKind] = {
-    PhoneNumberType.PREMIUM_RATE: "premium",
-    PhoneNumberType.SHARED_COST: "shared_cost",
-    PhoneNumberType.PERSONAL_NUMBER: "premium",
-}
-"""Personal numbers (+44 70, +41 878) are priced like the others, and abused like them."""
-
 _NORTH_AMERICA = 1
+"""There personal numbers (500, 533 …) cost what others do. Elsewhere (+44 70, +41 878) they are priced like premium
+ones, and abused like them."""
+
 _NUMBER_LIKE = re.compile(r"\+?[0-9*#]")
 _EMBEDDED = re.compile(r"(?:sips?|tel):[^<>\s]+", re.IGNORECASE)
 
@@ -100,6 +96,13 @@ class NotAllowed:
     rule: str
     evidence: str
     fix: str
+
+
+def warm() -> None:
+    """Read and compile what is known of every country, 0.3 s: beside the event loop, which judges in 0.1 ms then."""
+    for code in _COUNTRIES:
+        _ordinary(code)
+        kinds_of(f"+{code}900", "")
 
 
 def judge(target: SipUri | str, region: str, policy: DestinationPolicy) -> NotAllowed | None:
@@ -307,53 +310,68 @@ def _kinds_in_country(code: int, national: str) -> Iterator[RangeKind]:
         shortnumberinfo.is_emergency_number(national, region) for region in _COUNTRIES[code]
     ):
         yield "emergency"
-    kinds = {_kind_of_type(code, one) for one in _complete(code, national)}
-    if len(kinds) == 1:
-        yield from (kind for kind in kinds if kind is not None)
+    for kind, pattern in _costly(code):
+        if pattern.fullmatch(national) or (
+            _may_become(pattern, code, national) and not _ordinary(code).fullmatch(national)
+        ):
+            yield kind
 
 
-def _complete(code: int, national: str) -> Iterator[str]:
-    """``national`` as a number that exists: itself; a longer one without what switches ignore after its end; of the
-    beginning of one, all that may become of it."""
-    if not national:
-        return
-    for end in range(len(national), LEAST_BEGINNING, -1):
-        if _type_of(code, national[:end]) != PhoneNumberType.UNKNOWN:
-            yield national[:end]
-            return
+def _may_become(pattern: re.Pattern[str], code: int, national: str) -> bool:
+    """Whether a number of the range is all that ``national`` can be the beginning of, or begins with one: switches
+    ignore what comes after its end."""
+    if pattern.match(national):
+        return True
     if len(national) < LEAST_BEGINNING:
-        return
-    for length in _costly_lengths(code):
-        for digit in "0123456789" if length > len(national) else ():
-            longer = national + digit * (length - len(national))
-            if _type_of(code, longer) != PhoneNumberType.UNKNOWN:
-                yield longer
+        return False
+    longer = [
+        national + digit * (length - len(national))
+        for length in _costly_lengths(code)
+        for digit in "0123456789"
+        if length > len(national)
+    ]
+    return any(pattern.fullmatch(one) for one in longer) and not any(_ordinary(code).fullmatch(one) for one in longer)
+
+
+@lru_cache(maxsize=256)
+def _costly(code: int) -> tuple[tuple[RangeKind, re.Pattern[str]], ...]:
+    """The ranges of a country that cost. Kept compiled: libphonenumber leaves that to the cache of ``re``, which its
+    patterns overflow."""
+    premium = ("premium_rate",) if code == _NORTH_AMERICA else ("premium_rate", "personal_number")
+    found: tuple[tuple[RangeKind, re.Pattern[str] | None], ...] = (
+        ("premium", _pattern(code, premium)),
+        ("shared_cost", _pattern(code, ("shared_cost",))),
+    )
+    return tuple((kind, pattern) for kind, pattern in found if pattern is not None)
+
+
+@lru_cache(maxsize=256)
+def _ordinary(code: int) -> re.Pattern[str]:
+    """All its other numbers."""
+    return _pattern(code, ("fixed_line", "mobile", "toll_free", "voip", "uan", "pager", "voicemail")) or re.compile(
+        "$^"
+    )
+
+
+def _pattern(code: int, kinds: tuple[str, ...]) -> re.Pattern[str] | None:
+    found = (getattr(metadata, kind) for metadata in _plans(code) for kind in kinds)
+    patterns = {one.national_number_pattern for one in found if one is not None and one.national_number_pattern}
+    return re.compile("|".join(f"(?:{one})" for one in sorted(patterns))) if patterns else None
+
+
+def _plans(code: int) -> Iterator[PhoneMetadata]:
+    for region in _COUNTRIES[code]:
+        metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+        if metadata is not None:
+            yield metadata
 
 
 @lru_cache(maxsize=256)
 def _costly_lengths(code: int) -> tuple[int, ...]:
-    """Digits that the numbers of a country have that are not like others."""
-    metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, _COUNTRIES[code][0])
-    descriptions = () if metadata is None else (metadata.premium_rate, metadata.shared_cost, metadata.personal_number)
-    lengths = {length for one in descriptions if one is not None for length in one.possible_length}
+    kinds = ("premium_rate", "shared_cost", "personal_number")
+    found = (getattr(metadata, kind) for metadata in _plans(code) for kind in kinds)
+    lengths = {length for one in found if one is not None for length in one.possible_length}
     return tuple(sorted(length for length in lengths if length > 0))
-
-
-def _type_of(code: int, national: str) -> int:
-    zeros = len(national) - len(national.lstrip("0"))
-    number = phonenumbers.PhoneNumber(
-        country_code=code,
-        national_number=int(national),
-        italian_leading_zero=zeros > 0,
-        number_of_leading_zeros=zeros or None,
-    )
-    return int(phonenumbers.number_type(number))
-
-
-def _kind_of_type(code: int, national: str) -> RangeKind | None:
-    kind = _TYPES.get(_type_of(code, national))
-    follow_me = code == _NORTH_AMERICA and national.startswith("5")
-    return None if follow_me else kind
 
 
 # ── allow and deny ───────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ import click
 from offhook.audio.convert import converter
 from offhook.audio.wav import read_wav
 from offhook.bridge.local.engine import LocalEngine
+from offhook.call.clearance import Clearance
 from offhook.call.dialling import PlaceCall
 from offhook.call.inbox import HangUp
 from offhook.call.session import CallSession
@@ -32,6 +33,7 @@ from offhook.model.errors import OffhookError, SipParseError
 from offhook.model.records import Agent
 from offhook.model.trunks import Trunk
 from offhook.observability import configure_logging
+from offhook.server.dial_rules import dial_rules
 from offhook.server.network import listen_everywhere, tls_contexts
 from offhook.server.phone import Surroundings, build_phone
 from offhook.signaling.advertised import AdvertisedAddresses
@@ -181,6 +183,7 @@ async def _call(
                 tls=tls_contexts(settings),
                 nameservers=settings.sip.nameservers,
                 advertised=AdvertisedAddresses(settings.sip.advertised_address, settings.sip.local_networks),
+                clearance=Clearance(dial_rules(settings.dialling)),
             ),
         )
         cleanup.push_async_callback(phone.close)

@@ -13,6 +13,7 @@ from pathlib import Path
 from offhook.call.account_limits import NoLimits
 from offhook.call.agent_session import Bridges
 from offhook.call.asking import NobodyToAsk
+from offhook.call.clearance import Clearance
 from offhook.call.equipment import Equipment, MediaOpener
 from offhook.call.hold_audio import HoldAudio
 from offhook.call.leg import dialled_user
@@ -46,8 +47,8 @@ UNREGISTER_S = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surroundings:
-    """How this process stands in the network: trunks, TLS, names, its address as others see it; whom it asks, and how
-    much accounts may use."""
+    """How this process stands in the network: trunks, TLS, names, its address as others see it; whom it asks, how much
+    accounts may use, and which calls of ours may be made."""
 
     trunks: tuple[Trunk, ...] = ()
     tls: TlsContexts | None = None
@@ -60,6 +61,7 @@ class Surroundings:
     spotter: Callable[[], Spotter | None] = lambda: None
     questions: Questions = field(default_factory=NobodyToAsk)
     limits: Limits = field(default_factory=NoLimits)
+    clearance: Clearance = field(default_factory=Clearance)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +133,7 @@ def build_phone(
             teardown_s=teardown_s,
             find_trunk=trunks.trunk,
             limits=around.limits,
+            clearance=around.clearance,
             hold_audio=around.hold_audio,
             voice=around.voice,
             spotter=around.spotter,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from offhook.api.new_call import MAX_DURATION_S, NewCallForm, PlacedCall
-from offhook.call.destination_policy import DestinationPolicy
 from offhook.call.dialling import PlaceCall
 from offhook.call.first_row import KEPT_DEADLINE_S
 from offhook.call.placing import WantedCall, plan_call
@@ -23,6 +22,7 @@ from offhook.model.call_events import DEFAULT_ACCOUNT, CallEvent
 from offhook.model.errors import BridgeError, CannotPlaceError, ConfigError, ResourceExhaustedError
 from offhook.model.records import Agent, AnsweringMachinePlan
 from offhook.model.trunks import Trunk, TrunkChanged
+from offhook.server.dial_rules import policy_of
 from offhook.sip.custom_headers import MOST_HEADERS, is_custom_header
 from offhook.store.directory import DirectoryState
 from offhook.store.function_forms import FunctionForm, check_functions, function_tools
@@ -289,10 +289,6 @@ def usable_trunks(state: DirectoryState, account_id: str, configured: list[str])
 
 def _place_of(trunk_id: str, configured: list[str]) -> tuple[int, str]:
     return (configured.index(trunk_id) if trunk_id in configured else len(configured), trunk_id)
-
-
-def policy_of(dialling: DiallingSettings) -> DestinationPolicy:
-    return DestinationPolicy(allow=dialling.allow, deny=dialling.deny, permit=frozenset(dialling.permit))
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:

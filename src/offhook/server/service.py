@@ -14,6 +14,8 @@ import msgspec
 from offhook.audio.wav import WavError
 from offhook.bridge.local.engine import LocalEngine, available
 from offhook.call.account_limits import LimitsNow
+from offhook.call.clearance import Clearance
+from offhook.call.destination_policy import warm
 from offhook.call.dialling import PlaceCall
 from offhook.call.hold_audio import HoldAudio, read_hold_audio
 from offhook.call.session import CallSession
@@ -30,6 +32,7 @@ from offhook.model.trunks import Trunk, TrunkChanged
 from offhook.observability import LoopLag, raise_descriptor_limit, settle_memory, share_interpreter
 from offhook.observability.metrics import Metrics
 from offhook.observability.spans import CallSpans, open_spans
+from offhook.server.dial_rules import dial_rules
 from offhook.server.front import Front
 from offhook.server.ground import Ground
 from offhook.server.network import discover, keep_discovering, listen_everywhere, stun_hop, tls_contexts
@@ -88,6 +91,7 @@ class Server:
         self._vitals = Vitals(self._ground, self.lag, self.metrics, self.data_dir)
         self._providers = Providers(settings, guard=self._ground.guard)
         self._hold_audio = HoldAudio()
+        self._clearance = Clearance(dial_rules(settings.dialling))
         self._phone: Phone | None = None
         self._front: Front | None = None
         self._placer: Placer | None = None
@@ -118,6 +122,7 @@ class Server:
         lost = await self._ground.lost_calls()  # before a new call could be among them
         await listen_everywhere(phone.endpoint, settings.sip)
         self._spawn(phone.manager.end_lost(lost))
+        self._spawn(asyncio.to_thread(warm))
         self._placer = self._open_placer(phone)
         if settings.http.enabled:
             self._front = Front(
@@ -205,6 +210,7 @@ class Server:
             _log.warning("%s", sentence)
         taken = {name: getattr(settings, name) for name in RELOADED}
         self.settings = msgspec.structs.replace(self.settings, **taken)
+        self._clearance.use(dial_rules(self.settings.dialling))
 
     def reload_certificates(self) -> None:
         """Read the TLS files again, for connections from now on. Raises ``ConfigError``; the old ones then stay."""
@@ -244,6 +250,7 @@ class Server:
             spotter=self._providers.spotter,
             questions=self._ground.questions,
             limits=LimitsNow(self._ground.usage, time.time),
+            clearance=self._clearance,
         )
 
     def _open_placer(self, phone: Phone) -> Placer:
