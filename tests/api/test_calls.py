@@ -64,6 +64,7 @@ async def test_a_whole_call_is_told_in_the_words_of_the_api(served: Served) -> N
         "task": None,
         "recording": "/api/calls/c1/recording",
         "node_id": "n1",
+        "scheduled_at": None,
         "functions_called": [],
     }
     assert transfers == [

@@ -14,8 +14,11 @@ from offhook.api.live import LiveFeed
 from offhook.api.new_call import NewCallForm, PlacedCall
 from offhook.api.rates import Rate
 from offhook.bridge.codec import TextInput
+from offhook.call.destination_policy import NotAllowed
+from offhook.call.manager import Pressed
 from offhook.model.call_events import CallPhase
 from offhook.model.errors import CannotPlaceError
+from offhook.model.records import TransferDestination
 from offhook.model.trunks import TrunkChanged
 from offhook.store.database import Database
 from offhook.store.directory import DirectoryState
@@ -63,12 +66,36 @@ class RunningCalls(Protocol):
 
     def hang_up(self, call_id: str, *, goodbye_s: float) -> bool: ...
 
+    def hold(self, call_id: str, wanted: bool) -> bool: ...
+
+    def press(self, call_id: str, digits: str) -> Pressed: ...
+
+    def transfer(self, call_id: str, destination: TransferDestination) -> bool: ...
+
+    def destination(self, call_id: str, name: str) -> TransferDestination | None:
+        """Of the agent that speaks in the call."""
+        ...
+
+    def is_transferring(self, call_id: str) -> bool: ...
+
+    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> NotAllowed | None:
+        """Why nobody is sent there. Raises ``SipParseError`` for what nobody can be called by."""
+        ...
+
 
 class CallPlacer(Protocol):
     """Places calls for an account, as ``api.new_call`` asks for them."""
 
     async def place(self, account_id: str, wanted: NewCallForm) -> PlacedCall:
         """Returns once the call is on its way, or is kept to be placed later. Raises ``CannotPlaceError``."""
+        ...
+
+
+class CallSchedule(Protocol):
+    """The calls that are kept to be placed later."""
+
+    async def cancel(self, account_id: str, call_id: str) -> bool:
+        """It will not be placed, and is on record. False: none of this account waits under this id."""
         ...
 
 
@@ -86,12 +113,37 @@ class NoCalls:
     def hang_up(self, call_id: str, *, goodbye_s: float) -> bool:
         return False
 
+    def hold(self, call_id: str, wanted: bool) -> bool:
+        return False
+
+    def press(self, call_id: str, digits: str) -> Pressed:
+        return "over"
+
+    def transfer(self, call_id: str, destination: TransferDestination) -> bool:
+        return False
+
+    def destination(self, call_id: str, name: str) -> TransferDestination | None:
+        return None
+
+    def is_transferring(self, call_id: str) -> bool:
+        return False
+
+    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> NotAllowed | None:
+        return None
+
 
 class NoPlacer:
     """Of a process that places none."""
 
     async def place(self, account_id: str, wanted: NewCallForm) -> PlacedCall:
         raise CannotPlaceError("unavailable", "This server places no calls", fix="Ask another one")
+
+
+class NoSchedule:
+    """Of a process that keeps none."""
+
+    async def cancel(self, account_id: str, call_id: str) -> bool:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +176,7 @@ class ApiParts:
     trunk_states: Callable[[], Mapping[str, TrunkChanged]]
     calls: RunningCalls = field(default_factory=NoCalls)
     placer: CallPlacer = field(default_factory=NoPlacer)
+    schedule: CallSchedule = field(default_factory=NoSchedule)
     wake_sender: Callable[[], None] = lambda: None
     config_file: str = "config.json"
     rights: Rights = field(default_factory=Rights)

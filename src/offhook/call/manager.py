@@ -10,15 +10,19 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Literal
 
 from offhook.bridge.codec import TextInput
 from offhook.call.aftermath import end_lost_calls
 from offhook.call.arrival import RETRY_AFTER_S, Arrival
+from offhook.call.clearance import policy_refusal
 from offhook.call.controls import UsageOwner
+from offhook.call.destination_policy import NotAllowed, judge
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import HangUp, Hold, InboxFact, Inject, Replaced, SayText, SipFact, TransferCaller
 from offhook.call.leg import refuse_invite
+from offhook.call.numbers import read_target, region_of
 from offhook.call.rejections import Rejections
 from offhook.call.resumption import CallSnapshot, Resumption
 from offhook.call.saved_legs import leg_snapshot
@@ -40,6 +44,9 @@ from offhook.sip.events import (
 
 DRAINING = "draining"
 MAX_CALLS = "max_calls"
+
+Pressed = Literal["sent", "not_taken", "not_up", "over"]
+"""What became of digits: ``not_taken``: the party takes none, or too many wait; ``not_up``: nobody has answered yet."""
 
 _log = logging.getLogger("offhook.calls")
 
@@ -157,6 +164,38 @@ class CallManager:
     def transfer(self, call_id: str, destination: TransferDestination) -> bool:
         """Transfer the caller; what becomes of it is told by ``TransferEnded``. False where there is no such call."""
         return self._deliver(call_id, TransferCaller(destination=destination))
+
+    def destination(self, call_id: str, name: str) -> TransferDestination | None:
+        """Of the agent that speaks in a call."""
+        call = self._calls.get(call_id)
+        known = () if call is None or call.conduct is None else call.conduct.agent.destinations
+        return next((one for one in known if one.name == name), None)
+
+    def is_transferring(self, call_id: str) -> bool:
+        """The parties of a call change: no other transfer begins before that is over."""
+        call = self._calls.get(call_id)
+        return call is not None and call.transfers is not None and call.transfers.busy
+
+    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> NotAllowed | None:
+        """Why a caller may not be sent there, which the call then has on record; None where he may.
+
+        Raises ``SipParseError`` for what nobody can be called by.
+        """
+        target, call, equipment = read_target(destination.target), self._calls.get(call_id), self._need_equipment()
+        trunk = equipment.find_trunk(destination.trunk_id or ("" if call is None else call.trunk_id))
+        refused = judge(target, "" if trunk is None else region_of(trunk.rules), equipment.clearance.rules.policy)
+        if refused is not None and call is not None:
+            call.emit(policy_refusal(refused))
+        return refused
+
+    def press(self, call_id: str, digits: str) -> Pressed:
+        """Send digits to the remote party of a call."""
+        call = self._calls.get(call_id)
+        if call is None or call.phase in ("ending", "ended"):
+            return "over"
+        if call.phase != "up" or call.conduct is None or not call.conduct.talking:
+            return "not_up"
+        return "sent" if call.conduct.press(digits) else "not_taken"
 
     def hold(self, call_id: str, wanted: bool) -> bool:
         """Let the caller wait, hearing the hold audio, or take him back. False where there is no such call."""

@@ -96,6 +96,11 @@ class SetUp(Protocol):
 class Transfers(Protocol):
     """What makes other people of a call's parties; ``transferring`` implements it."""
 
+    @property
+    def busy(self) -> bool:
+        """An exchange goes on: no other begins before it is over."""
+        ...
+
     def command(self, fact: TransferCaller | BriefingJudged | Replaced) -> None: ...
 
     def absorbs(self, fact: InboxFact) -> bool:

@@ -76,6 +76,11 @@ class TransferDesk:
         return ""
 
     @property
+    def busy(self) -> bool:
+        """An exchange goes on, or waits for the talk to begin."""
+        return self._busy or self._early is not None
+
+    @property
     def _busy(self) -> bool:
         going_on = any(not transfer.over for transfer in self._transfers)
         return going_on or self._redirected or self._succeeded

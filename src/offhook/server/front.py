@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from offhook.api.app import build_app
 from offhook.api.listener import HttpListener, Where
 from offhook.api.native.table import NATIVE
-from offhook.api.parts import ApiParts, CallPlacer
+from offhook.api.parts import ApiParts, CallPlacer, CallSchedule
 from offhook.call.manager import CallManager
 from offhook.config import Settings
 from offhook.model.trunks import TrunkChanged
@@ -18,7 +18,8 @@ from offhook.server.vitals import Vitals
 
 
 class Front:
-    """``trunk_states`` and ``calls`` are those of this process; ``placer`` begins new ones."""
+    """``trunk_states`` and ``calls`` are those of this process; ``placer`` begins new ones, ``schedule`` has
+    those that begin later."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Front:
         trunk_states: Callable[[], Mapping[str, TrunkChanged]],
         calls: CallManager,
         placer: CallPlacer,
+        schedule: CallSchedule,
     ) -> None:
         self._ground = ground
         http, security = settings.http, settings.security
@@ -45,6 +47,7 @@ class Front:
             trunk_states=trunk_states,
             calls=calls,
             placer=placer,
+            schedule=schedule,
             wake_sender=ground.sender.wake,
             config_file=ground.resources.config_file,
             rights=ground.rights,

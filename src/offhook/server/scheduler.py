@@ -195,7 +195,7 @@ class Scheduler:
     async def _not_placed(self, call: ScheduledCall, error: CannotPlaceError) -> None:
         """Tried again where that may help; else it has failed."""
         now = self._now()
-        due_at = now + RETRY_S
+        due_at = now + max(RETRY_S, error.wait_s)
         if error.kind in ("too_many", "unavailable") and due_at <= call.latest_at:
             await self._database.run(put_off, call.call_id, due_at)
             if error.kind == "too_many":

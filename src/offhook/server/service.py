@@ -39,6 +39,7 @@ from offhook.server.network import discover, keep_discovering, listen_everywhere
 from offhook.server.phone import Phone, Surroundings, build_phone
 from offhook.server.placing import Placer, PlacingParts
 from offhook.server.providers import Providers, agent_check, check_providers
+from offhook.server.scheduler import Scheduler
 from offhook.server.vitals import Vitals
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.tls import TlsContexts
@@ -95,6 +96,7 @@ class Server:
         self._phone: Phone | None = None
         self._front: Front | None = None
         self._placer: Placer | None = None
+        self._scheduler: Scheduler | None = None
         self._tls: TlsContexts | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -124,6 +126,7 @@ class Server:
         self._spawn(phone.manager.end_lost(lost))
         self._spawn(asyncio.to_thread(warm))
         self._placer = self._open_placer(phone)
+        self._scheduler = self._open_scheduler(phone, self._placer)
         if settings.http.enabled:
             self._front = Front(
                 settings,
@@ -132,13 +135,15 @@ class Server:
                 self.metrics,
                 trunk_states=lambda: self.trunk_states,
                 calls=phone.manager,
-                placer=self._placer,
+                placer=self._scheduler,
+                schedule=self._scheduler,
             )
             await self._front.start()
         if settings.sip.stun_server:
             await self._start_stun(phone)
         self._states.start()
         phone.trunks.start()
+        self._scheduler.start()
         settle_memory()
         share_interpreter()
         self.lag.start()
@@ -224,6 +229,8 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._scheduler is not None:
+            await self._scheduler.stop()
         if self._phone is not None:
             await self._phone.close()
         if self._front is not None:
@@ -270,6 +277,9 @@ class Server:
         )
         self.bus.watch(events=placer.note)
         return placer
+
+    def _open_scheduler(self, phone: Phone, placer: Placer) -> Scheduler:
+        return Scheduler(self._ground.database, placer, self.bus, hindrances=lambda: phone.manager.hindrances)
 
     def _directory_changed(self, state: DirectoryState) -> None:
         if self._phone is not None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, assert_never
 
 import msgspec
 
 from offhook.api.endpoints import Answer, Asked, Body, Endpoint, Form
-from offhook.api.native.calls import call_record
+from offhook.api.native.calls import known_call
+from offhook.api.native.waiting_calls import find_call
 from offhook.api.problems import ApiError
 from offhook.bridge.codec import TextInput
+from offhook.model.call_events import TransferMode
+from offhook.model.errors import SipParseError
+from offhook.model.records import TransferDestination
 
 WRITE = "calls:write"
 
@@ -20,6 +25,7 @@ MOST_TEXT = 4_000
 """Characters: of a page that a model reads, or four minutes that a caller hears."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_TEXT)]
+Name = Annotated[str, msgspec.Meta(max_length=512)]
 
 
 class InjectForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +53,32 @@ class SayForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     text: Text
     exact: bool = True
+
+
+class TransferForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``target``: a number, a `tel:` or a `sip:` URI; or ``destination``: one that the call's agent has, by its name.
+
+    ``mode`` left out: the destination's, or `blind`. ``briefing``: what the operator is told in a `warm` one.
+    ``trunk_id``: by which our own call to it goes, instead of the one that the call came or went by.
+    """
+
+    target: Name = ""
+    destination: Name = ""
+    mode: TransferMode | None = None
+    briefing: Annotated[str, msgspec.Meta(max_length=MOST_TEXT)] = ""
+    trunk_id: Name = ""
+
+
+class DigitsForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keys that are pressed one after the other."""
+
+    digits: Annotated[str, msgspec.Meta(pattern=r"^[0-9*#A-D]{1,64}(?!\n)$")]
+
+
+class HoldForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``hold`` true: the other side waits and hears the agent's hold audio; false: it is taken back."""
+
+    hold: bool
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,15 +124,105 @@ async def say(asked: Asked) -> Answer:
 
 
 async def hang_up(asked: Asked) -> Answer:
+    if await _cancelled(asked):
+        return Answer(body=Ending(success=True, call_id=asked.path["id"]))
     call_id = await _running(asked)
     if not asked.parts.calls.hang_up(call_id, goodbye_s=GOODBYE_S):
         raise _over(call_id)
     return Answer(body=Ending(success=True, call_id=call_id))
 
 
+async def transfer(asked: Asked) -> Answer:
+    form: TransferForm = asked.body
+    call_id, calls = await _running(asked), asked.parts.calls
+    destination = _destination(asked, form, call_id)
+    try:
+        refused = calls.refuse_transfer(call_id, destination)
+    except SipParseError as error:
+        hint = "Write it as +4930123456, tel:+4930123456 or sip:user@host"
+        raise ApiError("INVALID", f"target: {error.problem}", field="target", hint=hint) from None
+    if refused is not None:
+        raise ApiError("FORBIDDEN", f"target: {refused.rule}: {refused.evidence}", field="target", hint=refused.fix)
+    if calls.is_transferring(call_id):
+        raise ApiError("CONFLICT", "A transfer of this call is under way", hint="Its events tell when it is over")
+    return _done(call_id, calls.transfer(call_id, destination))
+
+
+def _destination(asked: Asked, form: TransferForm, call_id: str) -> TransferDestination:
+    """Raises ``ApiError``."""
+    if bool(form.target) == bool(form.destination):
+        hint = "Give either a target, or the name of one of the agent's destinations"
+        raise ApiError("INVALID", "target: is missing, or there is a destination as well", field="target", hint=hint)
+    directory = asked.parts.directory()
+    if form.trunk_id and form.trunk_id not in {*directory.account(asked.account_id).trunks, *directory.shared_trunks}:
+        hint = "GET /api/trunks lists them"
+        raise ApiError("INVALID", f"trunk_id: there is no trunk {form.trunk_id!r}", field="trunk_id", hint=hint)
+    known = TransferDestination(name="", target=form.target)
+    if form.destination:
+        found = asked.parts.calls.destination(call_id, form.destination)
+        if found is None:
+            problem = f"destination: the agent of this call has none named {form.destination!r}"
+            raise ApiError("INVALID", problem, field="destination", hint="Name one of its destinations, or a target")
+        known = found
+    return replace(
+        known,
+        mode=form.mode or known.mode,
+        briefing=form.briefing or known.briefing,
+        trunk_id=form.trunk_id or known.trunk_id,
+    )
+
+
+async def press(asked: Asked) -> Answer:
+    form: DigitsForm = asked.body
+    call_id = await _running(asked)
+    pressed = asked.parts.calls.press(call_id, form.digits)
+    match pressed:
+        case "sent" | "over":
+            return _done(call_id, pressed == "sent")
+        case "not_up":
+            raise ApiError(
+                "CONFLICT", f"Nobody has answered the call {call_id!r} yet", hint="Try when it is in_progress"
+            )
+        case "not_taken":
+            hint = "Its party takes no digits, or too many wait to be sent: try again in some seconds"
+            raise ApiError("CONFLICT", "The digits cannot be sent", hint=hint)
+        case _:
+            assert_never(pressed)
+
+
+async def hold(asked: Asked) -> Answer:
+    form: HoldForm = asked.body
+    call_id = await _running(asked)
+    return _done(call_id, asked.parts.calls.hold(call_id, form.hold))
+
+
+async def _cancelled(asked: Asked) -> bool:
+    """Whether the call waited to be placed, and waits no more. Raises ``ApiError`` while it is being placed."""
+    call_id = asked.path["id"]
+    if not await _waits(asked):
+        return False
+    if await asked.parts.schedule.cancel(asked.account_id, call_id):
+        return True
+    if await _waits(asked):
+        raise ApiError(
+            "CONFLICT",
+            f"The call {call_id!r} is being placed just now",
+            hint="Ask again in a second: it then rings, and can be hung up",
+            headers={"Retry-After": "1"},
+        )
+    return False
+
+
+async def _waits(asked: Asked) -> bool:
+    found = await asked.parts.database.look(find_call, asked.account_id, asked.path["id"])
+    return found is not None and found.scheduled_at is not None
+
+
 async def _running(asked: Asked) -> str:
     """The id of the path, if such a call runs here. Raises ``ApiError``."""
-    record = await call_record(asked)
+    record, scheduled_at = await known_call(asked)
+    if scheduled_at is not None:
+        raise ApiError("BAD_REQUEST", "call has not begun", hint=f"It is to be placed at {scheduled_at:%FT%TZ}")
     if record.phase == "ended":
         raise _over(record.call_id)
     if record.call_id not in asked.parts.calls.calls:
@@ -160,6 +282,45 @@ ENDPOINTS = (
         body=Body(type=SayForm, example={"text": "A colleague will call you back within the hour.", "exact": True}),
         answers=(Form(type=Done, example={"success": True, "call_id": _ID}),),
         errors=("CONFLICT",),
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/calls/{id}/transfer",
+        operation="transferCall",
+        tag="calls",
+        summary="Send the other side of a running call to somebody else; its events tell what came of it",
+        handler=transfer,
+        scope=WRITE,
+        status=202,
+        body=Body(type=TransferForm, example={"target": "+493012345", "mode": "blind"}),
+        answers=(Form(type=Done, example={"success": True, "call_id": _ID}),),
+        errors=("BAD_REQUEST", "CONFLICT"),
+        idempotent=True,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/calls/{id}/dtmf",
+        operation="pressKeys",
+        tag="calls",
+        summary="Press keys in a running call, by the way its party understands",
+        handler=press,
+        scope=WRITE,
+        body=Body(type=DigitsForm, example={"digits": "1234#"}),
+        answers=(Form(type=Done, example={"success": True, "call_id": _ID}),),
+        errors=("BAD_REQUEST", "CONFLICT"),
+        idempotent=True,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/calls/{id}/hold",
+        operation="holdCall",
+        tag="calls",
+        summary="Let the other side of a running call wait, or take it back",
+        handler=hold,
+        scope=WRITE,
+        body=Body(type=HoldForm, example={"hold": True}),
+        answers=(Form(type=Done, example={"success": True, "call_id": _ID}),),
+        errors=("BAD_REQUEST", "CONFLICT"),
     ),
     Endpoint(
         method="DELETE",

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from offhook.api.endpoints import EVENT_STREAM, Answer, Asked, Endpoint, Form, Page, Query
 from offhook.api.native.fields import FREE_TEXT, PAGING, Time
+from offhook.api.native.waiting_calls import KnownCall, find_call, list_known
 from offhook.api.problems import ApiError
 from offhook.api.streams import follow_account, follow_call
 from offhook.delivery.call_document import call_document, call_summary
@@ -96,7 +97,8 @@ class CalledFunction(msgspec.Struct, frozen=True, kw_only=True):
 
 class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A call. ``target``: who was dialled, or has called us; ``duration``: whole seconds, once it is over; ``cause``:
-    why it ended; ``answered_by``: who or what picked up, where it was listened for; ``recording``: where it is fetched.
+    why it ended; ``answered_by``: who or what picked up, where it was listened for; ``recording``: where it is fetched;
+    ``scheduled_at``: when it is to be placed, as long as it waits.
     """
 
     id: str
@@ -130,6 +132,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
     task: TaskAnswer | None
     recording: str | None
     node_id: str
+    scheduled_at: Time | None
 
 
 class CallAnswer(CallSummary, frozen=True, kw_only=True):
@@ -177,8 +180,9 @@ async def list_calls(asked: Asked) -> Answer:
         text=query["q"],
     )
     page = {"limit": query["limit"], "offset": query["offset"]}
-    records, total = await asked.parts.database.look(kept.list_calls, asked.account_id, wanted, **page)
-    return Answer(body={"calls": [CallSummary(**call_summary(record)) for record in records], "total": total, **page})
+    found, total = await asked.parts.database.look(list_known, asked.account_id, wanted, **page)
+    calls = [CallSummary(**call_summary(record), scheduled_at=scheduled_at) for record, scheduled_at in found]
+    return Answer(body={"calls": calls, "total": total, **page})
 
 
 def _seconds(at: datetime | None) -> float | None:
@@ -186,16 +190,29 @@ def _seconds(at: datetime | None) -> float | None:
 
 
 async def get_call(asked: Asked) -> Answer:
-    return Answer(body=CallAnswer(**call_document(await call_record(asked))))
+    found = await known_call(asked)
+    return Answer(body=CallAnswer(**call_document(found.record), scheduled_at=found.scheduled_at))
+
+
+async def known_call(asked: Asked) -> KnownCall:
+    """The call of the path, or one that waits. Raises ``ApiError``: there is none, or it is another account's."""
+    found = await asked.parts.database.look(find_call, asked.account_id, asked.path["id"])
+    if found is None:
+        raise _no_call(asked)
+    return found
 
 
 async def call_record(asked: Asked) -> CallRecord:
     """The call of the path. Raises ``ApiError``: there is none, or it is another account's."""
-    call_id = asked.path["id"]
-    record = await asked.parts.database.look(kept.get_call, asked.account_id, call_id)
+    record = await asked.parts.database.look(kept.get_call, asked.account_id, asked.path["id"])
     if record is None:
-        raise ApiError("NOT_FOUND", "call not found", hint=f"No call has the id {call_id!r}; GET /api/calls lists them")
+        raise _no_call(asked)
     return record
+
+
+def _no_call(asked: Asked) -> ApiError:
+    hint = f"No call has the id {asked.path['id']!r}; GET /api/calls lists them"
+    return ApiError("NOT_FOUND", "call not found", hint=hint)
 
 
 async def get_events(asked: Asked) -> Answer | web.StreamResponse:
@@ -312,6 +329,7 @@ _EXAMPLE: dict[str, Any] = {
     "task": None,
     "recording": "/api/calls/9f0c1de24b7a/recording",
     "node_id": "node-1",
+    "scheduled_at": None,
 }
 
 _FUNCTION = {

@@ -1,0 +1,76 @@
+"""Calls that wait to be placed, as the API tells of them: like any that has just begun, with ``scheduled_at``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from offhook.delivery.event_documents import utc
+from offhook.model.records import CallRecord
+from offhook.sip.uri import without_password
+from offhook.store.calls import CallFilter, get_call, list_calls
+from offhook.store.scheduled_calls import ScheduledCall, list_scheduled, scheduled_call
+
+
+class KnownCall(NamedTuple):
+    """``scheduled_at``: of a call that waits."""
+
+    record: CallRecord
+    scheduled_at: datetime | None = None
+
+
+def find_call(connection: sa.Connection, account_id: str, call_id: str) -> KnownCall | None:
+    """Placed, or waiting. In this order: what waits no more has a record by then."""
+    waiting = scheduled_call(connection, account_id, call_id)
+    record = get_call(connection, account_id, call_id)
+    if record is not None:
+        return KnownCall(record)
+    return None if waiting is None else known(waiting)
+
+
+def list_known(
+    connection: sa.Connection, account_id: str, wanted: CallFilter, *, limit: int, offset: int
+) -> tuple[list[KnownCall], int]:
+    """As ``list_calls``; where those are asked for that begin, the ones that wait come before them."""
+    waiting = list_scheduled(connection, account_id) if wanted in _WHERE_CALLS_WAIT else ()
+    first = [known(one) for one in waiting[offset : offset + limit]]
+    rest = {"limit": limit - len(first), "offset": max(0, offset - len(waiting))}
+    records, total = list_calls(connection, account_id, wanted, **rest)
+    return [*first, *map(KnownCall, records)], len(waiting) + total
+
+
+_WHERE_CALLS_WAIT = (CallFilter(status="initiating"), CallFilter(status="initiating", direction="outbound"))
+
+
+def known(call: ScheduledCall) -> KnownCall:
+    form = call.form
+    record = CallRecord(
+        call_id=call.call_id,
+        account_id=call.account_id,
+        node_id="",
+        direction="outbound",
+        phase="arrived",
+        from_uri=_text(form, "caller_id"),
+        to_uri=without_password(_text(form, "target")),
+        sip_call_id="",
+        remote_address="",
+        trunk_id=_text(form, "trunk_id"),
+        agent_id=_text(form, "agent_id"),
+        provider=_text(form, "provider"),
+        created_at=call.created_at,
+    )
+    return KnownCall(record, _scheduled_at(call))
+
+
+def _scheduled_at(call: ScheduledCall) -> datetime:
+    """As it was asked for; ``due_at`` moves on while no line is free."""
+    given = (call.form.get("schedule") or {}).get("earliest_at")
+    return utc(call.created_at) if given is None else msgspec.convert(given, datetime)
+
+
+def _text(form: Mapping[str, Any], key: str) -> str:
+    return str(form.get(key) or "")
