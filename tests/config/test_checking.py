@@ -99,9 +99,10 @@ def test_a_configuration_that_is_well_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dialling", "key", "fix"),
     [
-        ({"allow": ["+49", "49"]}, "allow[1]", "+49"),
+        ({"allow": ["+49", "4a"]}, "allow[1]", "+49"),
         ({"deny": ["+0"]}, "deny[0]", "+49"),
         ({"deny": [""]}, "deny[0]", "+49"),
+        ({"allow": ["4930123"]}, "allow[0]", "+4930"),
         ({"allow": ["+49 30"]}, "allow[0]", "+4930"),
         ({"permit": ["premium", "all"]}, "permit[1]", "satellite"),
         ({"hours": "8-20"}, "hours", "08:00-20:30"),
@@ -124,5 +125,10 @@ def test_what_is_wrong_with_dialling_is_named(tmp_path: Path, dialling: dict[str
 
 
 def test_dialling_takes_what_it_shows(tmp_path: Path) -> None:
-    dialling = {"allow": ["+4", "+4930"], "deny": ["+49900"], "hours": "20:00-06:30", "time_zone": "Europe/Berlin"}
+    dialling = {
+        "allow": ["+4", "+4930", "200", "2xx"],
+        "deny": ["+49900"],
+        "hours": "20:00-06:30",
+        "time_zone": "Europe/Berlin",
+    }
     assert problems(tmp_path, {"dialling": dialling}) == []

@@ -116,8 +116,8 @@ FUNCTION = {"name": "look_up", "webhook": "https://app.example/f"}
         ({"provider": 5}, "provider", "config.json"),
         ({"provider": "openia"}, "provider", "openai"),
         ({"openai": []}, "openai", "config.json"),
-        ({"openai": {"greeting": 5}}, "openai.greeting", "in quotes"),
-        ({"gemini": {"voice_id": ["Puck"]}}, "gemini.voice_id", "in quotes"),
+        ({"openai": {"greeting": 5}}, "openai.greeting", "config.json"),
+        ({"gemini": {"voice_id": ["Puck"]}}, "gemini.voice_id", "config.json"),
         ({"openia": {}}, "openia", "openai"),
         ({"provider": "openai", "openai": {"voicee": "alloy"}}, "openai.voicee", "or use voice"),
         ({"provider": "openai", "openai": {"voice": "bob"}}, "openai.voice", "alloy"),
@@ -211,6 +211,16 @@ def test_all_unknown_keys_of_a_section_are_told_and_what_else_is_wrong(tmp_path:
     keys = [problem.key for problem in problems_of(tmp_path, {"provider": "openai", "openai": section}, VENDOR_KEYS)]
     assert sorted(keys[:3]) == ["openai.modl", "openai.turn_detection.treshold", "openai.voicee"]
     assert keys[3:] == ["openai.voice"]
+
+
+def test_all_functions_and_sections_that_are_wrong_are_told(tmp_path: Path) -> None:
+    document: dict[str, Any] = {"functions": [{"name": "a"}, FUNCTION, {"name": "b", "type": "transfer"}]}
+    document["webhook_secret"] = "short"
+    keys = [problem.key for problem in problems_of(tmp_path, document)]
+    assert keys == ["functions[0].webhook", "functions[2].target", "webhook_secret"]
+    document = {"openai": {"greeting": 1, "voice": None, "x": 1}, "gemini": {"system_prompt": []}}
+    keys = [problem.key for problem in problems_of(tmp_path, document)]
+    assert keys == ["openai.greeting", "openai.voice", "gemini.system_prompt"]
 
 
 def test_sections_of_other_providers_are_not_asked_for_keys(tmp_path: Path) -> None:

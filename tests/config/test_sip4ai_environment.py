@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.config.loading import ACCOUNT, VENDOR_KEYS, load, problems_of
 
-from offhook.config import agents_of, numbers_of, trunks_of
+from offhook.config import Settings, agents_of, all_problems, numbers_of, trunks_of
 from offhook.model.trunks import CallRules, RegisterTrunk
 
 
@@ -218,3 +220,16 @@ def test_the_first_provider_with_a_key_speaks_where_an_account_is_all_that_is_sa
 def test_every_key_of_the_document_and_its_twin_is_read(variable: str, vendor: str, tmp_path: Path) -> None:
     providers = load(tmp_path, "{}", {variable: "the key"}).providers
     assert getattr(providers, vendor).api_key == "the key"
+
+
+NONSENSE: tuple[Any, ...] = (None, 5, "x", [], [5], [[]], {}, {"x": 1}, {"id": []}, [{"id": {}}], True)
+
+
+@pytest.mark.parametrize("key", [field.name for field in msgspec.structs.fields(Settings)])
+def test_whatever_stands_where_variables_are_put_is_told_and_nothing_else_is(key: str, tmp_path: Path) -> None:
+    environment = ACCOUNT | VENDOR_KEYS | {"API_PORT": "8081", "DEBUG_FORCE_PORT": "20000", "AUDIO_FILE": "a.wav"}
+    file = tmp_path / "config.json"
+    for nonsense in NONSENSE:
+        file.write_text(json.dumps({key: nonsense}))
+        found = [problem.key for problem in all_problems(file, environment)]
+        assert all(name.startswith((key, "SIP_USERNAME")) for name in found), (nonsense, found)

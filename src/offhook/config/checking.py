@@ -15,7 +15,8 @@ import msgspec
 from offhook.config.definitions import forms_of
 from offhook.config.section import Section
 from offhook.config.settings import DELIVERIES_DAYS_MIN, HOURS, Settings
-from offhook.config.sip4ai import SIP4AI_CHECKS
+from offhook.config.sip4ai import sip4ai_checks
+from offhook.config.sip4ai_keys import ALL_WORDS, ProviderSection
 from offhook.model.errors import ConfigError
 from offhook.store.forms import (
     TRUNK_KINDS,
@@ -49,8 +50,8 @@ def shape_problems(document: Mapping[str, Any]) -> Iterator[ConfigError]:
 
 def settings_problems(settings: Settings) -> Iterator[ConfigError]:
     """What no single key shows; a form has one problem at most, the first."""
-    checks = (_check_ports, _check_tls, _check_sip, _check_http, _check_dialling, *SIP4AI_CHECKS)
-    for check in (*checks, *_form_checks(settings)):
+    checks = (_check_ports, _check_tls, _check_sip, _check_http, _check_dialling)
+    for check in (*checks, *sip4ai_checks(settings), *_form_checks(settings)):
         try:
             check(settings)
         except ConfigError as error:
@@ -61,12 +62,18 @@ def settings_problems(settings: Settings) -> Iterator[ConfigError]:
 
 
 def _problems_at(path: str, hint: Any, value: object) -> Iterator[ConfigError]:
-    """Sections and forms key by key, lists of forms one by one, anything else as msgspec judges it."""
+    """Sections and forms key by key, lists of forms one by one, anything else as msgspec judges it.
+
+    Of what providers are told only the words are judged that are the same for all.
+    """
     if isinstance(value, dict) and isinstance(hint, type) and issubclass(hint, (Section, Form)):
         yield from _struct_problems(path, hint, value)
     elif isinstance(value, list) and value and (form := form_of(hint)) is not None:
         for index, one in enumerate(value):
             yield from _problems_at(f"{path}[{index}]", _kind_of(form, one), one)
+    elif isinstance(value, dict) and hint is ProviderSection:
+        for word in (word for word in value if word in ALL_WORDS):
+            yield from _problems_at(f"{path}.{word}", str, value[word])
     else:
         try:
             msgspec.convert(value, hint)

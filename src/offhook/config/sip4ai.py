@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
-
-import msgspec
 
 from offhook.bridge.options import KNOWN_ARE
 from offhook.config.settings import Settings
@@ -16,7 +15,7 @@ from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import Agent
 from offhook.sip.targets import parse_target
 from offhook.store.forms import AgentForm, Catalogue, ToolForm, WebhookForm, agent_record, check_url
-from offhook.store.function_forms import check_functions, function_forms
+from offhook.store.function_forms import check_function, function_forms
 
 MAIN_AGENT_ID = "main"
 EVENT_WEBHOOK_ID = "event_webhook"
@@ -122,12 +121,16 @@ def _use_instead(field: str, options: Sequence[str]) -> str:
 # ── what no single key shows ─────────────────────────────────────────────────────────────────────────────
 
 
-def _check_sections(settings: Settings) -> None:
-    for field in msgspec.structs.fields(Settings):
-        section = getattr(settings, field.name)
-        for word in ALL_WORDS if isinstance(section, dict) else ():
-            if not isinstance(section.get(word, ""), str):
-                raise ConfigError(f"{field.name}.{word}", "is no text", 'Write it in quotes: "…"')
+def sip4ai_checks(settings: Settings) -> Iterator[Callable[[Settings], None]]:
+    """Each raises ``ConfigError``."""
+    yield from (_check_local, _check_main, _check_target, _check_caller_id, _check_result_webhook)
+    for index in range(len(settings.functions)):
+        yield partial(_check_function, index)
+    yield from (_check_tools, _check_event_webhook, _check_secret)
+
+
+def _check_local(settings: Settings) -> None:
+    """Every other provider knows its options itself."""
     if settings.provider == "local" and (unknown := [key for key in settings.local if key not in ALL_WORDS]):
         fix = f"Remove it, or use one of: {', '.join(ALL_WORDS)}"
         raise ConfigError(f"local.{unknown[0]}", "is not known", fix)
@@ -142,8 +145,11 @@ def _check_main(settings: Settings) -> None:
             raise ConfigError(f"agents[{index}].id", f"{agent.id!r} is the agent that provider describes", fix)
 
 
-def _check_functions(settings: Settings) -> None:
-    check_functions("functions", settings.functions)
+def _check_function(index: int, settings: Settings) -> None:
+    check_function("functions", settings.functions, index)
+
+
+def _check_tools(settings: Settings) -> None:
     names = [tool.id for tool in function_tools_of(settings)]
     for index, tool in enumerate(settings.tools):
         if tool.id in names:
@@ -192,16 +198,3 @@ def _check_caller_id(settings: Settings) -> None:
 def _check_result_webhook(settings: Settings) -> None:
     if settings.outbound.result_webhook:
         check_url("outbound.result_webhook", settings.outbound.result_webhook)
-
-
-SIP4AI_CHECKS: tuple[Callable[[Settings], None], ...] = (
-    _check_sections,
-    _check_main,
-    _check_target,
-    _check_caller_id,
-    _check_result_webhook,
-    _check_functions,
-    _check_event_webhook,
-    _check_secret,
-)
-"""Each raises ``ConfigError``."""

@@ -29,7 +29,9 @@ RTP_PORTS = range(1024, 65535)
 
 def overlay(document: Document, environment: Mapping[str, str], *, vendors: Collection[str]) -> Iterator[ConfigError]:
     """``vendors``: those whose key is in the environment. What cannot be used is told, and left out."""
-    given = {name: text.strip() for name, text in environment.items() if text.strip()}
+    given = {
+        name: text if name == "SIP_PASSWORD" else text.strip() for name, text in environment.items() if text.strip()
+    }
     steps: Sequence[Callable[[], None]] = (
         partial(_take_api_port, document, given),
         partial(_take_rtp_port, document, given),

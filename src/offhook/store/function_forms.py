@@ -47,15 +47,19 @@ _FIELDS = {"url": "webhook", "hold_audio": "hold_audio_url"}
 
 def check_functions(key: str, functions: Sequence[FunctionForm]) -> None:
     """Raises ``ConfigError`` naming ``{key}[index].field``."""
-    names = [function.name for function in functions]
-    for index, function in enumerate(functions):
-        here = f"{key}[{index}]"
-        if function.name in names[:index]:
-            raise ConfigError(f"{here}.name", f"{function.name!r} is used twice", "Give each function its own name")
-        if function.type == "transfer":
-            _check_transfer(here, function)
-        else:
-            _check_webhook(here, function)
+    for index in range(len(functions)):
+        check_function(key, functions, index)
+
+
+def check_function(key: str, functions: Sequence[FunctionForm], index: int) -> None:
+    """One of them, beside those before it. Raises as ``check_functions``."""
+    function, here = functions[index], f"{key}[{index}]"
+    if function.name in [before.name for before in functions[:index]]:
+        raise ConfigError(f"{here}.name", f"{function.name!r} is used twice", "Give each function its own name")
+    if function.type == "transfer":
+        _check_transfer(here, function)
+    else:
+        _check_webhook(here, function)
 
 
 def _check_webhook(here: str, function: FunctionForm) -> None:
