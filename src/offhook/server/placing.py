@@ -119,7 +119,7 @@ class Placer:
         if wanted.agent_id:
             agent = agents.get(wanted.agent_id)
             if agent is None:
-                raise _unknown("agent_id", wanted.agent_id, agents)
+                raise _which_agent(f"there is no agent {wanted.agent_id[:64]!r}", agents)
         elif account_id == DEFAULT_ACCOUNT:
             agent = _configured(self._parts.settings(), wanted.provider)
         agent = speaking_by(agent or _only(agents), wanted.provider)
@@ -205,14 +205,14 @@ def _only(agents: Mapping[str, Agent]) -> Agent:
     """Raises ``CannotPlaceError`` where there are several, or none."""
     if len(agents) == 1:
         return next(iter(agents.values()))
-    raise _unknown("agent_id", "", agents)
+    problem = "is missing: there are several agents" if agents else "is missing: there is no agent that could call"
+    raise _which_agent(problem, agents)
 
 
-def _unknown(field: str, name: str, known: Mapping[str, object]) -> CannotPlaceError:
+def _which_agent(problem: str, known: Mapping[str, Agent]) -> CannotPlaceError:
     choice = ", ".join(sorted(known)[:20])
-    problem = f"there is no {name!r}" if name else "name one: no agent is the only one, or configured for this"
     fix = f"Use one of: {choice}" if choice else "Make an agent first: POST /api/agents"
-    return CannotPlaceError("invalid", problem, field=field, fix=fix)
+    return CannotPlaceError("invalid", problem, field="agent_id", fix=fix)
 
 
 def speaking_by(agent: Agent, provider: str) -> Agent:
