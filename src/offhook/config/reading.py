@@ -6,6 +6,7 @@ import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"did you mean {near[0]}?" if near else "it is ignored"
 
 
-def _variables() -> dict[str, tuple[tuple[str, ...], Any]]:
+@cache
+def _variables() -> Mapping[str, tuple[tuple[str, ...], Any]]:
     """Variable → (path, type) of every key that one environment variable can hold."""
     return {ENVIRONMENT_PREFIX + "_".join(path).upper(): (path, kind) for path, kind in _scalar_keys(Settings)}
 
