@@ -27,7 +27,7 @@ from offhook.delivery.bus import Bus
 from offhook.media.ports import PortPool
 from offhook.model.call_events import CallEvent
 from offhook.model.errors import ConfigError
-from offhook.model.records import Agent
+from offhook.model.records import Agent, is_fetched
 from offhook.model.trunks import Trunk, TrunkChanged
 from offhook.observability import LoopLag, raise_descriptor_limit, settle_memory, share_interpreter
 from offhook.observability.metrics import Metrics
@@ -91,7 +91,7 @@ class Server:
         self._states = TrunkStates(self.data_dir)
         self._vitals = Vitals(self._ground, self.lag, self.metrics, self.data_dir)
         self._providers = Providers(settings, guard=self._ground.guard)
-        self._hold_audio = HoldAudio()
+        self._hold_audio = self._ground.hold_audio
         self._clearance = Clearance(dial_rules(settings.dialling))
         self._phone: Phone | None = None
         self._front: Front | None = None
@@ -355,7 +355,7 @@ def _sounds(settings: Settings) -> Iterator[tuple[str, str]]:
             if fallback.prompt not in ("", "default"):
                 yield f"agents[{index}].fallbacks[{place}].prompt", fallback.prompt
     for index, tool in enumerate(settings.tools):
-        if tool.hold_audio:
+        if tool.hold_audio and not is_fetched(tool.hold_audio):
             yield f"tools[{index}].hold_audio", tool.hold_audio
 
 
