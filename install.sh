@@ -154,7 +154,7 @@ for extra in filter(None, extras):
 entries, wanted_by = {}, {}
 for entry in re.split(r"\n(?=[A-Za-z0-9])", (source / "requirements.lock").read_text()):
     name = name_of(entry)
-    entries[name] = re.sub(r"(?m)^ *#.*\n?", "", entry).rstrip()
+    entries.setdefault(name, []).append(re.sub(r"(?m)^ *#.*\n?", "", entry).rstrip())  # one for some Pythons, one for others
     for parent in re.findall(r"(?m)^ *#(?: +via)? +([\w.-]+)$", entry):
         wanted_by.setdefault(name_of(parent), []).append(name)
 
@@ -166,7 +166,7 @@ while ahead:
         ahead += wanted_by.get(name, [])
 if missing := sorted(wanted - set(entries)):
     sys.exit(f"install.sh: requirements.lock has no {missing[0]}, which pyproject.toml wants: get the whole source again")
-print("\n".join(entries[name] for name in sorted(wanted)))
+print("\n".join(line for name in sorted(wanted) for line in entries[name]))
 PYTHON
 }
 
@@ -184,7 +184,9 @@ install_into_new() {
     else
         pip_install "$source${extras:+[$extras]}" || fail "offhook cannot be installed"
     fi
-    "$new/bin/sip4ai" --version >/dev/null || fail "it was installed, and does not run"
+    "$new/bin/python" -m pip --disable-pip-version-check check >/dev/null || fail "not all that it needs was installed"
+    check_voice
+    "$new/bin/sip4ai" serve --help >/dev/null || fail "it was installed, and does not run"
 }
 
 # The new one takes over at once; the one before stays, for a server that still runs from it; older ones go.
@@ -198,6 +200,28 @@ take_over() {
     done
 }
 
+# A folder of its own, in $new; by a short name: espeak-ng, the offline voice, takes 159 bytes of a path.
+new_folder() {
+    [ -w "$home/venvs" ] || fail "$home/venvs cannot be written to. Choose another folder with OFFHOOK_HOME"
+    number=1
+    until mkdir "$home/venvs/$number" 2>/dev/null; do
+        number=$((number + 1))
+    done
+    new=$home/venvs/$number
+}
+
+check_voice() {
+    "$new/bin/python" - <<'PYTHON' || fail "the path of $home is too long for the offline voice. Choose a shorter one with OFFHOOK_HOME, or do without: OFFHOOK_EXTRAS="
+import importlib.util
+import sys
+
+if importlib.util.find_spec("espeakng_loader"):
+    import espeakng_loader
+
+    sys.exit(len(espeakng_loader.get_data_path().encode()) > 159)
+PYTHON
+}
+
 install() {
     check_machine
     find_python
@@ -206,7 +230,7 @@ install() {
     home=$(cd "$home" && pwd -P)
     bin=$(cd "$bin" && pwd)
     check_links
-    new=$home/venvs/$(date +%Y%m%d-%H%M%S)-$$
+    new_folder
     trap 'rm -rf "$new" "$new.source"' EXIT
     trap 'exit 130' INT TERM HUP
     find_source

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from offhook.bridge.local.voice import pronounced, word_positions
+from offhook.bridge.local import voice
+from offhook.bridge.local.voice import Voice, VoiceError, pronounced, word_positions
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,9 @@ def test_words_after_the_last_sound_stay_at_its_place() -> None:
     assert word_positions(["a", "-", "!"], [(0, 50)]) == (50, 50, 50)
     assert word_positions(["a"], []) == (0,)
     assert word_positions([], [(0, 0)]) == ()
+
+
+def test_a_path_that_espeak_would_cut_is_told_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voice.espeakng_loader, "get_data_path", lambda: "/" + "x" * voice.MAX_DATA_PATH_BYTES)
+    with pytest.raises(VoiceError, match="install offhook in a folder with a shorter path"):
+        Voice()

@@ -30,6 +30,9 @@ LEVEL_DBM0 = -18.0
 MAX_TEXT_CHARACTERS = 4000
 """About five minutes of speech; the rest of a longer text is not spoken."""
 
+MAX_DATA_PATH_BYTES = 159
+"""espeak-ng keeps the path of its data in 160 bytes, cuts a longer one and finds nothing (tried with 1.52)."""
+
 _FRAME = 441  # samples in 20 ms at espeak's 22,050 Hz
 _ACTIVE = 0.1  # of the loudest frame's RMS: above it a frame counts as speech for the level
 
@@ -77,8 +80,11 @@ class Voice:
     """One voice; synthesises a sentence in about 10 ms. Raises ``VoiceError``."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = espeakng_loader.get_data_path().encode()
+        if len(data) > MAX_DATA_PATH_BYTES:
+            limit = f"espeak-ng takes {MAX_DATA_PATH_BYTES} bytes of a path, and its data lies in {data.decode()}"
+            raise VoiceError(f"{limit}: install offhook in a folder with a shorter path")
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         rate: int = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data, _INITIALIZE_DONT_EXIT)
         if rate != 22050:
             raise VoiceError(f"espeak_Initialize gave {rate} instead of a sample rate of 22,050 Hz")
