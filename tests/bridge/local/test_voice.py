@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import espeakng_loader
 import pytest
 
 from offhook.bridge.local import voice
@@ -33,6 +34,6 @@ def test_words_after_the_last_sound_stay_at_its_place() -> None:
 
 
 def test_a_path_that_espeak_would_cut_is_told_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice.espeakng_loader, "get_data_path", lambda: "/" + "x" * voice.MAX_DATA_PATH_BYTES)
+    monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: "/" + "x" * voice.MAX_DATA_PATH_BYTES)
     with pytest.raises(VoiceError, match="install offhook in a folder with a shorter path"):
         Voice()
