@@ -37,7 +37,7 @@ def test_a_webhook_becomes_a_tool_and_a_transfer_a_destination() -> None:
     assert (destination.name, destination.function, destination.target) == (
         "transfer_call", "transfer_call", "+61400000001",
     )  # fmt: skip
-    assert destination.description == "To a human"
+    assert (destination.description, destination.mode) == ("To a human", "bridge")
 
 
 def test_the_forms_can_be_kept_and_read_again() -> None:

@@ -125,9 +125,11 @@ def _tool_form(function: FunctionForm) -> ToolForm:
 
 
 def _destination_form(function: FunctionForm) -> DestinationForm:
+    """We call there ourselves and stay between: most carriers take no REFER, and many do not even answer one."""
     return DestinationForm(
         name=function.name,
         target=function.target,
+        mode="bridge",
         function=function.name,
         description=function.description,
     )
