@@ -12,10 +12,12 @@ from tests.call.phones import PATIENCE_S, SILENT, RawPeer, TestPhone, phone, sdp
 from tests.call.registrar import Registrar
 
 from offhook.call.account_limits import AccountUsage, LimitsNow
+from offhook.call.clearance import Clearance, DialRules
+from offhook.call.destination_policy import DestinationPolicy
 from offhook.call.dialling import PlaceCall
 from offhook.model.call_events import CallAnswered, CallArrived, CallEnded, CallEvent, CallRefused, HoldChanged
 from offhook.model.errors import ResourceExhaustedError
-from offhook.model.records import AccountLimits
+from offhook.model.records import AccountLimits, TransferDestination
 from offhook.model.trunks import GatewayTrunk, RegisterTrunk
 from offhook.sip.uri import SipUri
 
@@ -198,3 +200,61 @@ async def test_a_call_that_an_account_may_not_place_is_told_and_leaves_no_trace_
         await caller.ended(2)
         assert [one.sip_code for one in caller.facts.of(CallEnded)] == [480, 486]
         assert pbx.methods().count("INVITE") == 1
+
+
+# ── what is asked of a running call ──────────────────────────────────────────────────────────────────────
+
+
+async def test_keys_are_pressed_in_a_call_that_is_up() -> None:
+    async with phone(SILENT) as callee, phone(SILENT) as caller:
+        manager = caller.phone.manager
+        kept = caller.facts.hold_back()
+        call = caller.call(callee)
+        assert manager.press(call.call_id, "1") == "not_up"
+        kept.set()
+        await caller.facts.until(CallAnswered)
+        await callee.facts.until(CallAnswered)
+        assert manager.press(call.call_id, "42#") == "sent"
+        assert await callee.digits(3) == "42#"
+        caller.hang_up(call)
+        await caller.ended()
+        assert manager.press(call.call_id, "1") == "over"
+
+
+async def test_more_keys_than_can_be_sent_are_not_taken() -> None:
+    async with phone(SILENT) as callee, phone(SILENT) as caller:
+        await up(caller, callee)
+        call_id = caller.only_call.call_id
+        pressed = [caller.phone.manager.press(call_id, "1" * 64) for _ in range(20)]
+        assert pressed[0] == "sent"
+        assert pressed[-1] == "not_taken"
+
+
+async def test_who_may_not_be_called_gets_no_caller_and_the_call_has_it_on_record() -> None:
+    clearance = Clearance(DialRules(policy=DestinationPolicy(deny=("+4930",))))
+    async with phone(SILENT) as callee, phone(SILENT, clearance=clearance) as caller:
+        await up(caller, callee)
+        manager, call_id = caller.phone.manager, caller.only_call.call_id
+        refused = manager.refuse_transfer(call_id, TransferDestination(name="", target="tel:+49-30-123456"))
+        assert refused is not None
+        assert "+4930" in refused.evidence
+        told = await caller.facts.until(CallRefused)
+        assert (told.status, told.rule) == (403, refused.rule)
+        assert manager.refuse_transfer(call_id, TransferDestination(name="", target="+491701234567")) is None
+        assert caller.only_call.phase == "up"
+
+
+async def test_it_is_known_whether_a_transfer_is_under_way_and_whom_the_agent_knows() -> None:
+    async with phone(SILENT) as callee, phone(SILENT) as caller, phone(SILENT) as operator:
+        target = f"sip:bob@127.0.0.1:{operator.address.port}"
+        bob = TransferDestination(name="bob", target=target, mode="bridge")
+        call = caller.call(callee, replace(SILENT, destinations=(bob,)))
+        await caller.facts.until(CallAnswered)
+        manager = caller.phone.manager
+        assert manager.destination(call.call_id, "bob") == bob
+        assert manager.destination(call.call_id, "eve") is None
+        assert not manager.is_transferring(call.call_id)
+        assert manager.transfer(call.call_id, bob)
+        await operator.facts.until(CallAnswered)
+        assert manager.is_transferring(call.call_id)
+        assert not manager.is_transferring("nobody")
