@@ -16,6 +16,7 @@ import phonenumbers
 from phonenumbers import PhoneMetadata, ShortNumberCost, shortnumberinfo
 
 from offhook.call.numbers import LEAST_DIGITS, LONGEST_E164, e164_of, parsed, plain
+from offhook.model.errors import SipParseError
 from offhook.sip.uri import SipUri, is_sip
 
 RangeKind = Literal["premium", "shared_cost", "satellite", "emergency"]
@@ -61,7 +62,7 @@ _NORTH_AMERICA = 1
 """There personal numbers (500, 533 …) cost what others do. Elsewhere (+44 70, +41 878) they are priced like premium
 ones, and abused like them."""
 
-_NUMBER_LIKE = re.compile(r"\+?[0-9*#]")
+_NUMBER_LIKE = re.compile(r"\+*[0-9*#]")
 _EMBEDDED = re.compile(r"(?:sips?|tel):[^<>\s]+", re.IGNORECASE)
 
 LEAST_BEGINNING = 3
@@ -124,11 +125,15 @@ def judge(target: SipUri | str, region: str, policy: DestinationPolicy) -> NotAl
 def _dialled(target: SipUri | str) -> Iterator[str]:
     """All that a target may make somebody dial: its user part first, then what its parameters and headers hide."""
     if isinstance(target, str):
-        if is_sip(target):
+        try:
+            uri = SipUri.parse(target) if is_sip(target) else None
+        except SipParseError:  # whoever dials it all the same reads a user part before the @
             yield from _of_uri_text(target)
-        else:
+            return
+        if uri is None:
             yield from _of_user(target)
-        return
+            return
+        target = uri
     yield from _of_user(target.host if target.user is None else target.user)
     for _, value in target.params:
         if value and _NUMBER_LIKE.match(plain(value)):
