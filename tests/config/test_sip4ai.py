@@ -78,6 +78,10 @@ def test_without_a_provider_there_is_no_such_agent_unless_one_is_asked_for() -> 
     assert asked is not None
     assert (asked.voice, asked.hangs_up_when_done) == ("echo", False)
     assert provider_agent(settings, "gemini") == msgspec.structs.replace(asked, provider="gemini", voice="")
+    record = provider_record(settings, "openai")
+    assert record is not None
+    assert (record.voice, record.by_operator) == ("echo", True)
+    assert provider_record(settings, "gemini") is None
 
 
 def test_a_name_that_is_no_section_has_none() -> None:

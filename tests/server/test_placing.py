@@ -199,6 +199,13 @@ def test_another_provider_gets_its_own_section_alone() -> None:
     assert agent.instructions.startswith("You are Eve.")
 
 
+def test_a_section_describes_an_agent_although_another_is_the_only_one() -> None:
+    document = {"gemini": {"voice": "Puck"}, "providers": {"gemini": {"api_key": "k"}}}
+    world = World(settings=convert(document))
+    assert world.agent_of(provider="gemini").voice == "Puck"
+    assert (world.agent_of().agent_id, world.agent_of(provider="gemini").agent_id) == ("demo", "main")
+
+
 def test_an_agent_s_options_do_not_go_with_it_to_another_provider() -> None:
     agent = replace(DEMO, provider="openai", voice="alloy", options={"api_key": "secret"})
     assert speaking_by(agent, "openai") is agent

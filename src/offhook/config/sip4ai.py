@@ -56,8 +56,12 @@ def provider_agent(settings: Settings, provider: str = "") -> AgentForm | None:
 
 
 def provider_record(settings: Settings, provider: str = "") -> Agent | None:
-    """``provider_agent`` as the record that a call acts on, with its tools."""
-    form = provider_agent(settings, provider)
+    """``provider_agent`` as the record that a call acts on, with its tools.
+
+    None where config.json names no provider, and has no section for the one asked for.
+    """
+    asked = provider if provider_agent(settings) or section_of(settings, provider) else ""
+    form = provider_agent(settings, asked)
     if form is None:
         return None
     tools = {tool.id: tool for tool in function_tools_of(settings)}

@@ -121,7 +121,7 @@ class Placer:
             if agent is None:
                 raise _which_agent(f"there is no agent {wanted.agent_id[:64]!r}", agents)
         elif account_id == DEFAULT_ACCOUNT:
-            agent = _configured(self._parts.settings(), wanted.provider)
+            agent = provider_record(self._parts.settings(), wanted.provider)
         agent = speaking_by(agent or _only(agents), wanted.provider)
         if wanted.provider:
             self._check_provider(agent)
@@ -193,12 +193,6 @@ class Placer:
 
 
 # ── the agent of one call ────────────────────────────────────────────────────────────────────────────────
-
-
-def _configured(settings: Settings, provider: str) -> Agent | None:
-    """The agent that SIP4AI's keys of config.json describe, by this provider or the configured one; None where they
-    describe none."""
-    return None if provider_record(settings) is None else provider_record(settings, provider)
 
 
 def _only(agents: Mapping[str, Agent]) -> Agent:
