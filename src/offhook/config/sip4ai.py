@@ -11,6 +11,7 @@ from typing import Any
 from offhook.bridge.options import KNOWN_ARE
 from offhook.config.settings import Settings
 from offhook.config.sip4ai_keys import ALL_WORDS, WORDS
+from offhook.delivery.sip4ai_signing import SECRET_CHARACTERS_LEAST
 from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import Agent
 from offhook.sip.targets import parse_target
@@ -22,9 +23,6 @@ EVENT_WEBHOOK_ID = "event_webhook"
 
 ACCOUNT_TRUNK_ID = "sip"
 """The trunk of SIP_USERNAME and its companions."""
-
-MIN_SECRET_CHARACTERS = 16
-"""Of what signs: a shorter one is guessed from one signed body."""
 
 _CALLER_ID = re.compile(r"\+?[0-9]{2,20}")
 """E.164, or the extension of a PBX."""
@@ -99,9 +97,9 @@ def _word(section: Mapping[str, Any], what: str) -> str:
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def in_their_words(settings: Settings, problem: ConfigError, provider: str = "") -> ConfigError:
-    """A problem of ``provider_agent``'s agent (``options.voice``), named as config.json has it (``openai.voice``)."""
-    form = provider_agent(settings, provider)
+def in_their_words(settings: Settings, problem: ConfigError) -> ConfigError:
+    """A problem of the main agent (``options.voice``), named as config.json has it (``openai.voice``)."""
+    form = provider_agent(settings)
     if form is None or problem.key == "provider":
         return problem
     if form.provider == "audio_file":
@@ -170,8 +168,8 @@ def _check_event_webhook(settings: Settings) -> None:
 
 
 def _check_secret(settings: Settings) -> None:
-    if 0 < len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
-        fix = f"Give it {MIN_SECRET_CHARACTERS} characters or more, or leave it out: then one is made"
+    if 0 < len(settings.webhook_secret) < SECRET_CHARACTERS_LEAST:
+        fix = f"Give it {SECRET_CHARACTERS_LEAST} characters or more, or leave it out: then one is made"
         raise ConfigError("webhook_secret", "is too short to sign with", fix)
 
 
