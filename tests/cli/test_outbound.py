@@ -22,7 +22,7 @@ from tests.kept_calls import kept_calls
 from tests.probe.drafts import response, sdp
 from tests.probe.programs import Program
 from tests.probe.wire import HOST, Message, Peer
-from tests.store.stories import story
+from tests.store.stories import ARRIVED, story
 
 from offhook.cli import outbound
 from offhook.cli.outbound import OutboundCall
@@ -183,7 +183,7 @@ def test_a_call_that_nobody_takes_ends_the_process_with_1(tmp_path: Path) -> Non
         program = Program(*configured(tmp_path, there, webhooks=[{"id": "crm", "url": url}]))
         assert there.serve(program) == 1, program.output
         assert names[-1] == "call.ended"
-    assert "call failed after 0.0 s: refused 486" in program.output.splitlines()[-1]
+    assert "call failed after 0.0 s: busy (486" in program.output.splitlines()[-1]
 
 
 def test_a_trunk_that_refuses_us_is_told_at_once(tmp_path: Path) -> None:
@@ -278,9 +278,9 @@ class Rehearsal:
 
     async def _place(self, account_id: str, wanted: object, *, call_id: str) -> None:
         self.placed.append(call_id)
-        for event in story(*self._facts, call_id="another"):
+        for event in story(ARRIVED, ended("internal_error"), call_id="another"):
             self.bus.append(event)
-        for event in story(*self._facts, call_id=call_id):
+        for event in story(ARRIVED, *self._facts, call_id=call_id):
             self.bus.append(event)
 
 
@@ -300,10 +300,10 @@ DONE = TaskCompleted(outcome="yes", summary="He comes.")
         (
             (ANSWERED, ended("provider_failed", reason="no key")),
             False,
-            "call failed after 12.3 s: provider_failed (no key)",
+            "call failed after 12.3 s: error (no key)",
         ),
-        ((ended("no_answer"),), False, "call failed after 12.3 s: no_answer"),
-        ((ended("refused", sip_code=486, reason="Busy"),), False, "call failed after 12.3 s: refused 486 (Busy)"),
+        ((ended("no_answer"),), False, "call failed after 12.3 s: no_answer (no_answer)"),
+        ((ended("refused", sip_code=486, reason="Busy"),), False, "call failed after 12.3 s: busy (486 Busy)"),
     ],
 )
 async def test_the_result_is_one_line(facts: tuple[CallFact, ...], completed: bool, line: str) -> None:

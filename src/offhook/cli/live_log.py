@@ -15,6 +15,7 @@ from offhook.delivery.event_documents import EVENT_NAMES
 from offhook.model.call_events import (
     AgentJoined,
     AgentLeft,
+    AnswerJudged,
     CallAnswered,
     CallArrived,
     CallEnded,
@@ -135,6 +136,10 @@ def _answered(fact: CallAnswered) -> str:
     return click.style(f"answered after {fact.setup_ms} ms, {fact.codec}{secured}", fg="green")
 
 
+def _judged(fact: AnswerJudged) -> str:
+    return f"reached: {fact.by}"
+
+
 def _refused(fact: CallRefused) -> str:
     return click.style(f"refused with {fact.status}: {fact.rule} [{fact.evidence}] → {fact.fix}", fg="red")
 
@@ -198,6 +203,7 @@ def _ended(fact: CallEnded) -> str:
 LINES: Mapping[type[CallFact], Callable[[Any], str | None]] = {
     AgentJoined: _silent,
     AgentLeft: _silent,
+    AnswerJudged: _judged,
     CallAnswered: _answered,
     CallArrived: _arrived,
     CallEnded: _ended,

@@ -10,17 +10,20 @@ import click
 
 from offhook.api.new_call import NewCallForm
 from offhook.config import Settings
+from offhook.delivery.sip4ai_events import end_reason
 from offhook.model.call_events import (
     DEFAULT_ACCOUNT,
-    CallAnswered,
+    CallArrived,
     CallEnded,
     CallEvent,
-    TaskCompleted,
 )
 from offhook.model.errors import CannotPlaceError, ConfigError
+from offhook.model.records import CallRecord
 from offhook.model.trunks import RegisterTrunk, Trunk, TrunkChanged
 from offhook.server.service import Server
-from offhook.store.calls import FAULTS
+from offhook.store.calls import status_of
+from offhook.store.projection import begin, project
+from offhook.store.text import printable
 
 REGISTERED_WITHIN_S = 30.0
 """For a trunk to register: two tries by UDP that get lost, or a PBX that is asked by each of its addresses."""
@@ -69,9 +72,8 @@ class OutboundCall:
         self._call_id = str(uuid.uuid4())
         self._trunk_changed = asyncio.Event()
         self._over = asyncio.Event()
-        self._answered = False
-        self._outcome = ""
-        self._ended: CallEvent | None = None
+        self._record: CallRecord | None = None
+        self._last: CallEvent | None = None
         self._result_told = False
         server.bus.watch(events=self._note, trunks=self._note_trunk)
 
@@ -83,8 +85,8 @@ class OutboundCall:
         await self._told()
 
     async def _told(self) -> None:
-        assert self._ended is not None
-        left = await self._server.undelivered(self._ended, DEFAULT_ACCOUNT, within_s=DELIVERED_WITHIN_S)
+        assert self._last is not None
+        left = await self._server.undelivered(self._last, DEFAULT_ACCOUNT, within_s=DELIVERED_WITHIN_S)
         if left:
             problem = f"{left} event{'s' if left > 1 else ''} of the call could not be delivered yet"
             self._say(click.style(f"{problem}: the next server on this data folder sends what is left", fg="yellow"))
@@ -97,44 +99,34 @@ class OutboundCall:
 
     @property
     def completed(self) -> bool:
-        """Somebody answered, and nothing broke off; what ``store.calls.status_of`` says of its record."""
-        ended = self._end
-        return ended is not None and self._answered and ended.cause not in FAULTS
+        """Somebody answered, and nothing broke off."""
+        return self._record is not None and status_of(self._record) == "completed"
 
     @property
     def result(self) -> str:
-        """One line; "" before the end."""
-        ended = self._end
-        if ended is None:
+        """One line, with what the call's last event and the API say of it; "" before the end."""
+        record = self._record
+        if record is None or record.phase != "ended":
             return ""
-        length = f"{ended.duration_ms / 1000:.1f} s"
+        length = f"{record.duration_ms / 1000:.1f} s"
         if self.completed:
-            task = f", task: {self._outcome}" if self._outcome else ""
-            return f"call completed after {length}: {ended.cause}{task}"
-        code = f" {ended.sip_code}" if ended.sip_code is not None else ""
-        reason = f" ({ended.reason})" if ended.reason else ""
-        return f"call failed after {length}: {ended.cause}{code}{reason}"
-
-    @property
-    def _end(self) -> CallEnded | None:
-        fact = None if self._ended is None else self._ended.fact
-        return fact if isinstance(fact, CallEnded) else None
+            task = "" if record.task is None else f", task: {record.task.outcome}"
+            return printable(f"call completed after {length}: {record.cause}{task}")
+        answer = " ".join(filter(None, (str(record.sip_code or ""), record.reason or record.cause)))
+        return printable(f"call failed after {length}: {end_reason(record)} ({answer})")
 
     # ── what it hears ────────────────────────────────────────────────────────────────────────────────────
 
     def _note(self, event: CallEvent) -> None:
         if event.call_id != self._call_id:
             return
-        match event.fact:
-            case CallAnswered():
-                self._answered = True
-            case TaskCompleted(outcome=outcome):
-                self._outcome = outcome
-            case CallEnded():
-                self._ended = event
-                self._over.set()
-            case _:
-                pass
+        if isinstance(event.fact, CallArrived):
+            self._record = begin(event, event.fact, node_id="")
+        elif self._record is not None:
+            self._record = project(self._record, event)
+        if isinstance(event.fact, CallEnded):
+            self._last = event
+            self._over.set()
 
     def _note_trunk(self, _: TrunkChanged) -> None:
         self._trunk_changed.set()
