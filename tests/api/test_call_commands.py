@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.api.running_calls import SALES, Running
 from tests.api.served import Served
-from tests.store.stories import ANSWERED, ARRIVED, WHOLE, happened
+from tests.store.stories import ANSWERED, ARRIVED, WHOLE, happened, story
 
 from offhook.call.manager import Pressed
 from offhook.model.records import TransferDestination
@@ -280,8 +280,17 @@ async def test_a_call_that_waits_can_be_read(waiting: Served) -> None:
         "scheduled_at": "2096-10-02T07:06:40Z",
     }
     assert (await waiting.get("/api/calls/c1")).json["scheduled_at"] is None
+    assert (await waiting.get("/api/calls/later/events")).json == {"events": [], "next_after": None}
     stranger = await waiting.account("stranger")
-    assert (await waiting.get("/api/calls/later", headers=stranger)).status == 404
+    for path in ("/api/calls/later", "/api/calls/later/events"):
+        assert (await waiting.get(path, headers=stranger)).status == 404
+
+
+async def test_its_events_can_be_waited_for(waiting: Served) -> None:
+    async with waiting.stream("/api/calls/later/events") as stream:
+        happened(waiting.database, ARRIVED, call_id="later")
+        waiting.feed.publish(story(ARRIVED, call_id="later"))
+        assert await stream.ids(1) == [1]
 
 
 async def test_it_is_listed_among_those_that_begin(waiting: Served) -> None:

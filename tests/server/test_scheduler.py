@@ -47,6 +47,8 @@ class Line:
         self.placed: list[str] = []
         self.forms: list[NewCallForm] = []
         self.tried = asyncio.Semaphore(0)
+        self.ready = asyncio.Event()
+        self.ready.set()
         self.problem: CannotPlaceError | None = None
         self.of_plans: CannotPlaceError | None = None
 
@@ -57,6 +59,7 @@ class Line:
 
     async def place_now(self, account_id: str, wanted: NewCallForm, *, call_id: str = "") -> PlacedCall:
         try:
+            await self.ready.wait()
             if self.problem is not None:
                 raise self.problem
             arrived = CallArrived(
@@ -232,6 +235,19 @@ async def test_while_an_account_has_no_line_its_others_are_not_tried_each(world:
     await world.tried()
     await asyncio.sleep(0.2)
     assert world.line.tried.locked()
+
+
+async def test_a_provider_that_is_not_ready_is_waited_for_another_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "PLACING_S", 0.01)
+    world.line.ready.clear()
+    call_id = await world.keep(NOW)
+    await world.tried()
+    world.line.ready.set()
+    world.clock.at += RETRY_S
+    await world.gone(call_id)
+    assert world.line.placed == [call_id]
 
 
 @pytest.mark.parametrize("kind", ["invalid", "forbidden"])

@@ -154,8 +154,9 @@ class Scheduler:
                 await self._wait(wait_s)
 
     async def _pause(self, seconds: float) -> None:
-        until = self._now() + seconds
-        while not self._stopping and (left := until - self._now()) > 0:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not self._stopping and (left := until - loop.time()) > 0:
             self._wake.clear()
             await self._wait(left)
 
@@ -184,6 +185,9 @@ class Scheduler:
                 await self._placer.place_now(call.account_id, wanted, call_id=call.call_id)
         except CannotPlaceError as error:
             await self._not_placed(call, error)
+        except TimeoutError:
+            problem = f"its provider was not ready within {PLACING_S:g} s"
+            await self._not_placed(call, CannotPlaceError("unavailable", problem, fix="Name another one"))
         except Exception as error:
             _log.exception("scheduled call %s was not placed", call.call_id)
             await self._not_placed(

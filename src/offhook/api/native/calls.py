@@ -219,7 +219,7 @@ async def get_events(asked: Asked) -> Answer | web.StreamResponse:
     """As history, or, to who accepts server-sent events, as they happen."""
     if asked.request.method == "GET" and EVENT_STREAM in asked.request.headers.get("Accept", ""):
         return await _stream_call(asked)
-    await call_record(asked)
+    await known_call(asked)
     limit = asked.query["limit"]
     events = await _read_events(asked, asked.query["after"], limit + 1)
     more = len(events) > limit
@@ -238,7 +238,7 @@ async def _stream_call(asked: Asked) -> web.StreamResponse:
     with asked.parts.feed.follow(
         asked.account_id, call_id=call_id, signals=asked.query["signals"], on_overflow=_cutting(asked.request)
     ) as following:
-        record = await call_record(asked)
+        record, _ = await known_call(asked)
         ended = record.ended_at is not None
         if ended and not await _read_events(asked, after, 1):
             return web.Response(status=204)  # a browser that had all of it would come again and again

@@ -67,9 +67,10 @@ def known(call: ScheduledCall) -> KnownCall:
 
 
 def _scheduled_at(call: ScheduledCall) -> datetime:
-    """As it was asked for; ``due_at`` moves on while no line is free."""
+    """As it was asked for, or at once; ``due_at`` moves on while no line is free."""
     given = (call.form.get("schedule") or {}).get("earliest_at")
-    return utc(call.created_at) if given is None else msgspec.convert(given, datetime)
+    earliest = call.created_at if given is None else msgspec.convert(given, datetime).timestamp()
+    return utc(max(earliest, call.created_at))
 
 
 def _text(form: Mapping[str, Any], key: str) -> str:
