@@ -155,6 +155,32 @@ async def test_calls_are_filtered(served: Served) -> None:
     assert await ids("q=bob") == []
 
 
+@pytest.mark.parametrize("query", ["", "?status=completed", "?limit=1"])
+async def test_a_list_has_calls_as_they_are_read_one_by_one(served: Served, query: str) -> None:
+    happened(served.database, *WHOLE)
+    listed = (await served.get(f"/api/calls{query}")).json
+    assert listed == {
+        "calls": [(await served.get("/api/calls/c1")).json],
+        "total": 1,
+        "limit": 1 if "limit" in query else 20,
+        "offset": 0,
+    }
+    assert listed["calls"][0]["transcript"]
+
+
+async def test_sip4ai_s_keys_come_first(served: Served) -> None:
+    happened(served.database, *WHOLE)
+    keys = list((await served.get("/api/calls/c1")).json)
+    first = ["id", "status", "direction", "target", "provider", "duration", "transcript", "created_at", "ended_at"]
+    assert keys[: len(first)] == first
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "x", "-1", ""])
+async def test_a_page_has_one_to_a_hundred_calls(served: Served, limit: str) -> None:
+    said = await served.get(f"/api/calls?limit={limit}")
+    assert (said.status, said.code, said.json["field"]) == (400, "BAD_REQUEST", "limit")
+
+
 @pytest.mark.parametrize(
     "query",
     ["status=over", "direction=up", "cause=x", "sip_code=99", "sip_code=x", "created_after=1970-01-01", "page=2"],
