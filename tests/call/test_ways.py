@@ -135,6 +135,7 @@ async def test_when_every_way_fails_the_last_problem_is_told() -> None:
 
 
 DESK = RegisterTrunk(trunk_id="desk", server="PBX.example", username="200")
+PORTED = GatewayTrunk(trunk_id="ported", targets=("sip:192.0.2.1:5070",))
 TRADE = GatewayTrunk(trunk_id="trade", targets=("sip:sbc.example;transport=tcp",))
 
 
@@ -148,6 +149,16 @@ TRADE = GatewayTrunk(trunk_id="trade", targets=("sip:sbc.example;transport=tcp",
         ("+4930", TRADE, True),
         ("sip:+4930@sbc.example;transport=tcp", TRADE, True),
         ("sip:600@elsewhere.example", TRADE, False),
+        ("sip:600@sbc.example:5070", TRADE, True),
+        ("sip:600@192.0.2.1:5070", PORTED, True),
+        ("sip:600@192.0.2.1", PORTED, True),
+        ("sip:600@192.0.2.1:5080", PORTED, False),
+        ("sip:200@pbx.example:5070", DESK, True),
+        (
+            "sip:200@pbx.example:5070",
+            RegisterTrunk(trunk_id="desk", server="pbx.example", username="200", port=5080),
+            False,
+        ),
         ("sip:600@elsewhere.example", OpenTrunk(trunk_id="any"), True),
         ("200", None, False),
     ],

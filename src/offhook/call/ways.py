@@ -63,14 +63,19 @@ def trunk_towards(text: str, trunk: Trunk | None) -> Trunk | None:
         return trunk
     match trunk:
         case RegisterTrunk():
-            hosts = {trunk.domain.lower(), trunk.server.strip("[]").lower()}
+            places = {(host.strip("[]").lower(), trunk.port) for host in (trunk.domain, trunk.server)}
         case GatewayTrunk():
-            hosts = {SipUri.parse(one).host for one in trunk.targets}
+            places = {(one.host, one.port or 0) for one in map(SipUri.parse, trunk.targets)}
         case OpenTrunk() | None:
             return trunk
         case _:
             assert_never(trunk)
-    return trunk if target.host in hosts else None
+    return trunk if any(_is_there(target, host, port) for host, port in places) else None
+
+
+def _is_there(target: SipUri, host: str, port: int) -> bool:
+    """Another port of the same host is another system; a URI without one names the host. ``port`` 0: any may be its."""
+    return target.host == host and (not port or target.port in (None, port))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
