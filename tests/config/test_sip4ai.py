@@ -232,7 +232,7 @@ def test_sections_of_other_providers_are_not_asked_for_keys(tmp_path: Path) -> N
     assert problems_of(tmp_path, document) == []
 
 
-@pytest.mark.parametrize("caller_id", ["+4930123", "200", ""])
+@pytest.mark.parametrize("caller_id", ["+4930123", "+49 (30) 123-45", "200", "user", ""])
 @pytest.mark.parametrize("target", ["+1234567890", "sip:200@pbx.example", "tel:+49-30-1234567", "200"])
 def test_a_call_of_ours_may_go_anywhere_and_show_what_its_trunk_may(
     target: str, caller_id: str, tmp_path: Path

@@ -15,7 +15,7 @@ from offhook.model.trunks import CallRules, RegisterTrunk
 
 
 def test_an_account_is_a_trunk_beside_those_of_the_file(tmp_path: Path) -> None:
-    document = {"trunks": [{"id": "web", "kind": "open"}], "outbound": {"caller_id": "+4930123"}}
+    document = {"trunks": [{"id": "web", "kind": "open"}], "outbound": {"caller_id": "+49 (30) 123"}}
     more = {"SIP_AUTH_ID": "auth", "SIP_SERVER": "sip.example.net:5070", "SIP_TRANSPORT": "TCP"}
     web, account = trunks_of(load(tmp_path, document, ACCOUNT | more))
     assert web.trunk_id == "web"

@@ -9,13 +9,22 @@ from functools import partial
 from typing import Any
 
 from offhook.bridge.options import KNOWN_ARE
+from offhook.call.numbers import e164_of, read_target
 from offhook.config.settings import Settings
 from offhook.config.sip4ai_keys import ALL_WORDS, WORDS
 from offhook.delivery.sip4ai_signing import SECRET_CHARACTERS_LEAST
 from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import Agent
-from offhook.sip.targets import parse_target
-from offhook.store.forms import AgentForm, Catalogue, ToolForm, WebhookForm, agent_record, check_url
+from offhook.store.forms import (
+    AgentForm,
+    Catalogue,
+    RegisterForm,
+    ToolForm,
+    TrunkForm,
+    WebhookForm,
+    agent_record,
+    check_url,
+)
 from offhook.store.function_forms import check_function, function_forms
 
 MAIN_AGENT_ID = "main"
@@ -24,8 +33,8 @@ EVENT_WEBHOOK_ID = "event_webhook"
 ACCOUNT_TRUNK_ID = "sip"
 """The trunk of SIP_USERNAME and its companions."""
 
-_CALLER_ID = re.compile(r"\+?[0-9]{2,20}")
-"""E.164, or the extension of a PBX."""
+_EXTENSION = re.compile(r"\+?[0-9]{2,20}")
+"""E.164 as well."""
 
 
 def provider_agent(settings: Settings, provider: str = "") -> AgentForm | None:
@@ -83,6 +92,11 @@ def section_of(settings: Settings, provider: str) -> Mapping[str, Any]:
     """What config.json tells the provider of that name."""
     section = getattr(settings, provider, None)
     return section if isinstance(section, Mapping) else {}
+
+
+def as_shown(caller_id: str) -> str:
+    """E.164 where that can be told."""
+    return e164_of(caller_id) or caller_id.strip()
 
 
 def _said(section: Mapping[str, Any], what: str) -> str:
@@ -181,7 +195,7 @@ def _check_target(settings: Settings) -> None:
             raise ConfigError("outbound.target_number", "is missing: mode is outbound", fix)
         return
     try:
-        parse_target(target)
+        read_target(target)
     except SipParseError as error:
         fix = "Write it as +4930123456, sip:user@host or tel:+4930123456"
         raise ConfigError("outbound.target_number", error.problem, fix) from None
@@ -189,12 +203,18 @@ def _check_target(settings: Settings) -> None:
 
 def _check_caller_id(settings: Settings) -> None:
     caller_id = settings.outbound.caller_id
-    if caller_id and not _CALLER_ID.fullmatch(caller_id):
+    if not caller_id or any(_may_show(trunk, caller_id) for trunk in settings.trunks):
+        return
+    if not _EXTENSION.fullmatch(as_shown(caller_id)):
         raise ConfigError("outbound.caller_id", f"{caller_id!r} is no number", "Write it like +4930123456")
-    shown = [shown for trunk in settings.trunks for shown in trunk.caller_ids]
-    if caller_id and settings.mode == "outbound" and settings.trunks and caller_id not in shown:
+    if settings.mode == "outbound" and settings.trunks:
         fix = "Add it to caller_ids of the trunk whose carrier has verified it"
         raise ConfigError("outbound.caller_id", f"{caller_id} may be shown by no trunk", fix)
+
+
+def _may_show(trunk: TrunkForm, caller_id: str) -> bool:
+    own = (trunk.username,) if isinstance(trunk, RegisterForm) else ()
+    return as_shown(caller_id).removeprefix("+") in [one.removeprefix("+") for one in (*trunk.caller_ids, *own)]
 
 
 def _check_result_webhook(settings: Settings) -> None:
