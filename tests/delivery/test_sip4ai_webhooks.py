@@ -69,6 +69,16 @@ async def test_a_call_tells_its_own_webhooks_and_no_other_call_does(database: Da
         check_signatures(one)
 
 
+async def test_a_url_that_is_told_of_all_calls_is_told_once(database: Database) -> None:
+    async with receiver() as there, post_office(database) as office:
+        office.webhook("all", there.url(), dialect="sip4ai")
+        office.webhook("ours", there.url("/ours"))
+        office.happened(replace(ARRIVED, event_webhooks=(there.url(), there.url("/ours"))), *WHOLE[1:])
+        await office.all_delivered()
+    paths = [request.path for request in there.seen]
+    assert (paths.count("/"), paths.count("/ours")) == (len(STORY), len(STORY) + len(WHOLE))
+
+
 async def test_each_account_signs_with_its_own_secret(database: Database) -> None:
     async with receiver() as there, post_office(database) as office:
         own = replace(ARRIVED, account_id="acme", event_webhooks=(there.url(),))

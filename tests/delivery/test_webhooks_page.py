@@ -18,21 +18,42 @@ from tests.store.stories import ARRIVED, JOINED, RINGING
 
 from offhook.call import tool_runs
 from offhook.call.asking import WHO_ANSWERS_S
+from offhook.call.hold_audio import MAX_FETCHED_S
 from offhook.call.ports import AgentForCall, CallDeclined, ToolUse
-from offhook.delivery import audience, questions_wire, webhook_outcomes, webhooks
-from offhook.delivery.audience import TEST_EVENT, body_of
+from offhook.delivery import (
+    audience,
+    fetched_audio,
+    questions_wire,
+    sip4ai_signing,
+    sip4ai_wire,
+    webhook_outcomes,
+    webhooks,
+)
+from offhook.delivery.audience import TEST_EVENT, body_of, sip4ai_body_of
 from offhook.delivery.event_documents import EVENT_NAMES
 from offhook.delivery.outbound_http import OutboundResponse
 from offhook.delivery.questions_wire import AgentById, AgentDescribed, read_call, render_call, render_tool
 from offhook.delivery.signing import new_secret, sign
-from offhook.model.call_events import CallAnswered, CallEnded, CallEvent, CallFact, TurnSpoken
+from offhook.delivery.sip4ai_events import SIP4AI_EVENTS, render
+from offhook.model.call_events import (
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallFact,
+    ToolCalled,
+    ToolReturned,
+    TurnSpoken,
+)
 from offhook.model.records import TOOL_TIMEOUT_S, CallRecord
+from offhook.store import projection
 from offhook.store.forms import NumberForm, ToolForm, WebhookForm, tool_record
+from offhook.store.function_forms import FunctionForm, function_tools
 from offhook.store.outbox import delivery_id
 from offhook.store.projection import begin, project
 
 PAGE = (Path(__file__).parents[2] / "docs" / "WEBHOOKS.md").read_text()
 TEXT = " ".join(PAGE.split())
+NATIVE_PART, SIP4AI_PART = PAGE.split("## In SIP4AI's words")
 DOCUMENTS: list[dict[str, Any]] = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.S)]
 
 BEGAN = 1795261919.0
@@ -82,13 +103,59 @@ def message(name: str) -> dict[str, Any]:
 
 
 def test_every_event_is_in_the_table() -> None:
-    names = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", PAGE, re.M)
-    assert names == [*EVENT_NAMES.values(), TEST_EVENT]
+    names = r"^\| `([a-z_]+\.[a-z_]+)` \|"
+    assert re.findall(names, NATIVE_PART, re.M) == [*EVENT_NAMES.values(), TEST_EVENT]
+    assert re.findall(names, SIP4AI_PART, re.M) == list(SIP4AI_EVENTS)
 
 
 @pytest.mark.parametrize("name", ["call.answered", "call.ended"])
 def test_messages_are_those_of_the_page(name: str) -> None:
     assert shown_event(name) == message(name)
+
+
+def test_a_completed_call_is_told_to_sip4ais_users_as_the_page_has_it() -> None:
+    called = ToolCalled(
+        tool="book_appointment", arguments='{"date": "2024-01-16", "time": "14:00"}', tool_call_id="1", own=True
+    )
+    returned = ToolReturned(tool="book_appointment", output='{"success": true}', tool_call_id="1")
+    facts = (*STORY[:-1], (9.0, called), (9.5, returned), STORY[-1])
+    record = begin(CallEvent(call_id=CALL_ID, leg_id="leg-1", seq=1, at=BEGAN, fact=CALLED), CALLED, node_id="node-1")
+    found: dict[str, Any] = {}
+    for seq, (at, fact) in enumerate(facts[1:], 2):
+        event = CallEvent(call_id=CALL_ID, leg_id="leg-1", seq=seq, at=BEGAN + at, fact=fact)
+        record = project(record, event)
+        if document := render(event, record):
+            found[document["event"]] = msgspec.json.decode(sip4ai_body_of(document))
+    assert shown_event("call.completed") == found["call.completed"]
+    for name, document in found.items():
+        (said,) = re.findall(rf"^\| `{re.escape(name)}` \| (.*?)(?:;.*)? \|$", SIP4AI_PART, re.M)
+        assert list(document["data"])[: said.count("`") // 2] == re.findall(r"`(\w+)`", said)
+
+
+def test_a_function_is_asked_as_the_page_says() -> None:
+    asked = shown("call_id", "function", "arguments")
+    ((tool,), _) = function_tools((FunctionForm(name=asked["function"], webhook="https://app.example.com/book"),))
+    use = ToolUse(
+        account_id="default",
+        call_id=asked["call_id"],
+        agent_id="main",
+        tool=tool,
+        tool_call_id="1",
+        arguments=json.dumps(asked["arguments"]),
+    )
+    assert json.loads(sip4ai_wire.render_tool(use).body) == asked
+
+
+def test_a_receiver_of_sip4ais_dialect_may_verify_by_hand() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", SIP4AI_PART, re.S)
+    defined: dict[str, Callable[[Mapping[str, str], bytes, str], bool]] = {}
+    exec(block, defined)
+    signed = sip4ai_signing.sign(message_id="m", at=1, body=b"{}", secrets=("secret",))
+    assert all(f"`{name}`" in SIP4AI_PART for name in signed)
+    headers = {name.lower(): value for name, value in signed.items()}
+    assert defined["verified"](headers, b"{}", "secret")
+    assert not defined["verified"](headers, b"{ }", "secret")
+    assert not defined["verified"](headers, b"{}", "other")
 
 
 def test_records_can_be_made_as_they_are_shown() -> None:
@@ -102,7 +169,7 @@ def tool_shown() -> dict[str, Any]:
 
 
 def test_a_receiver_may_verify_by_hand() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    (block,) = re.findall(r"```python\n(.*?)```", NATIVE_PART, re.S)
     defined: dict[str, Callable[[Mapping[str, str], bytes, str], bool]] = {}
     exec(block, defined)
     verified, secret, other, now = defined["verified"], new_secret(), new_secret(), int(time.time())
@@ -157,6 +224,12 @@ def test_a_tool_is_asked_as_the_page_says() -> None:
         ("the first 500 characters", questions_wire.MAX_PROBLEM == 500),
         ("(20 s unless it says otherwise)", TOOL_TIMEOUT_S == 20.0),
         ("Up to 8 tools of an agent", tool_runs.MOST_AT_ONCE == 8),
+        ("its first 100 functions", projection.MOST_FUNCTIONS == 100),
+        ("and result 4,000 characters", projection.MOST_FUNCTION_CHARS == 4_000),
+        ("at most 5 MB, of which two minutes", (fetched_audio.MAX_BYTES, MAX_FETCHED_S) == (5 << 20, 120)),
+        ("again after an hour", fetched_audio.FRESH_S == 3600),
+        ("begins with `call-webhook-`", audience.CALL_WEBHOOK == "call-webhook-"),
+        ("the file `webhook-secret` of the data folder", sip4ai_signing.SECRET_FILE == "webhook-secret"),
     ],
 )
 def test_figures_are_those_of_the_code(said: str, is_so: bool) -> None:
@@ -174,7 +247,7 @@ def test_the_waits_are_those_of_the_schedule() -> None:
 
 def test_every_command_of_the_page_is_one() -> None:
     commands = re.findall(r"^(offhook [^\n]+)$|`(offhook [^`]+)`", PAGE, re.M)
-    assert len(commands) == 6
+    assert len(commands) == 11
     for words in (shlex.split(block or inline)[1:] for block, inline in commands):
         command = words[:2]
         helped = typed(*command, "--help").stdout

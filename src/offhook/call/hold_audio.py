@@ -30,7 +30,7 @@ MAX_FETCHED_S = 120
 MOST_FETCHED = 16
 """Sounds of that kind in memory, 7 MB each; the one that was fetched first makes room for another."""
 
-PACE_FRAMES = 25
+PACE_FRAMES = 8
 PACE_S = 0.0005
 """Rests of a thread that converts: see ``store.directory.PACE_ROWS``."""
 

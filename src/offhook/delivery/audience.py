@@ -71,12 +71,15 @@ class Audience:
 
     def deliveries(self, event: CallEvent, record: CallRecord) -> Iterable[NewDelivery]:
         """One for each endpoint of the call's account, and each of the call's own, that wants this event; called in the
-        event's transaction.
+        event's transaction. A URL that is told of all calls is not told of one again.
         """
-        for endpoint in self._endpoints.get(record.account_id, {}).values():
+        endpoints = self._endpoints.get(record.account_id, {}).values()
+        for endpoint in endpoints:
             yield from _delivery(endpoint, event, record)
+        told = {one.url for one in endpoints if one.dialect == "sip4ai" and EVERY_EVENT in one.events}
         for url in dict.fromkeys(record.event_webhooks):
-            yield from _delivery(_own_webhook(record.account_id, url), event, record, own_url=url)
+            if url not in told:
+                yield from _delivery(_own_webhook(record.account_id, url), event, record, own_url=url)
 
 
 def call_webhook_id(url: str) -> str:
