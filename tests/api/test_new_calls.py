@@ -120,6 +120,18 @@ async def test_a_call_that_is_not_placed_says_why(
     assert ("Retry-After" in said.headers) == (status in (429, 503))
 
 
+async def test_the_operator_reads_who_wanted_to_call_where_nobody_may(
+    served: Served, placer: Placing, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in ("forbidden", "invalid"):
+        placer.problem = CannotPlaceError(kind, "a premium-rate number", field="target", fix="Permit them")
+        await served.ask("POST", "/call", json={"target": "+499001234567\nforged", "task": "Ask."})
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "offhook.api.calls"]
+    assert "account default" in line
+    assert "'+499001234567\\nforged'" in line
+    assert "a premium-rate number. Permit them" in line
+
+
 async def test_a_key_calls_for_its_own_account_and_needs_the_scope(served: Served, placer: Placing) -> None:
     reader = await served.key("calls:read")
     stranger = await served.account("stranger")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -12,8 +13,11 @@ from offhook.api.endpoints import Answer, Asked, Body, Endpoint, Form
 from offhook.api.new_call import NewCallForm
 from offhook.api.problems import ApiError
 from offhook.api.reading import convert
+from offhook.model.errors import CannotPlaceError
 
 WRITE = "calls:write"
+
+_log = logging.getLogger("offhook.api.calls")
 
 ALIASES: Mapping[str, tuple[str, ...]] = {"target": ("target_number", "number"), "task": ("task_description",)}
 """What ``/call`` takes as well, by the name that is meant."""
@@ -51,7 +55,12 @@ async def create_by_any_name(asked: Asked) -> Answer:
 
 
 async def _place(asked: Asked, wanted: NewCallForm) -> Answer:
-    placed = await asked.parts.placer.place(asked.account_id, wanted)
+    try:
+        placed = await asked.parts.placer.place(asked.account_id, wanted)
+    except CannotPlaceError as error:
+        if error.kind == "forbidden":
+            _log.warning("account %s may not call %.64r: %s", asked.account_id, wanted.target, error)
+        raise
     body = Initiated(success=True, call_id=placed.call_id, status=placed.status, created_at=placed.created_at)
     return Answer(body=body)
 
