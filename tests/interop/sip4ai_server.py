@@ -120,7 +120,7 @@ class Sip4ai:
     async def places(self, target: str, *, headers: Mapping[str, str] | None = None, **body: Any) -> str:
         """``POST /api/calls``, which has to be 201; the id."""
         reply = await self.ask("POST", "/api/calls", {"target": target, "task": "Ask.", **body}, headers=headers)
-        assert reply.status == 201, (target, reply)
+        assert reply.status == 201, f"{target}: {reply}\n{self.program.tail()}"
         return str(reply.document["call_id"])
 
     async def call(self, call_id: str) -> Any:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.interop.program import Program
+from tests.interop.rtp_phone import RtpPhone
 from tests.interop.seed_snippets import KEYS, OTHER_NAMES, Seed, run_snippet, seed
 from tests.interop.sip4ai_line import PASSWORD, USER, Line
 from tests.interop.sip4ai_server import COMMAND, Sip4ai, environment
+from tests.interop.sippers import SippRun
+from tests.interop.speech import assert_heard_in_full, tone, write_wav
 from tests.interop.tools import free_port, free_sip_port
 from tests.interop.trunks import Start
 from tests.interop.your_app import SECRET, YourApp
@@ -97,6 +100,38 @@ async def test_the_command_tells_of_itself(tmp_path: Path) -> None:
         program = await Program.start(COMMAND, flag, cwd=tmp_path, env=environment(tmp_path))
         assert await program.ends(10) == 0
         assert expected in program.output
+
+
+# ── the line, and what speaks in place of an AI ──────────────────────────────────────────────────────────
+
+
+async def test_every_variable_of_the_line_counts(
+    *, sip4ai: Start, sipp: Start, line: Line, rtp_phone: Callable[..., RtpPhone], tmp_path: Path
+) -> None:
+    """S11 to S13, S20, S21: another name, a proxy, TCP; a call that comes by it hears a file, from the port forced."""
+    spoken = tone(700, 1500)
+    forced = free_port()
+    forced -= forced % 2
+    variables = {
+        **line.variables,
+        "SIP_SERVER": "pbx.invalid",
+        "SIP_AUTH_ID": "the-account",
+        "SIP_OUTBOUND_PROXY": f"127.0.0.1:{line.pbx.port}",
+        "SIP_TRANSPORT": "tcp",
+        "AUDIO_FILE": str(write_wav(tmp_path / "announcement.wav", spoken)),
+        "DEBUG_FORCE_PORT": str(forced),
+    }
+    server: Sip4ai = await sip4ai(seed().source("OpenAI configuration"), OPENAI_API_KEY="sk-1", **variables)
+    await server.program.says("trunk .*online")
+    await line.pbx.program.says(f"registered {USER} from .* as the-account by tcp")
+    assert (await server.get("/status"))["sip_registered"] is True
+    phone = rtp_phone()
+    run: SippRun = await sipp("uac_waits_for_bye", to=("127.0.0.1", line.pbx.port), user=USER, audio_port=phone.port)
+    result = await run.result()
+    result.assert_all_went_well()
+    assert f"m=audio {forced} " in result.first("SIP/2.0 200", sent=False).text
+    assert phone.sources == {("127.0.0.1", forced)}
+    assert_heard_in_full(spoken, phone.heard(), drift_ms=1.0)
 
 
 # ── outbound ─────────────────────────────────────────────────────────────────────────────────────────────

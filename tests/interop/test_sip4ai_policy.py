@@ -7,12 +7,13 @@ ranges, written the ways in which people try to get past a filter.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from tests.interop.callees import Callee
-from tests.interop.offhook_server import Record, events, scripted
+from tests.interop.offhook_server import Record, events, said, scripted
 from tests.interop.sip4ai_server import Sip4ai
 from tests.interop.sippers import SippRun
 from tests.interop.trunks import Start
@@ -148,9 +149,8 @@ TALKED_INTO = (
 )
 
 
-def gives_in(name: str, target: str, mode: str) -> dict[str, Any]:
-    """An agent that transfers whoever calls to ``target``, and says what it was told."""
-    wanted = {"target": target, "mode": mode}
+def gives_in(name: str, wanted: dict[str, str]) -> dict[str, Any]:
+    """An agent that transfers whoever calls, and says what it was told."""
     steps = [
         {"on": "ready", "after_ms": 100, "do": [{"do": "use_tool", "name": "transfer_call", "arguments": wanted}]},
         {"on": "tool_result", "do": [{"do": "speak", "tone_hz": 500, "ms": 100, "text": "I may not."}]},
@@ -179,20 +179,19 @@ async def test_a_model_that_was_talked_into_it_transfers_nobody_there(
     """Neither by a call of ours nor by REFER; the model is told why, and so is who reads the record."""
     line: Callee = await callee()
     targets = {f"agent-{number}": COSTLY[name] for number, name in enumerate(TALKED_INTO)}
-    agents = [gives_in(name, written(target, line), mode) for name, target in targets.items()]
-    unlisted = gives_in("unlisted", UNLISTED[0], mode)
+    agents = [gives_in(name, {"target": written(target, line), "mode": mode}) for name, target in targets.items()]
+    unlisted = gives_in("unlisted", {"target": UNLISTED[0], "mode": mode})
     server: Sip4ai = await sip4ai(config(line, *agents, unlisted, deny=["+1415"]))
     records = await _all_called(server, sipp, [*targets, "unlisted"])
     await assert_nothing_was_sent(line)
     for record in records:
         assert not events(record, "LegDialled"), record
-        (returned,) = events(record, "ToolReturned")
-        assert returned["is_error"], returned
+        assert said(record, "agent") == ["i may not."], "the model was not told"
         assert record["cause"] == "hangup"
         assert (refusals := events(record, "CallRefused") + events(record, "TransferEnded")), record
         assert refusals[0].get("status", 403) >= 400
     trace = await server.offhook("trace", records[0]["call_id"])
-    assert "REFER" not in trace
+    assert not re.search(r"^\s*REFER ", trace, re.MULTILINE), trace
 
 
 async def test_a_destination_that_costs_is_not_called_although_it_is_configured(
@@ -200,14 +199,12 @@ async def test_a_destination_that_costs_is_not_called_although_it_is_configured(
 ) -> None:
     """The operator has the last word, agents made by others included: the policy is his."""
     line: Callee = await callee()
-    step = {"do": "use_tool", "name": "transfer_call", "arguments": {"destination": "sales"}}
-    agent = scripted("desk", steps=[{"on": "ready", "after_ms": 100, "do": [step]}])
+    agent = gives_in("desk", {"destination": "sales"})
     destination = {"name": "sales", "target": SATELLITE, "mode": "bridge"}
     server: Sip4ai = await sip4ai(config(line, agent | {"destinations": [destination]}))
     [record] = await _all_called(server, sipp, ["desk"])
     await assert_nothing_was_sent(line)
-    (returned,) = events(record, "ToolReturned")
-    assert returned["is_error"], returned
+    assert said(record, "agent") == ["i may not."]
 
 
 # ── a telephone ──────────────────────────────────────────────────────────────────────────────────────────
@@ -225,13 +222,13 @@ REFERRED_TO = {
 
 
 async def test_a_telephone_may_send_nobody_there(sip4ai: Start, callee: Start, sipp: Start) -> None:
-    """Although its trunk accepts REFER: 603, with the rule in the record."""
+    """Although its trunk accepts REFER: 403, with the rule in the record."""
     line: Callee = await callee()
     server: Sip4ai = await sip4ai(config(line, scripted("desk"), deny=["+1415"]))
     to = ("127.0.0.1", server.sip_port)
     runs: list[SippRun] = []
     for target in REFERRED_TO.values():
-        keys = {"to": written(target, line), "refused": "603"}
+        keys = {"to": written(target, line), "refused": "403"}
         runs.append(await sipp("uac_refers", to=to, user="desk", stay_ms=300, keys=keys))
     for run in runs:
         (await run.result()).assert_all_went_well()
@@ -240,7 +237,7 @@ async def test_a_telephone_may_send_nobody_there(sip4ai: Start, callee: Start, s
     assert len(records) == len(REFERRED_TO)
     for record in records:
         (refused,) = events(record, "CallRefused")
-        assert refused["status"] == 603, refused
+        assert refused["status"] == 403, refused
         assert all(refused[part] for part in ("rule", "evidence", "fix")), refused
         assert not events(record, "LegDialled")
 
