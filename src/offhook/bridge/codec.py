@@ -76,11 +76,15 @@ class Begin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextInput:
-    """Text for the model's context; with ``respond`` it also takes a turn on it."""
+    """Text for the model's context; with ``respond`` it also takes a turn on it.
+
+    ``plainly``: what an agent without a model, which obeys no text, says to that; "" where the text itself will do.
+    """
 
     role: Role
     text: str
     respond: bool = False
+    plainly: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

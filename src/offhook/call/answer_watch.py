@@ -39,6 +39,10 @@ ANSWER_THE_SCREENER = (
     "A call screening assistant answered, not the person you called. Say now, in one sentence, who calls and why. Then "
     "wait: the person may come to the phone, and the talk begins only then."
 )
+PLAIN_MESSAGE = "Sorry that I missed you. I will call again. Goodbye"
+PLAIN_ANSWER = "This is a call for the owner of this number"
+"""What an agent without a model says."""
+
 PERSON_CAME = "Somebody has come to the phone after the screening, probably the person you called. Begin the talk now."
 PERSON_WAITS = "A person has picked up, has said hello, and waits for you to speak."
 
@@ -198,7 +202,7 @@ class AnswerWatch:
         if self._screener_answered:
             self._talk.tell(TextInput(role="system", text=PERSON_CAME))
         elif self._agent.first_speaker == "caller":
-            self._talk.release((_told(PERSON_WAITS),))
+            self._talk.release((_told(PERSON_WAITS, plainly=self._agent.greeting or "Hello"),))
         else:
             self._talk.release()
 
@@ -216,7 +220,7 @@ class AnswerWatch:
             self._talk.say_and_leave(self._plan.message, "a message was left on voicemail", within_s=MESSAGE_LIMIT_S)
         else:
             self.stop()
-            self._talk.release((_told(LEAVE_A_MESSAGE),))
+            self._talk.release((_told(LEAVE_A_MESSAGE, plainly=PLAIN_MESSAGE),))
             self._call.arm("voicemail", MESSAGE_LIMIT_S)
 
     def message_is_due(self) -> None:
@@ -238,7 +242,7 @@ class AnswerWatch:
             self._talk.say_word_by_word(self._plan.screening_answer)
         else:
             self._screener_answered = True
-            self._talk.release((_told(ANSWER_THE_SCREENER),))
+            self._talk.release((_told(ANSWER_THE_SCREENER, plainly=PLAIN_ANSWER),))
 
     def _leave(self, reason: str) -> None:
         evidence = f": {self._evidence}" if self._evidence else ""
@@ -246,5 +250,5 @@ class AnswerWatch:
         self._call.end(by="system", cause="answering_machine", reason=reason + evidence)
 
 
-def _told(text: str) -> TextInput:
-    return TextInput(role="system", text=text, respond=True)
+def _told(text: str, *, plainly: str) -> TextInput:
+    return TextInput(role="system", text=text, respond=True, plainly=plainly)

@@ -82,6 +82,7 @@ GOODBYE = TextInput(
     role="system",
     text="The call ends now. Say goodbye to the caller in one short sentence, and nothing else.",
     respond=True,
+    plainly="Goodbye",
 )
 
 

@@ -529,3 +529,10 @@ async def test_yes_along_with_the_briefing_decides_nothing() -> None:
     await talk.frames(QUIET, 200)
     await talk.speak("yes", ms=300)
     assert talk.listener.of(ToolCall) == []
+
+
+async def test_what_a_model_would_obey_is_said_plainly(talk: Talk) -> None:
+    text = "The call ends now. Say goodbye in one short sentence."
+    talk.connection.send(TextInput(role="system", text=text, respond=True, plainly="Goodbye"))
+    await settle()
+    assert talk.listener.said() == ["Goodbye."]

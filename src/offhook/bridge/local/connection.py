@@ -135,8 +135,8 @@ class LocalConnection:
         match command:
             case Say(text=text):
                 self._respond(Reply(text=text))
-            case TextInput(role="system", text=text, respond=True):
-                self._be_told(text, failed=False)
+            case TextInput(role="system", text=text, respond=True, plainly=plainly):
+                self._be_told(plainly or text, failed=False)
             case TextInput(text=text, respond=True):
                 self._answer(text)
             case Digits(digits=digits):
