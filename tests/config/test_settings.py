@@ -113,6 +113,16 @@ def test_agents_become_records(tmp_path: Path) -> None:
             ">= 30",
         ),
         ('{"trunks": [{"id": "a", "kind": "gateway"}]}', "trunks[0]", "Name peers"),
+        (
+            '{"trunks": [{"id": "a", "kind": "gateway", "targets": ["sip:x"], "caller_ids": ["+4930123", "+49 30"]}]}',
+            "trunks[0].caller_ids[1]",
+            "+4930123456",
+        ),
+        (
+            '{"trunks": [{"id": "a", "kind": "gateway", "targets": ["sip:x"], "region": "ZZ"}]}',
+            "trunks[0].region",
+            "ISO 3166",
+        ),
         ('{"trunks": [{"id": "a", "kind": "gateway", "peers": ["x"]}]}', "trunks[0].peers[0]", "no network"),
         ('{"trunks": [{"id": "a", "kind": "gateway", "targets": ["x"]}]}', "trunks[0].targets[0]", "sip:host"),
         (

@@ -241,6 +241,13 @@ def test_a_call_of_ours_may_go_anywhere_and_show_what_its_trunk_may(
     assert problems_of(tmp_path, {"mode": "outbound", "outbound": outbound}, ACCOUNT) == []
 
 
+@pytest.mark.parametrize("caller_id", ["me", "+", "1", "anonymous", "sip:a@b.example"])
+def test_a_caller_id_that_is_no_number_is_told_once_by_its_own_key(caller_id: str, tmp_path: Path) -> None:
+    outbound = {"target_number": "+4930123456", "caller_id": caller_id}
+    (problem,) = problems_of(tmp_path, {"mode": "outbound", "outbound": outbound}, ACCOUNT)
+    assert (problem.key, problem.fix) == ("outbound.caller_id", "Write it like +4930123456")
+
+
 def test_settings_and_errors_do_not_show_keys(tmp_path: Path) -> None:
     document = {"provider": "openai", "openai": {"api_key": "hush", "voice": "bob"}, "webhook_secret": "hush" * 4}
     settings = load(tmp_path, document)

@@ -33,8 +33,8 @@ EVENT_WEBHOOK_ID = "event_webhook"
 ACCOUNT_TRUNK_ID = "sip"
 """The trunk of SIP_USERNAME and its companions."""
 
-_EXTENSION = re.compile(r"\+?[0-9]{2,20}")
-"""E.164 as well."""
+_CALLER_ID = re.compile(r"(\+[1-9])?[0-9]{2,20}")
+"""E.164, or the extension of a PBX."""
 
 
 def provider_agent(settings: Settings, provider: str = "") -> AgentForm | None:
@@ -94,9 +94,10 @@ def section_of(settings: Settings, provider: str) -> Mapping[str, Any]:
     return section if isinstance(section, Mapping) else {}
 
 
-def as_shown(caller_id: str) -> str:
-    """E.164 where that can be told."""
-    return e164_of(caller_id) or caller_id.strip()
+def shown_number(caller_id: str) -> str:
+    """As the called party sees it: E.164 where that can be told, or an extension; "" for what is no number."""
+    number = e164_of(caller_id) or caller_id.strip()
+    return number if _CALLER_ID.fullmatch(number) else ""
 
 
 def _said(section: Mapping[str, Any], what: str) -> str:
@@ -205,7 +206,7 @@ def _check_caller_id(settings: Settings) -> None:
     caller_id = settings.outbound.caller_id
     if not caller_id or any(_may_show(trunk, caller_id) for trunk in settings.trunks):
         return
-    if not _EXTENSION.fullmatch(as_shown(caller_id)):
+    if not shown_number(caller_id):
         raise ConfigError("outbound.caller_id", f"{caller_id!r} is no number", "Write it like +4930123456")
     if settings.mode == "outbound" and settings.trunks:
         fix = "Add it to caller_ids of the trunk whose carrier has verified it"
@@ -213,8 +214,10 @@ def _check_caller_id(settings: Settings) -> None:
 
 
 def _may_show(trunk: TrunkForm, caller_id: str) -> bool:
-    own = (trunk.username,) if isinstance(trunk, RegisterForm) else ()
-    return as_shown(caller_id).removeprefix("+") in [one.removeprefix("+") for one in (*trunk.caller_ids, *own)]
+    """A register trunk its own user name as well."""
+    number = shown_number(caller_id).removeprefix("+")
+    own = isinstance(trunk, RegisterForm) and trunk.username == caller_id.strip()
+    return own or (bool(number) and number in [one.removeprefix("+") for one in trunk.caller_ids])
 
 
 def _check_result_webhook(settings: Settings) -> None:

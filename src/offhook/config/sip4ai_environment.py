@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from offhook.config.sip4ai import ACCOUNT_TRUNK_ID, as_shown
+from offhook.config.sip4ai import ACCOUNT_TRUNK_ID, shown_number
 from offhook.model.errors import ConfigError, SipParseError
 from offhook.sip.uri import SipUri, is_sip
 
@@ -194,4 +194,5 @@ def _shown(document: Document) -> Document:
     """The number that calls of ours show: whoever has the account knows that it is theirs."""
     outbound = document.get("outbound")
     caller_id = outbound.get("caller_id") if isinstance(outbound, dict) else None
-    return {"caller_ids": [as_shown(caller_id)]} if isinstance(caller_id, str) and caller_id.strip() else {}
+    number = shown_number(caller_id) if isinstance(caller_id, str) else ""
+    return {"caller_ids": [number]} if number else {}
