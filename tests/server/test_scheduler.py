@@ -240,10 +240,11 @@ async def test_while_an_account_has_no_line_its_others_are_not_tried_each(world:
 async def test_a_provider_that_is_not_ready_is_waited_for_another_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "PLACING_S", 0.01)
     world.line.ready.clear()
-    call_id = await world.keep(NOW)
-    await world.tried()
+    with monkeypatch.context() as patched:
+        patched.setattr(scheduler, "PLACING_S", 0.01)
+        call_id = await world.keep(NOW)
+        await world.tried()
     world.line.ready.set()
     world.clock.at += RETRY_S
     await world.gone(call_id)
