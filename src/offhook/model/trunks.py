@@ -45,8 +45,9 @@ class CallRules:
     ``headers``: sent with every INVITE of ours by this trunk. ``srtp_without_tls``: keys may be sent and taken by
     signalling that others can read (RFC 4568 §8.3): for a network that nobody listens to, or while trying things out.
     ``price_per_min``: what its outbound calls cost, in whatever currency the account's limits are counted.
-    ``caller_ids``: numbers that may be shown as the caller, E.164; the first is shown where a call names none.
-    ``region``: the country (ISO 3166, ``DE``) whose national numbers are dialled by it; "": E.164 only.
+    ``caller_ids``: numbers that may be shown as the caller, E.164, or as the system behind it knows them; the first
+    is shown where a call names none. ``region``: the country (ISO 3166, ``DE``) whose national numbers are
+    dialled by it; "": that of the first of ``caller_ids``, else E.164 only.
     ``max_calls``: outbound, at once; 0 is no limit.
     """
 

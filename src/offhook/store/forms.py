@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
+from phonenumbers import SUPPORTED_REGIONS
 
 from offhook.audio.opus import opus_problem
 from offhook.model.audio import Encoding
@@ -435,6 +436,7 @@ def check_webhook(key: str, webhook: WebhookForm) -> None:
 def check_trunk(key: str, trunk: TrunkForm) -> None:
     """Raises ``ConfigError``."""
     _check_headers(_at(key, "headers"), trunk.headers)
+    _check_numbers(key, trunk)
     if "opus" in trunk.codecs and (remedy := opus_problem()):
         raise ConfigError(_at(key, "codecs"), "opus cannot be used here", remedy)
     if trunk.session_expires_s and trunk.session_expires_s < trunk.min_se_s:
@@ -444,6 +446,16 @@ def check_trunk(key: str, trunk: TrunkForm) -> None:
         _check_gateway(key, trunk)
     elif isinstance(trunk, RegisterForm):
         _check_register(key, trunk)
+
+
+def _check_numbers(key: str, trunk: TrunkForm) -> None:
+    for index, number in enumerate(trunk.caller_ids):
+        if not re.fullmatch(r"\+[1-9][0-9]{1,19}|[A-Za-z0-9_.-]{1,64}", number):
+            fix = "Write it as +4930123456, or the digits or name that the system behind the trunk knows, as 200"
+            raise ConfigError(_at(key, f"caller_ids[{index}]"), f"{number[:40]!r} is no number", fix)
+    if trunk.region and trunk.region not in SUPPORTED_REGIONS:
+        fix = "Use the two letters of ISO 3166, as DE, GB or US"
+        raise ConfigError(_at(key, "region"), f"{trunk.region!r} is no country with numbers of its own", fix)
 
 
 def _check_register(key: str, trunk: RegisterForm) -> None:
