@@ -99,7 +99,7 @@ class CalledFunction(msgspec.Struct, frozen=True, kw_only=True):
 class CallAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A call: first what SIP4AI's calls have, then what is ours.
 
-    ``target``: who was dialled, or has called us; ``duration``: whole seconds, once it is over; ``cause``: why it is;
+    ``target``: who was dialled, or has called us; ``duration``: whole seconds, and ``cause``: why, once it is over;
     ``answered_by``: who or what picked up, where it was listened for; ``recording``: where it is fetched;
     ``scheduled_at``: when it is to be placed, as long as it waits.
     """
