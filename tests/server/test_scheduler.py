@@ -25,7 +25,7 @@ from offhook.server.scheduler import FURTHEST_S, PATIENCE_S, RETRY_S, Scheduler
 from offhook.store.calls import call_events_of, get_call, status_of
 from offhook.store.database import Database
 from offhook.store.journal import Journal
-from offhook.store.scheduled_calls import LEASE_S, list_scheduled, scheduled_call, take_due
+from offhook.store.scheduled_calls import LEASE_S, list_scheduled, next_due, scheduled_call, take_due
 
 NOW = 1_800_000_000.0
 BUSY = CannotPlaceError("too_many", "10 calls are up", fix="Wait")
@@ -249,6 +249,20 @@ async def test_a_provider_that_is_not_ready_is_waited_for_another_time(
     world.clock.at += RETRY_S
     await world.gone(call_id)
     assert world.line.placed == [call_id]
+
+
+async def test_stopping_does_not_wait_for_a_provider(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "STOP_S", 0.05)
+    async with living(database, tmp_path) as before:
+        before.line.ready.clear()
+        call_id = await before.keep(NOW)
+        await until(lambda: read(database, next_due, NOW) is None)
+    async with living(database, tmp_path) as after:
+        after.clock.at += LEASE_S
+        await after.gone(call_id)
+        assert (before.line.placed, after.line.placed) == ([], [call_id])
 
 
 @pytest.mark.parametrize("kind", ["invalid", "forbidden"])

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from offhook.api.new_call import NewCallForm, PlacedCall
+from offhook.call.first_row import KEPT_DEADLINE_S
 from offhook.call.manager import DRAINING
 from offhook.call.ports import EventSink
 from offhook.delivery.event_documents import utc
@@ -58,6 +59,9 @@ SETTLE_S = 2.0
 PLACING_S = LEASE_S / 2
 """For one call to have its record; a provider that is not ready by then is waited for another time. Well within the
 lease: nobody else places it meanwhile."""
+
+STOP_S = KEPT_DEADLINE_S + 1
+"""For a call that is begun to have its record."""
 
 _STATUSES: Mapping[PlacingFault, int] = {"invalid": 400, "forbidden": 403, "too_many": 480, "unavailable": 503}
 """What an INVITE would have been answered."""
@@ -135,11 +139,15 @@ class Scheduler:
         self._task = asyncio.create_task(self._keep_on(), name="scheduled calls")
 
     async def stop(self) -> None:
-        """Returns when the call that is being placed has its record. Safe if it was not started."""
+        """Returns when the call that is being placed has its record; one that waits for its provider is the next
+        process's. Safe if it was not started.
+        """
         self._stopping = True
         self._wake.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait({self._task}, timeout=STOP_S)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _keep_on(self) -> None:
         await self._pause(SETTLE_S)
