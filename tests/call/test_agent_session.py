@@ -19,13 +19,15 @@ from offhook.bridge.codec import (
     BridgeProfile,
     BridgeRequest,
     Interrupted,
+    ResponseStarted,
+    ToolCall,
     TranscriptDelta,
 )
 from offhook.call.agent_session import MAX_CHARACTERS, MAX_CUT_ITEMS, MAX_ITEMS, MAX_KNOWN_ITEMS, AgentSession
 from offhook.media.playout import Playout
 from offhook.media.session import MediaSession
 from offhook.model.audio import L16_8K, L16_16K, PCMA_8K, PCMU_8K, AudioFormat, Encoding
-from offhook.model.records import Agent
+from offhook.model.records import Agent, TransferDestination
 
 L16_24K = AudioFormat(encoding=Encoding.L16, sample_rate_hz=24_000)
 LEG_FORMATS = [PCMU_8K, PCMA_8K, L16_16K]
@@ -164,3 +166,16 @@ def test_a_provider_that_speaks_without_end_is_not_remembered_without_end() -> N
     assert len(kept["_cut"]) == MAX_CUT_ITEMS
     assert len(kept["_known"]) == MAX_KNOWN_ITEMS
     assert [len(event.text) for event in told if isinstance(event, TranscriptDelta)] == [MAX_CHARACTERS]
+
+
+@pytest.mark.parametrize(("name", "over"), [("call_owner", True), ("transfer_call", True), ("book", False)])
+def test_a_model_that_transfers_by_whatever_function_has_said_all(name: str, over: bool) -> None:
+    """Some providers end an answer only once they have the result; the transfer must not wait for that."""
+    owner = TransferDestination(name="owner", target="+4930123456", function="call_owner")
+    agent = Agent(agent_id="a", provider="toy", destinations=(owner,))
+    one = AgentSession(
+        call_id="c", agent=agent, bridges=Provider(PCMU_8K), leg_format=PCMU_8K, report=lambda event: None
+    )
+    one.emit(ResponseStarted())
+    one.emit(ToolCall(tool_call_id="1", name=name, arguments="{}"))
+    assert one.responding is not over

@@ -131,7 +131,13 @@ def test_an_unknown_name_is_told_what_there_is() -> None:
     assert "book" in returned.result.output
 
 
-@pytest.mark.parametrize("arguments", ["", "{}", '{"why": "asked for"}', "no json", '{"destination": "Sales"}'])
+def test_who_names_a_destination_all_the_same_gets_it() -> None:
+    owner = TransferDestination(name="owner", target="+4930123456", function="transfer_call")
+    agent = replace(AGENT, destinations=(owner, SALES))
+    assert run_tool(called("transfer_call", '{"destination": "sales"}'), agent) == (StartTransfer(destination=SALES),)
+
+
+@pytest.mark.parametrize("arguments", ["", "{}", '{"why": "asked for"}', "no json", '{"destination": "elsewhere"}'])
 @pytest.mark.parametrize("name", ["call_owner", "transfer_call"])
 def test_a_function_of_a_destinations_transfers_there_whatever_its_arguments(name: str, arguments: str) -> None:
     owner = TransferDestination(name="owner", target="+4930123456", function=name)

@@ -33,6 +33,7 @@ from offhook.bridge.codec import (
     Utterance,
 )
 from offhook.call.caller_ear import CallerEar, Floor, NobodySpeaks
+from offhook.call.tools import ends_answer
 from offhook.media.session import MediaSession
 from offhook.model.audio import AudioFormat
 from offhook.model.call_events import ProviderUsage, UsageAmount
@@ -302,7 +303,7 @@ class AgentSession:
                 self.responses += 1
             case ResponseDone():
                 self._responding = False
-            case ToolCall(name="end_call" | "transfer_call"):
+            case ToolCall(name=name) if ends_answer(name, self.agent):
                 self._responding = False
             case BridgeFault():
                 self._break_off()

@@ -129,7 +129,7 @@ def run_tool(call: ToolCall, agent: Agent) -> tuple[ToolCommand, ...]:
     own = next((tool for tool in agent.tools if tool.name == call.name), None)
     try:
         if destination is not None:
-            return (StartTransfer(destination=destination),)
+            return (StartTransfer(destination=_named(call, agent) or destination),)
         if built_in is not None:
             return built_in(call, agent)
         if own is not None:
@@ -148,8 +148,24 @@ def is_own(name: str, agent: Agent) -> bool:
     return name not in _TOOLS and any(tool.name == name for tool in agent.tools)
 
 
+def ends_answer(name: str, agent: Agent) -> bool:
+    """Whether a model that uses this tool has said all that it wants to say before."""
+    return name in ("end_call", REPLACEABLE_TOOL) or _destination_of(name, agent) is not None
+
+
 def _destination_of(name: str, agent: Agent) -> TransferDestination | None:
     return next((one for one in agent.destinations if one.function and one.function == name), None)
+
+
+def _named(call: ToolCall, agent: Agent) -> TransferDestination | None:
+    """Whom ``transfer_call`` names, where a function has taken its name: the provider ``local`` knows the old one."""
+    if call.name != REPLACEABLE_TOOL:
+        return None
+    try:
+        name = msgspec.json.decode(call.arguments or "{}", type=_TransferCall).destination.lower()
+    except msgspec.MsgspecError:
+        return None
+    return next((one for one in agent.destinations if name and one.name.lower() == name), None)
 
 
 def _ask_server(call: ToolCall, tool: Tool) -> AskServer | ReturnResult:
