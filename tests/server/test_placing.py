@@ -197,6 +197,7 @@ def test_another_provider_gets_its_own_section_alone() -> None:
     agent = world.agent_of(provider="gemini")
     assert (agent.provider, agent.voice) == ("gemini", "Puck")
     assert agent.instructions.startswith("You are Eve.")
+    assert world.agent_of(provider="gemini", agent_id="main") == agent
 
 
 def test_a_section_describes_an_agent_although_another_is_the_only_one() -> None:
@@ -221,10 +222,17 @@ def test_a_provider_without_its_key_is_refused_and_the_variable_named(
         monkeypatch.delenv(variable, raising=False)
     refused = World(settings=settings).refused(provider="gemini")
     assert (refused.kind, refused.field) == ("invalid", "provider")
+    assert refused.problem.endswith(".api_key is missing")
     assert "GEMINI_API_KEY" in refused.fix
     unknown = World(settings=settings).refused(provider="nobody")
     assert (unknown.kind, unknown.field) == ("invalid", "provider")
     assert "gemini" in unknown.fix
+
+
+def test_a_mistake_in_a_section_is_told_in_the_words_of_config_json() -> None:
+    sections = {**SEED, "gemini": {"voicee": "Puck"}, "providers": {"gemini": {"api_key": "k"}}}
+    refused = World(settings=convert({**sections, "openai": {"api_key": "k"}})).refused(provider="gemini")
+    assert (refused.field, refused.problem) == ("provider", "gemini.voicee is not known")
 
 
 # ── URLs and headers ──
@@ -322,7 +330,7 @@ async def test_what_hinders_is_told_and_nothing_begun(hinder: dict[str, Any], ki
 
 
 async def test_a_call_that_is_never_recorded_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offhook.server.placing.KEPT_DEADLINE_S", 0.01)
+    monkeypatch.setattr("offhook.server.placing.RECORDED_S", 0.01)
     with pytest.raises(CannotPlaceError) as refused:
         await World(keeps=False).placer.place_now("default", wanted())
     assert refused.value.kind == "unavailable"

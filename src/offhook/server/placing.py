@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import msgspec
+
 from offhook.api.new_call import MAX_DURATION_S, NewCallForm, PlacedCall
 from offhook.call.dialling import PlaceCall
 from offhook.call.first_row import KEPT_DEADLINE_S
 from offhook.call.placing import WantedCall, plan_call
 from offhook.call.ports import EventSink
 from offhook.config import DiallingSettings, Settings, provider_record
+from offhook.config.sip4ai import in_their_words
 from offhook.delivery.event_documents import utc
 from offhook.model.call_events import DEFAULT_ACCOUNT, CallEvent
 from offhook.model.errors import BridgeError, CannotPlaceError, ConfigError, ResourceExhaustedError
@@ -27,6 +30,10 @@ from offhook.sip.custom_headers import MOST_HEADERS, is_custom_header
 from offhook.store.directory import DirectoryState
 from offhook.store.function_forms import FunctionForm, check_functions, function_tools
 from offhook.store.rights import Rights
+
+RECORDED_S = KEPT_DEADLINE_S + 1.0
+"""For the first row. Longer than the call itself waits: who is told that nothing was placed may ask again, and there
+must be no call then."""
 
 TASK = """\
 # This call
@@ -114,24 +121,26 @@ class Placer:
 
     def _agent(self, account_id: str, wanted: NewCallForm) -> Agent:
         """Before the task. Raises ``CannotPlaceError``."""
+        settings = self._parts.settings()
         agents = self._parts.directory().account(account_id).agents
-        agent = None
-        if wanted.agent_id:
-            agent = agents.get(wanted.agent_id)
-            if agent is None:
-                raise _which_agent(f"there is no agent {wanted.agent_id[:64]!r}", agents)
-        elif account_id == DEFAULT_ACCOUNT:
-            agent = provider_record(self._parts.settings(), wanted.provider)
-        agent = speaking_by(agent or _only(agents), wanted.provider)
+        main = provider_record(settings, wanted.provider) if account_id == DEFAULT_ACCOUNT else None
+        if main is not None and wanted.agent_id in ("", main.agent_id):
+            agent = main
+        else:
+            agent = speaking_by(_chosen(agents, wanted.agent_id), wanted.provider)
         if wanted.provider:
-            self._check_provider(agent)
+            self._check_provider(agent, settings if agent is main else None)
         return agent
 
-    def _check_provider(self, agent: Agent) -> None:
+    def _check_provider(self, agent: Agent, settings: Settings | None) -> None:
+        """``settings``: of the main agent, whose options stand in a section of their own."""
         try:
             self._parts.check(agent)
         except ConfigError as error:
-            raise CannotPlaceError("invalid", error.problem, field="provider", fix=error.fix) from None
+            if settings is not None:
+                error = in_their_words(msgspec.structs.replace(settings, provider=agent.provider), error)
+            problem = error.problem if error.key == "provider" else f"{error.key} {error.problem}"
+            raise CannotPlaceError("invalid", problem, field="provider", fix=error.fix) from None
 
     async def _prepare(self, agent: Agent) -> None:
         try:
@@ -181,9 +190,9 @@ class Placer:
             raise CannotPlaceError("unavailable", str(error), fix="Try again in a while") from None
 
     async def _kept(self, call_id: str, first_fact: asyncio.Future[CallEvent]) -> PlacedCall:
-        """From here on the call can be read by everybody. The call itself waits for the same, and as long."""
+        """From here on the call can be read by everybody."""
         try:
-            async with asyncio.timeout(KEPT_DEADLINE_S):
+            async with asyncio.timeout(RECORDED_S):
                 event = await first_fact
                 await self._parts.events.kept(event)
         except TimeoutError:
@@ -195,8 +204,12 @@ class Placer:
 # ── the agent of one call ────────────────────────────────────────────────────────────────────────────────
 
 
-def _only(agents: Mapping[str, Agent]) -> Agent:
-    """Raises ``CannotPlaceError`` where there are several, or none."""
+def _chosen(agents: Mapping[str, Agent], agent_id: str) -> Agent:
+    """The one of this id, or the only one. Raises ``CannotPlaceError``."""
+    if agent_id in agents:
+        return agents[agent_id]
+    if agent_id:
+        raise _which_agent(f"there is no agent {agent_id[:64]!r}", agents)
     if len(agents) == 1:
         return next(iter(agents.values()))
     problem = "is missing: there are several agents" if agents else "is missing: there is no agent that could call"
