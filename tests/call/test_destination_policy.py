@@ -122,6 +122,9 @@ PREMIUM = [
     ("sip:alice@gw.example?Refer-To=tel%3A%2B19005551234", ""),
     ("sip:alice@gw.example;rn=+19005551234", ""),
     ("sip:19005551234", ""),
+    ("sip:%2B19005551234%40alice.example@gw.example", ""),
+    ("sip:alice%3B+19005551234@gw.example", ""),
+    ("sip:1900HOTCALL@gw.example", "US"),
     ("sip:*6719005551234@gw.example", ""),
     ("sip:+1\u06f9\u06f0\u06f05551234@gw.example", ""),
 ]

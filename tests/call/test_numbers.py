@@ -62,7 +62,9 @@ def test_a_number_is_one_of_the_world(written: str, region: str, number: str) ->
 
 
 @pytest.mark.parametrize("region", ["", "DE", "US", "IT", "NO", "AU"])
-@pytest.mark.parametrize("written", ["200", "*97", "0", "99", "alice", "first.last", "10001", "911", "sales-2"])
+@pytest.mark.parametrize(
+    "written", ["200", "*97", "0", "99", "alice", "first.last", "10001", "911", "sales-2", "3cx-sales"]
+)
 def test_an_extension_or_a_name_is_dialled_as_it_is(written: str, region: str) -> None:
     assert e164_of(written, region) == ""
     assert read_target(written, region) == written

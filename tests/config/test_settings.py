@@ -66,7 +66,7 @@ def test_the_readme_s_example_is_accepted(tmp_path: Path) -> None:
 
 
 DOCS = Path(__file__).parents[2] / "docs"
-HOW_TO = "".join((DOCS / name).read_text() for name in ("TRUNKS.md", "TRANSFERS.md", "MID_CALL.md"))
+HOW_TO = "".join((DOCS / name).read_text() for name in ("TRUNKS.md", "TRANSFERS.md", "MID_CALL.md", "OUTBOUND.md"))
 
 
 @pytest.mark.parametrize("example", [block.split("```", 1)[0] for block in HOW_TO.split("```json5\n")[1:]])

@@ -106,7 +106,7 @@ class Clearance:
         """These count from now on, for new calls; none that is up is ended."""
         self.rules = rules
 
-    def judge(self, target: SipUri, trunk: Trunk | None) -> NotAllowed | None:
+    def judge(self, target: SipUri | str, trunk: Trunk | None) -> NotAllowed | None:
         """Why nobody of us calls there; None where he may."""
         return judge(target, "" if trunk is None else region_of(trunk.rules), self.rules.policy)
 

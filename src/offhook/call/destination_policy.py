@@ -153,7 +153,8 @@ def _of_user(user: str) -> Iterator[str]:
     number, *params = plain(user).split(";")
     yield number
     for param in params:
-        value = param.partition("=")[2]
+        name, _, value = param.partition("=")
+        value = value or name
         if param.strip().lower().startswith("phone-context"):
             yield value + number.removeprefix("tel:")
         elif _NUMBER_LIKE.match(value):

@@ -17,12 +17,12 @@ from offhook.call.aftermath import end_lost_calls
 from offhook.call.arrival import RETRY_AFTER_S, Arrival
 from offhook.call.clearance import policy_refusal
 from offhook.call.controls import UsageOwner
-from offhook.call.destination_policy import NotAllowed, judge
+from offhook.call.destination_policy import NotAllowed
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import HangUp, Hold, InboxFact, Inject, Replaced, SayText, SipFact, TransferCaller
 from offhook.call.leg import refuse_invite
-from offhook.call.numbers import read_target, region_of
+from offhook.call.numbers import read_target
 from offhook.call.rejections import Rejections
 from offhook.call.resumption import CallSnapshot, Resumption
 from offhook.call.saved_legs import leg_snapshot
@@ -183,7 +183,7 @@ class CallManager:
         """
         target, call, equipment = read_target(destination.target), self._calls.get(call_id), self._need_equipment()
         trunk = equipment.find_trunk(destination.trunk_id or ("" if call is None else call.trunk_id))
-        refused = judge(target, "" if trunk is None else region_of(trunk.rules), equipment.clearance.rules.policy)
+        refused = equipment.clearance.judge(target, trunk)
         if refused is not None and call is not None:
             call.emit(policy_refusal(refused))
         return refused

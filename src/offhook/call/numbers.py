@@ -32,8 +32,8 @@ _OPTIONAL_ZERO = re.compile(r"(?<=\d)\s*\(0\)")
 """+49 (0)30 …: dialled inside the country only."""
 
 _PLAIN_NUMBER = re.compile(r"\+?[0-9]+")
-_VANITY = re.compile(r"\+?[0-9][0-9A-Za-z]{6,}")
-"""1-800-FLOWERS: begins with a digit. Names do not, or are shorter."""
+_VANITY = re.compile(r"(?:\+[0-9]|[01])[0-9A-Za-z]{6,}")
+"""1-800-FLOWERS, 0800 FLOWERS: begins as long numbers do. Names do not."""
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Mn", "Me"})
 """Unicode categories of what is not seen: marks of writing direction, zero-width joints, controls."""
