@@ -51,11 +51,29 @@ class Door:
         return self.phone.of(MessageRejected)
 
 
-def test_without_trunks_everybody_is_let_in() -> None:
+NEAR = ["127.0.0.1", "192.168.7.9", "169.254.3.4", "::1", "fd00::7", "fe80::1%eth0", "::ffff:10.1.2.3"]
+FAR = ["8.8.8.8", "100.64.1.1", "2a00:1450::1", "::ffff:8.8.8.8"]
+
+
+@pytest.mark.parametrize("host", NEAR)
+def test_without_trunks_whoever_is_near_is_let_in(host: str) -> None:
+    assert Admission().judge_source(host) == Admitted(trunk_id="")
+
+
+@pytest.mark.parametrize("host", FAR)
+def test_without_trunks_the_internet_is_not(host: str) -> None:
+    verdict = Admission().judge_source(host)
+    assert isinstance(verdict, Ignored)
+    assert '"kind": "open"' in verdict.fix
+
+
+def test_without_trunks_a_scanner_hears_nothing() -> None:
     door = Door()
-    peer = door.peer("198.51.100.1")
+    peer = door.peer("8.8.8.8")
     door.send(peer)
-    assert door.phone.one(InviteReceived).trunk_id == ""
+    assert peer.received == []
+    (rejected,) = door.rejected
+    assert (rejected.status, rejected.evidence) == (None, "from 8.8.8.8")
 
 
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "REGISTER", "BYE", "CANCEL", "INFO"])

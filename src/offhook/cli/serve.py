@@ -35,7 +35,7 @@ WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """What to dial on this machine when every address is listened on."""
 
 NO_TRUNK = (
-    "no SIP account: whoever reaches this machine may call, and only sip: URIs can be called; "
+    "no SIP account: this machine and private networks may call, and only sip: URIs can be called; "
     "for telephone numbers set SIP_USERNAME, SIP_PASSWORD, SIP_DOMAIN and SIP_SERVER, or trunks in config.json"
 )
 

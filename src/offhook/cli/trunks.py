@@ -33,7 +33,7 @@ def trunks(*, config: Path | None, data: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode([] if states is None else list(states.values())).decode())
     elif not configured:
-        click.echo('no trunks are configured: anyone who reaches this server may call (add "trunks" to config.json)')
+        click.echo('no trunks are configured: this machine and private networks may call (add "trunks" to config.json)')
     elif states is None:
         click.echo(f"no server runs on {settings.data_dir}: start `offhook serve`, or name its folder with --data")
     else:

@@ -173,7 +173,7 @@ class LogSettings(Section, frozen=True):
 class Settings(Section, frozen=True):
     """Everything the operator decides. Without ``agents`` and ``provider`` every number reaches the demo agent.
 
-    Without ``trunks`` anyone who reaches us may call; with them, only those they let in. ``drain_timeout_s``: how long
+    Without ``trunks`` this machine and private networks may call; with them, only those they let in. ``drain_timeout_s``: how long
     a server that was told to stop waits for its calls.
 
     ``provider``: who speaks, as its section says; it is the agent `main`, and answers where ``numbers`` lists none.

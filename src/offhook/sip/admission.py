@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
 from offhook.sip.challenges import Accepted, Authenticator
@@ -41,7 +41,7 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admitted:
-    """``trunk_id`` "": no trunks are configured, and anybody may come in."""
+    """``trunk_id`` "": no trunks are configured, and anybody near may come in."""
 
     trunk_id: str
 
@@ -61,8 +61,8 @@ Verdict = Admitted | Ignored | Refusal
 class Admission:
     """The door. ``serves`` tells whether a Request-URI is one that strangers may dial by an open trunk.
 
-    Without ``trunks`` everybody is admitted; that is what a first run on a desk needs. ``use`` changes them at any
-    time.
+    Without ``trunks`` everybody near is admitted, which is what a first run on a desk needs: this machine and private
+    networks. ``use`` changes them at any time.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Admission:
     def judge_source(self, host: str) -> Verdict:
         """For what is no usable request: who sent it decides whether it is worth an answer."""
         if self._everybody:
-            return Admitted(trunk_id="")
+            return _judge_distance(host)
         trunk_id = self.trunk_of(host)
         if trunk_id is None and self._open is not None:
             trunk_id = self._open.trunk_id
@@ -138,7 +138,7 @@ class Admission:
     def judge(self, request: Request, host: str, now: float, salt: str) -> Verdict:
         """For a request outside any dialog of ours, from ``host``. ``salt``: fresh random text for a challenge."""
         if self._everybody:
-            return Admitted(trunk_id="")
+            return _judge_distance(host)
         trunk_id = self.trunk_of(host)
         gateway = self._at_large if trunk_id is None else self._gateways.get(trunk_id)
         if gateway is not None and gateway.require_digest:
@@ -277,6 +277,16 @@ def _same_place(old: Trunk | None, new: RegisterTrunk) -> bool:
         return False
     places = [(one.server, one.port, one.transport, one.outbound_proxy) for one in (old, new)]
     return places[0] == places[1]
+
+
+def _judge_distance(host: str) -> Verdict:
+    """Without trunks: a scanner of the internet must not talk to an agent that somebody pays for."""
+    address = ip_address(host.partition("%")[0])
+    near = address.ipv4_mapped if isinstance(address, IPv6Address) and address.ipv4_mapped else address
+    if near.is_private or near.is_loopback or near.is_link_local:
+        return Admitted(trunk_id="")
+    fix = 'add a trunk for it; or, to let anyone dial your numbers, {"id": "anyone", "kind": "open"} to trunks'
+    return Ignored(rule="no trunk, and no private network", evidence=f"from {host}", fix=fix)
 
 
 def _stranger(host: str) -> Ignored:
