@@ -31,11 +31,12 @@ test: setup lint ## Lint, types, import rule, and every test that needs no other
 coverage: setup ## What the tests of "make test" reach
 	$(BIN)/pytest -q -n 4 --dist worksteal -m "not interop and not soak" --cov --cov-report=term:skip-covered $(ARGS)
 
-lint: setup ## ruff, mypy --strict, import-linter
+lint: setup ## ruff, mypy --strict, import-linter, shellcheck where it is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! command -v shellcheck >/dev/null || shellcheck install.sh
 
 interop: setup ## Real SIP clients, network namespaces, PostgreSQL (needs Debian packages and root, see .ci/packages)
 	$(BIN)/pytest -q -n 2 -m "interop and not soak" tests/interop tests/store tests/parity $(ARGS)

@@ -47,7 +47,12 @@ check_machine() {
 # The newest Python that will do, in $python; those that will not are told.
 find_python() {
     too_old='' no_venv=''
-    for candidate in ${OFFHOOK_PYTHON:-python3.14 python3.13 python3.12 python3.11 python3}; do
+    if [ -n "${OFFHOOK_PYTHON:-}" ]; then
+        set -- "$OFFHOOK_PYTHON"
+    else
+        set -- python3.14 python3.13 python3.12 python3.11 python3
+    fi
+    for candidate in "$@"; do
         command -v "$candidate" >/dev/null 2>&1 || continue
         if ! "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
             too_old=$candidate
@@ -177,12 +182,13 @@ pip_install() {
 install_into_new() {
     "$python" -m venv "$new" || fail "$python cannot make a virtual environment in $new"
     say "installing offhook from $source, with $("$python" -V); this takes a minute or two"
+    cannot="the packages it needs cannot be installed: see above. Another Python may do (OFFHOOK_PYTHON), or fewer parts (OFFHOOK_EXTRAS=)"
     if [ -f "$source/requirements.lock" ]; then
         wanted_of_the_lock >"$new/requirements.txt"
-        pip_install --require-hashes --requirement "$new/requirements.txt" || fail "the packages it needs cannot be installed"
+        pip_install --require-hashes --requirement "$new/requirements.txt" || fail "$cannot"
         pip_install --no-deps --no-build-isolation "$source" || fail "offhook cannot be installed"
     else
-        pip_install "$source${extras:+[$extras]}" || fail "offhook cannot be installed"
+        pip_install "$source${extras:+[$extras]}" || fail "$cannot"
     fi
     "$new/bin/python" -m pip --disable-pip-version-check check >/dev/null || fail "not all that it needs was installed"
     check_voice
