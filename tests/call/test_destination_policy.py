@@ -75,6 +75,11 @@ PREMIUM = [
     ("*21*+19005551234#", ""),
     ("#31#+19005551234", ""),
     ("++19005551234", ""),
+    ("1010288 1 900 555 1234", ""),
+    ("1010288 1 900 555 1234", "US"),
+    ("01013 0900 1234567", "DE"),
+    ("010066 0900 1234567", "DE"),
+    ("9 011 44 909 879 1234", "US"),
     ("+0019005551234", ""),
     ("9+19005551234", ""),
     ("0900 1234567", ""),
@@ -225,6 +230,8 @@ def test_emergency_numbers_are_refused(target: str, region: str) -> None:
         ("+49800123456 7", ""),
         ("+18005551234", ""),
         ("+800 1234 5678", ""),
+        ("888 555 1234", ""),
+        ("9876543210", ""),
         ("+442079460000", ""),
         ("+918012345678", ""),
         ("+819012345678", ""),
@@ -338,6 +345,12 @@ def test_what_is_denied_may_not_be_called(target: str, region: str) -> None:
     assert "denies" in told.rule
     assert refusal("+14165550123", deny=("+1415", "666")) is None
     assert refusal("6660", deny=("+1415", "666")) is None
+
+
+def test_what_has_parameters_without_end_is_refused_at_once() -> None:
+    told = refusal("sip:alice" + ";+4930123456" * 1000 + "@gw.example")
+    assert told is not None
+    assert "parameters" in told.rule
 
 
 def test_a_number_in_a_refer_to_is_judged_with_its_headers_and_without() -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Literal
 
 import phonenumbers
@@ -38,7 +39,6 @@ _CODES: dict[str, RangeKind] = {
     "881": "satellite",
     "882": "satellite",
     "883": "satellite",
-    "888": "satellite",
     "979": "premium",
 }
 """Country codes of no country (ITU-T E.164, list of assigned codes); 800, which is free, is none of them."""
@@ -55,6 +55,9 @@ _NATIONAL_PREMIUM = re.compile(r"(?:0?900|1900|090[69]|1?976|0190)[0-9]{4,}|118[
 _COUNTRY_PREFIXES = ("00", "011", "0011", "010", "009", "810")
 """With which the numbers of other countries begin; 00 where no region tells better, and the others somewhere."""
 
+_CARRIER = re.compile(r"101[0-9]{4}(?=[0-9]{7})|010(?:0[0-9]|[1-9])[0-9](?=[0-9]{7})")
+"""By whom the call goes, dialled before it: in North America, and in Germany."""
+
 _OUTSIDE_LINE = frozenset("09")
 """One or two of these a PBX wants before a number of the outside."""
 
@@ -70,6 +73,9 @@ LEAST_BEGINNING = 3
 
 LONGEST_READ = LONGEST_E164 + 10
 """Digits that are looked at: E.164's fifteen, and as many again as some write before or after them."""
+
+MOST_PARTS = 16
+"""User part, parameters and headers that are looked at: each costs 0.1 ms, and no telephone writes so many."""
 
 _MOST_DIGITS = 64
 _MOST_SHOWN = 10
@@ -111,7 +117,10 @@ def judge(target: SipUri | str, region: str, policy: DestinationPolicy) -> NotAl
 
     None: it may be called. Whatever is no telephone number (a name, an extension of a PBX) may, with no ``allow``.
     """
-    dialled = list(_dialled(target))
+    dialled = list(islice(_dialled(target), MOST_PARTS + 1))
+    if len(dialled) > MOST_PARTS:
+        fix = "write the number alone"
+        return NotAllowed(rule="a target has few parameters", evidence=f"more than {MOST_PARTS}", fix=fix)
     for text in dialled:
         refused = _judge_kind(text, region, policy) or _judge_denied(text, region, policy)
         if refused is not None:
@@ -226,6 +235,8 @@ def _inside_forms(number: str, region: str) -> Iterator[str]:
     if not number:
         return
     yield number
+    if (carrier := _CARRIER.match(number)) and not _is_national(number, region):
+        yield number[carrier.end() :]
     for length in (1, 2):
         if set(number[:length]) <= _OUTSIDE_LINE and not _is_national(number, region):
             yield number[length:]
