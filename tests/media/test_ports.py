@@ -7,7 +7,7 @@ import psutil
 import pytest
 from tests.media.wire import HOST, free_ports
 
-from offhook.media.ports import QUARANTINE_S, PortPool
+from offhook.media.ports import ONLY_PORT_RESTS_S, QUARANTINE_S, PortPool
 from offhook.model.errors import ResourceExhaustedError
 
 
@@ -59,16 +59,30 @@ def test_ports_are_drawn_at_random() -> None:
 
 def test_a_port_rests_after_use() -> None:
     clock = Clock()
-    low = free_ports(2)
-    made = pool(low, low + 1, clock)
-    made.release(made.open(HOST))
+    low = free_ports(4)
+    made = pool(low, low + 3, clock)
+    other = made.open(HOST)
+    used = made.open(HOST)
+    made.release(used)
     clock.now = QUARANTINE_S - 0.1
     with pytest.raises(ResourceExhaustedError):
         made.open(HOST)
     clock.now = QUARANTINE_S
     pair = made.open(HOST)
-    assert pair.port == low
+    assert pair.port == used.port
     made.release(pair)
+    made.release(other)
+
+
+def test_the_only_port_rests_shortly() -> None:
+    clock = Clock()
+    low = free_ports(2)
+    made = pool(low, low + 1, clock)
+    made.release(made.open(HOST))
+    with pytest.raises(ResourceExhaustedError):
+        made.open(HOST)
+    clock.now = ONLY_PORT_RESTS_S
+    made.release(made.open(HOST))
 
 
 @pytest.mark.parametrize("offset", [0, 1])

@@ -14,6 +14,9 @@ from offhook.model.errors import ResourceExhaustedError
 QUARANTINE_S = 30.0
 """Latching rule 8: late packets of one call must never be heard in the next."""
 
+ONLY_PORT_RESTS_S = 1.0
+"""Who forces one port looks into a single call, hangs up and calls again."""
+
 RECEIVE_BUFFER_BYTES = 32_768
 """Some 40 small packets as the kernel counts them: what a stall leaves; older audio is of no use."""
 
@@ -49,6 +52,7 @@ class PortPool:
     ) -> None:
         self._low, self._high = low, high
         self._free = list(range(low + low % 2, high, 2))
+        self._rest_s = QUARANTINE_S if len(self._free) > 1 else ONLY_PORT_RESTS_S
         self._resting: deque[tuple[float, int]] = deque()
         self._rng = rng or random.SystemRandom()  # a port that can be guessed can be injected into
         self._monotonic = monotonic
@@ -83,7 +87,7 @@ class PortPool:
         """Close the pair; its port rests before it is drawn again."""
         pair.close()
         self.in_use -= 1
-        self._resting.append((self._monotonic() + QUARANTINE_S, pair.port))
+        self._resting.append((self._monotonic() + self._rest_s, pair.port))
 
     def _release_rested(self) -> None:
         now = self._monotonic()
