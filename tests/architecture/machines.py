@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
+from offhook.call.answering_machine import PICKUP
 from offhook.call.states import CALL, LEG
 from offhook.call.transfer import TRANSFER
 from offhook.sip import refer_usage, transaction
@@ -35,6 +36,7 @@ def _machines() -> Iterable[tuple[str, str, Rows]]:
     yield "Call", "src/offhook/call/states.py", _rows(CALL)
     yield "Leg", "src/offhook/call/states.py", _rows(LEG)
     yield "Transfer", "src/offhook/call/transfer.py", _rows(TRANSFER)
+    yield "Who picked up", "src/offhook/call/answering_machine.py", _rows(PICKUP)
     yield "Registration (RFC 3261 §10.2)", "src/offhook/sip/registration.py", _rows(REGISTRATION)
     yield "INVITE usage (RFC 3261 §13, §14, §15)", "src/offhook/sip/usage.py", _rows(USAGE)
     yield "REFER by us (RFC 3515 §2.4, RFC 6665 §4.1)", "src/offhook/sip/refer_usage.py", _rows(refer_usage.ASKED)

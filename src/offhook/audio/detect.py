@@ -68,7 +68,8 @@ PAIR_STRAY_HZ = 25.0
 SIT_HZ = (950.0, 1400.0, 1800.0)
 """E.180 §6.2: ±50 Hz, 330 ms ±70 each, up to a second apart; North America sends 914 or 985, 1371 or 1429, 1777 Hz,
 274 or 380 ms each."""
-SIT_STRAY_HZ = 50.0
+SIT_STRAY_HZ = 45.0
+"""Less than E.180 allows: 1000 Hz are a beep."""
 SIT_MS = (180, 480)
 SIT_LAST_MS = 160
 """Of the third one: enough to know it."""
@@ -190,6 +191,7 @@ class SoundDetector:
         self._next: _Tone | None = None
         self._missed: list[float] = []
         self._sit: list[_Tone] = []
+        self._perhaps: _Tone | None = None  # a beep, or the first of three
         self._calling: list[int] = []
         self._told_fax = False
 
@@ -206,7 +208,7 @@ class SoundDetector:
         tone = self._tone
         if tone is None:
             self._tone = self._begun(seen)
-            return None
+            return self._settle()
         if tone.holds(seen):
             tone.go_on(seen, self._frame)
             self._next = None
@@ -289,9 +291,21 @@ class SoundDetector:
         if tone.is_at(CALLING_FAX_HZ, CALLING_FAX_STRAY_HZ) and _between(tone.length_ms, CALLING_FAX_MS):
             return self._burst(tone)
         quiet_after = max(missed[1:], default=_QUIET_DB) <= tone.loudest_db - BEEP_ENDS_DB
-        if quiet_after and _between(tone.length_ms, BEEP_MS) and not _means_something_else(tone) and not self._sit:
-            return self._sound("beep", tone)
-        return None
+        if not quiet_after or not _between(tone.length_ms, BEEP_MS) or _means_something_else(tone):
+            return None
+        if self._sit:
+            self._perhaps = tone
+            return None
+        return self._sound("beep", tone)
+
+    def _settle(self) -> Sound | None:
+        """One of the three information tones came, and no other after it: it was a beep."""
+        tone = self._perhaps
+        if tone is None or (self._frame - tone.last) * FRAME_MS <= SIT_GAP_MS:
+            return None
+        self._perhaps = None
+        alone, self._sit = len(self._sit) == 1, []
+        return self._sound("beep", tone) if alone else None
 
     def _burst(self, tone: _Tone) -> Sound:
         periods = [tone.first * FRAME_MS - before for before in self._calling]

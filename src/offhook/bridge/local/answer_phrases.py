@@ -1,9 +1,9 @@
 """What voicemail greetings, call screeners and people say when a call of ours is answered, as data; and what it means.
 
 Phrases are spotted one by one (``spotting``), so each has the likelihood at which it is believed: 1e-30 where nothing
-else sounds like it, 1e-10 where it is short. Measured over 22 greetings and prompts and 22 sentences of
-people, each in five voices through G.711: 54 of 60 greetings and 38 of 50 prompts are known by them, and no person is
-taken for either.
+else sounds like it, 1e-10 where it is short. Measured over 39 greetings and prompts and 32 sentences of people, each in
+five voices through G.711: 97 of 110 greetings and 72 of 85 prompts are known by them, and 2 of 160 sentences of people
+are taken for a prompt.
 """
 
 from __future__ import annotations
@@ -75,12 +75,26 @@ TOPICS = (
             "missed your call": 1e-20,
             "phone right now": 1e-20,
             "forwarded to": 1e-30,
+            "cannot be taken": 1e-30,
+            "can't take your call": 1e-20,
+            "on another line": 1e-15,
+            "away from my desk": 1e-30,
+            "switched off": 1e-20,
+            "sorry i missed": 1e-30,
         },
     ),
     Topic(
         says="voicemail",
         weight=1,
-        phrases={"call you back": 1e-15, "get back to you": 1e-30, "as soon as possible": 1e-30},
+        phrases={
+            "call you back": 1e-15,
+            "get back to you": 1e-30,
+            "as soon as possible": 1e-30,
+            "return your call": 1e-20,
+            "business hours": 1e-30,
+            "next business day": 1e-30,
+            "are closed": 1e-15,
+        },
     ),
     Topic(
         says="voicemail",
@@ -101,6 +115,10 @@ TOPICS = (
             "record your name": 1e-30,
             "tell me your name": 1e-20,
             "your name and reason": 1e-30,
+            "your name and the reason": 1e-30,
+            "name and the reason": 1e-25,
+            "please say your name": 1e-30,
+            "who you are and why": 1e-30,
         },
     ),
     Topic(
@@ -111,6 +129,10 @@ TOPICS = (
             "screening calls": 1e-25,
             "being screened": 1e-25,
             "call screening": 1e-20,
+            "digital assistant": 1e-30,
+            "i am the digital": 1e-30,
+            "virtual assistant": 1e-30,
+            "automated assistant": 1e-30,
         },
     ),
     Topic(
@@ -126,7 +148,11 @@ TOPICS = (
             "may i ask who": 1e-30,
         },
     ),
-    Topic(says="screening", weight=1, phrases={"what this is about": 1e-15, "calling about": 1e-10}),
+    Topic(
+        says="screening",
+        weight=1,
+        phrases={"what this is about": 1e-15, "what is it about": 1e-15, "calling about": 1e-10},
+    ),
     Topic(
         says="screening",
         weight=1,
@@ -137,6 +163,9 @@ TOPICS = (
             "person you're calling": 1e-20,
             "before i try": 1e-30,
             "go ahead and say": 1e-30,
+            "they are available": 1e-20,
+            "see if they are": 1e-30,
+            "before i connect": 1e-30,
         },
     ),
     Topic(
