@@ -18,7 +18,7 @@ from offhook.model.call_events import CallEvent
 from offhook.model.errors import BridgeError, CannotPlaceError, ResourceExhaustedError
 from offhook.model.records import Agent, AnsweringMachinePlan, Tool, TransferDestination
 from offhook.model.trunks import GatewayTrunk, Trunk
-from offhook.server.placing import Placer, PlacingParts, instructed, overlaid, speaking_by, usable_trunks
+from offhook.server.placing import Placer, PlacingParts, overlaid, speaking_by, usable_trunks
 from offhook.server.providers import agent_check
 from offhook.store.directory import AccountDirectory, DirectoryState
 from offhook.store.function_forms import FunctionForm
@@ -104,19 +104,16 @@ class World:
 # ── the agent ──
 
 
-def test_the_agent_gets_its_task_beside_its_own_instructions() -> None:
-    agent = World().agent_of(instructions="Be friendly")
+def test_the_agent_gets_its_task_and_how_to_behave_beside_its_own_instructions() -> None:
+    agent = World().agent_of(instructions="Be friendly ")
     assert (agent.agent_id, agent.task, agent.by_operator) == ("demo", "Confirm the appointment", True)
     own, this_call = agent.instructions.split("\n\n", 1)
     assert own == "You are Ada."
-    assert "Confirm the appointment" in this_call
-    assert "complete_task" in this_call
-    assert this_call.endswith("How to behave in this call: Be friendly")
+    assert this_call == "How to behave in this call, in which you have called somebody: Be friendly"
 
 
-def test_who_has_no_instructions_has_the_task_alone() -> None:
-    assert instructed("", "Say hello", " ").startswith("# This call\n")
-    assert "How to behave" not in instructed("", "Say hello", " ")
+def test_without_further_instructions_the_agents_own_stay() -> None:
+    assert World().agent_of(instructions=" ").instructions == "You are Ada."
 
 
 def test_what_is_given_goes_before_what_the_agent_has() -> None:

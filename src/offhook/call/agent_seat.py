@@ -28,6 +28,7 @@ from offhook.call.failover import (
     taking_over,
 )
 from offhook.call.inbox import NO_PROVIDER, AgentFact, AgentFailed, AgentReady
+from offhook.call.instructions import instructed
 from offhook.call.leg import Leg
 from offhook.call.tool_specs import offered_tools
 from offhook.model.call_events import CallFact, ProviderFailed, ProviderReplaced, TurnSpoken
@@ -109,7 +110,7 @@ class AgentSeat:
         number = self._number
         return AgentSession(
             call_id=self._call.call_id,
-            agent=agent,
+            agent=instructed(agent),
             bridges=self._call.equipment.bridges,
             leg_format=self._leg.format,
             report=lambda event: self._call.deliver(AgentFact(event=event, leg_id=self._key, session=number)),

@@ -35,13 +35,7 @@ RECORDED_S = KEPT_DEADLINE_S + 1.0
 """For the first row. Longer than the call itself waits: who is told that nothing was placed may ask again, and there
 must be no call then."""
 
-TASK = """\
-# This call
-You have called somebody. You do this task, and nothing else: {task}
-Once it is done, or cannot be done, say goodbye and call complete_task."""
-"""What the model is told beside its agent's own instructions: those were written for whoever calls in, perhaps."""
-
-BEHAVIOUR = "How to behave in this call: {instructions}"
+BEHAVIOUR = "How to behave in this call, in which you have called somebody: {instructions}"
 
 
 class Calls(Protocol):
@@ -236,7 +230,7 @@ def overlaid(agent: Agent, wanted: NewCallForm, dialling: DiallingSettings) -> A
     return replace(
         agent,
         task=wanted.task,
-        instructions=instructed(agent.instructions, wanted.task, wanted.instructions),
+        instructions=behaving(agent.instructions, wanted.instructions),
         greeting=wanted.greeting or agent.greeting,
         max_call_s=_max_call_s(wanted.max_duration_seconds, dialling.max_call_s),
         hangs_up_when_done=_or(wanted.hangup_on_task_complete, agent.hangs_up_when_done),
@@ -246,12 +240,10 @@ def overlaid(agent: Agent, wanted: NewCallForm, dialling: DiallingSettings) -> A
     )
 
 
-def instructed(own: str, task: str, behaviour: str) -> str:
-    """The agent's own instructions, then what it is to do in this call, and how."""
-    parts = [own.strip(), TASK.format(task=task.strip())]
-    if behaviour.strip():
-        parts.append(BEHAVIOUR.format(instructions=behaviour.strip()))
-    return "\n\n".join(filter(None, parts))
+def behaving(own: str, behaviour: str) -> str:
+    """The agent's own instructions, then how it is to behave in this call."""
+    said = BEHAVIOUR.format(instructions=behaviour.strip()) if behaviour.strip() else ""
+    return "\n\n".join(filter(None, (own.strip(), said)))
 
 
 def _or(given: bool | None, own: bool) -> bool:
