@@ -77,7 +77,7 @@ class DialRules:
 
 
 @dataclass(slots=True)
-class Seat:
+class Slot:
     """Room for one call of ours, held as long as ``is_held`` says so: whoever dials says when it is over."""
 
     account_id: str
@@ -99,7 +99,7 @@ class Clearance:
         self.rules = rules or DialRules()
         self._clock = clock
         self._wall_clock = wall_clock
-        self._seats: list[Seat] = []
+        self._slots: list[Slot] = []
         self._times: dict[str, deque[float]] = {}
 
     def use(self, rules: DialRules) -> None:
@@ -110,7 +110,7 @@ class Clearance:
         """Why nobody of us calls there; None where he may."""
         return judge(target, "" if trunk is None else region_of(trunk.rules), self.rules.policy)
 
-    def place(self, account_id: str, trunk: Trunk | None) -> Seat:
+    def place(self, account_id: str, trunk: Trunk | None) -> Slot:
         """For a call that somebody asks for. Raises ``CannotPlaceError``."""
         hours = self.rules.hours
         wait_s = 0.0 if hours is None else hours.opens_in(self._wall_clock())
@@ -119,23 +119,23 @@ class Clearance:
             raise CannotPlaceError("unavailable", f"calls are placed {hours} only", fix=fix, wait_s=wait_s)
         return self.take(account_id, trunk)
 
-    def take(self, account_id: str, trunk: Trunk | None) -> Seat:
+    def take(self, account_id: str, trunk: Trunk | None) -> Slot:
         """For one more call of ours, placed or the second party of a transfer. Raises ``CannotPlaceError``."""
-        self._seats = [seat for seat in self._seats if seat.is_held()]
+        self._slots = [slot for slot in self._slots if slot.is_held()]
         self._check_room(account_id, trunk)
         self._count(account_id)
-        seat = Seat(account_id, "" if trunk is None else trunk.trunk_id)
-        self._seats.append(seat)
-        return seat
+        slot = Slot(account_id, "" if trunk is None else trunk.trunk_id)
+        self._slots.append(slot)
+        return slot
 
     def _check_room(self, account_id: str, trunk: Trunk | None) -> None:
-        most, up = self.rules.max_calls, sum(seat.account_id == account_id for seat in self._seats)
+        most, up = self.rules.max_calls, sum(slot.account_id == account_id for slot in self._slots)
         if most and up >= most:
             fix = "Wait until one of them ends, or raise dialling.max_calls in config.json"
             raise CannotPlaceError("too_many", f"{up} calls of this account are up: dialling.max_calls", fix=fix)
         if trunk is None or not trunk.rules.max_calls:
             return
-        by_it = sum(seat.trunk_id == trunk.trunk_id for seat in self._seats)
+        by_it = sum(slot.trunk_id == trunk.trunk_id for slot in self._slots)
         if by_it >= trunk.rules.max_calls:
             fix = "Wait until one of them ends, or name another trunk"
             raise CannotPlaceError("too_many", f"{by_it} calls go by trunk {trunk.trunk_id}: its max_calls", fix=fix)
@@ -158,7 +158,7 @@ class Clearance:
     @property
     def up(self) -> int:
         """Calls of ours that are dialled or up."""
-        return sum(seat.is_held() for seat in self._seats)
+        return sum(slot.is_held() for slot in self._slots)
 
 
 def policy_refusal(refused: NotAllowed) -> CallRefused:

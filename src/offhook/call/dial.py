@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from offhook.call.account_limits import over_limit
-from offhook.call.clearance import Seat, limit_refusal, policy_refusal
+from offhook.call.clearance import Slot, limit_refusal, policy_refusal
 from offhook.call.controls import CallControls
 from offhook.call.inbox import InboxFact, MediaFact, NoWay, SipFact, TimerFired, WayFound
 from offhook.call.leg import DialPlan, Leg, new_capabilities, srtp_terms
@@ -86,9 +86,9 @@ class Dial:
     """Facts of its leg come by ``absorbs`` first: what belongs to a way that was given up, or only to the dialling."""
 
     def __init__(
-        self, call: CallControls, leg_id: str, party: Party, owner: DialOwner, *, seat: Seat | None = None
+        self, call: CallControls, leg_id: str, party: Party, owner: DialOwner, *, slot: Slot | None = None
     ) -> None:
-        """``seat``: where room was made for it already."""
+        """``slot``: where room was made for it already."""
         self._call = call
         self._leg_id = leg_id
         self._party = party
@@ -100,9 +100,9 @@ class Dial:
         self._rang = False
         self._old_usages: set[int] = set()
         self.leg: Leg | None = None
-        self._seat = seat
-        if seat is not None:
-            seat.is_held = self._goes_on
+        self._slot = slot
+        if slot is not None:
+            slot.is_held = self._goes_on
 
     def begin(self) -> None:
         """The one place where calls of ours are judged: no INVITE for a new call leaves but by a dial."""
@@ -119,16 +119,16 @@ class Dial:
         refused = equipment.clearance.judge(party.target, party.trunk)
         if refused is not None:
             return policy_refusal(refused)
-        if self._seat is not None:
+        if self._slot is not None:
             return None
         problem = equipment.limits.refuse_party(account_id)
         if problem is not None:
             return over_limit(problem)
         try:
-            self._seat = equipment.clearance.take(account_id, party.trunk)
+            self._slot = equipment.clearance.take(account_id, party.trunk)
         except CannotPlaceError as error:
             return limit_refusal(error)
-        self._seat.is_held = self._goes_on
+        self._slot.is_held = self._goes_on
         return None
 
     def _goes_on(self) -> bool:

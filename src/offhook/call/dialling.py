@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from offhook.call.account_limits import over_limit
 from offhook.call.answer_watch import AnswerWatch
 from offhook.call.arrival import FIRST_LEG
-from offhook.call.clearance import Seat
+from offhook.call.clearance import Slot
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, NotReachedCause, Party
 from offhook.call.first_row import keep_first_row, refusal_of
@@ -66,8 +66,8 @@ class PlaceCall:
 class Dialling:
     """The set-up of one outbound call. Owns its dial."""
 
-    def __init__(self, call: CallSession, command: PlaceCall, seat: Seat | None = None) -> None:
-        """``seat``: where room was made for it already."""
+    def __init__(self, call: CallSession, command: PlaceCall, slot: Slot | None = None) -> None:
+        """``slot``: where room was made for it already."""
         self._call = call
         self._command = command
         self._began_at = time.monotonic()
@@ -79,7 +79,7 @@ class Dialling:
             no_answer_s=command.no_answer_s,
             headers=command.headers,
         )
-        self._dial = Dial(call, FIRST_LEG, party, self, seat=seat)
+        self._dial = Dial(call, FIRST_LEG, party, self, slot=slot)
         self._watch: AnswerWatch | None = None
         self._kept = False
         self._way: WayFound | None = None

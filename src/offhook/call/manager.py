@@ -116,11 +116,11 @@ class CallManager:
         if self._hindrances:
             raise ResourceExhaustedError(f"no new call is placed: {', '.join(sorted(self._hindrances))}")
         clearance = self._need_equipment().clearance
-        seat = clearance.place(command.account_id, command.trunk)
+        slot = clearance.place(command.account_id, command.trunk)
         longest_s = min(command.agent.max_call_s, clearance.rules.max_call_s)
         command = replace(command, agent=replace(command.agent, max_call_s=longest_s))
         call = self._new_call(command.call_id)
-        self._run(call, Dialling(call, command, seat))
+        self._run(call, Dialling(call, command, slot))
         return call
 
     def snapshot(self, call_id: str) -> CallSnapshot | None:
