@@ -1,4 +1,4 @@
-"""What an agent's model is told that it is there for: the agent's own instructions, then the task of this call. Pure."""
+"""What an agent's model is told that it is there for: the agent's own instructions, then its task. Pure."""
 
 from __future__ import annotations
 

@@ -173,8 +173,8 @@ class LogSettings(Section, frozen=True):
 class Settings(Section, frozen=True):
     """Everything the operator decides. Without ``agents`` and ``provider`` every number reaches the demo agent.
 
-    Without ``trunks`` this machine and private networks may call; with them, only those they let in. ``drain_timeout_s``: how long
-    a server that was told to stop waits for its calls.
+    Without ``trunks`` this machine and private networks may call; with them, only those they let in.
+    ``drain_timeout_s``: how long a server that was told to stop waits for its calls.
 
     ``provider``: who speaks, as its section says; it is the agent `main`, and answers where ``numbers`` lists none.
     ``functions``: what its model may call. ``audio_file``: a WAV file that is played in its place. ``openai``,
