@@ -216,7 +216,8 @@ EventName = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z_]+\.[a-z_]+)$")]
 class WebhookForm(Form, frozen=True):
     """Your server, told what happens. ``events``: ``call.ended`` …, or ``*``. Without a ``secret`` one is made.
 
-    ``previous_secret`` signs beside it, until every receiver of yours has the new one.
+    ``previous_secret`` signs beside it, until every receiver of yours has the new one. ``dialect`` sip4ai: SIP4AI's
+    events, signed with the installation's secret.
     """
 
     id: FormId
