@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from offhook.call.conversation import MAX_CHARACTERS, MAX_OPEN_ITEMS, Conversation
+from offhook.call.conversation import LATE_WORDS_S, MAX_CHARACTERS, MAX_OPEN_ITEMS, Conversation
 from offhook.model.call_events import TurnSpoken
 
 
@@ -33,6 +33,50 @@ def test_latency_counts_from_the_last_speech_packet_to_the_first_answer_packet()
     assert (caller.started_ms, caller.ended_ms) == (1000, 2000)
     assert agent is not None
     assert agent.latency_ms == 800
+
+
+def caller_utters(talk: Conversation, since: float, until: float) -> None:
+    talk.caller_speech_started(since)
+    talk.caller_speech_stopped(until)
+
+
+def when(turn: TurnSpoken) -> tuple[int, int]:
+    return turn.started_ms, turn.ended_ms
+
+
+def test_words_that_come_before_the_silence_are_of_what_is_being_said() -> None:
+    talk = answered()
+    caller_utters(talk, 101.0, 102.0)
+    assert when(talk.caller_said("yes", 102.5)) == (1000, 2000)
+    talk.caller_speech_started(107.0)
+    assert when(talk.caller_said("goodbye", 108.4, last_speech_at=108.0)) == (7000, 8000)
+    assert when(talk.caller_said("goodbye", 108.4, last_speech_at=106.0)) == (7000, 7000)
+    talk.caller_speech_stopped(108.0)
+    talk.caller_speech_started(110.0)
+    assert when(talk.caller_said("really", 111.0, last_speech_at=110.8)) == (10_000, 10_800)
+
+
+def test_words_that_come_when_he_speaks_again_are_of_what_he_said_before() -> None:
+    talk = answered()
+    caller_utters(talk, 101.0, 102.0)
+    talk.caller_speech_started(103.0)
+    assert when(talk.caller_said("yes", 103.5, last_speech_at=103.5)) == (1000, 2000)
+    assert when(talk.caller_said("and no", 104.5, last_speech_at=104.0)) == (3000, 4000)
+
+
+def test_a_sound_long_ago_that_was_no_word_has_none_of_later_ones() -> None:
+    talk = answered()
+    caller_utters(talk, 101.0, 102.0)
+    talk.caller_speech_started(102.0 + LATE_WORDS_S + 1)
+    assert when(talk.caller_said("hello", 110.0, last_speech_at=109.0)) == (round(3000 + 1000 * LATE_WORDS_S), 9000)
+
+
+def test_what_was_no_turn_has_no_words() -> None:
+    talk = answered()
+    caller_utters(talk, 101.0, 102.0)
+    talk.caller_disregarded()
+    talk.caller_speech_started(103.0)
+    assert when(talk.caller_said("hello", 104.0, last_speech_at=104.0)) == (3000, 4000)
 
 
 def test_only_the_first_item_of_an_answer_has_a_latency() -> None:

@@ -18,6 +18,9 @@ MAX_OPEN_ITEMS = 64
 MAX_CHARACTERS = 20_000
 """Of one utterance: twenty minutes of speech. What comes after is not kept."""
 
+LATE_WORDS_S = 5.0
+"""A recogniser is slower than its caller, but not by so much: what was said before has no words, it was a noise."""
+
 
 @dataclass(slots=True)
 class _Utterance:
@@ -38,6 +41,10 @@ class Conversation:
         self._agent: dict[str, _Utterance] = {}
         self._caller_started_at: float | None = None
         self._caller_last_speech_at: float | None = None
+        self._unworded: tuple[float, float] | None = None
+        """From when to when the caller said something of which no words have come yet."""
+        self._worded = False
+        """Words of what he is saying have come."""
         self._awaiting_answer = False
 
     def answered(self, at: float) -> None:
@@ -48,26 +55,39 @@ class Conversation:
 
     def caller_speech_started(self, at: float) -> None:
         self._caller_started_at = at
+        self._worded = False
+        if self._unworded is not None and at - self._unworded[1] > LATE_WORDS_S:
+            self._unworded = None
 
     def caller_speech_stopped(self, last_speech_at: float) -> None:
         """``last_speech_at``: arrival of the last speech packet, not the end of the detector's hangover."""
+        started_at = last_speech_at if self._caller_started_at is None else self._caller_started_at
+        self._unworded = None if self._worded else (min(started_at, last_speech_at), last_speech_at)
         self._caller_last_speech_at = last_speech_at
         self._awaiting_answer = True
 
     def caller_disregarded(self) -> None:
         """What the caller said last was no turn: what the agent says next is no answer to it."""
+        self._unworded = None
         self._awaiting_answer = False
 
-    def caller_said(self, text: str, now: float) -> TurnSpoken:
-        """The final transcript of what the caller said last."""
-        ended_at = self._caller_last_speech_at if self._caller_last_speech_at is not None else now
-        started_at = self._caller_started_at if self._caller_started_at is not None else ended_at
-        return TurnSpoken(
-            speaker="caller",
-            text=text,
-            started_ms=self._ms(min(started_at, ended_at)),
-            ended_ms=self._ms(ended_at),
-        )
+    def caller_said(self, text: str, now: float, *, last_speech_at: float | None = None) -> TurnSpoken:
+        """A final transcript: of what has no words yet, else of what he is saying, else of what he said last.
+
+        ``last_speech_at``: what was heard of him last, whether he goes on or not; some recognisers are done before a
+        silence is one.
+        """
+        started_at, ended_at = self._unworded or self._said_last(now, last_speech_at)
+        self._unworded = None
+        return TurnSpoken(speaker="caller", text=text, started_ms=self._ms(started_at), ended_ms=self._ms(ended_at))
+
+    def _said_last(self, now: float, last_speech_at: float | None) -> tuple[float, float]:
+        started_at, ended_at = self._caller_started_at, self._caller_last_speech_at
+        if started_at is not None and (ended_at is None or ended_at < started_at):
+            self._worded = True
+            return started_at, max(started_at, min(now, now if last_speech_at is None else last_speech_at))
+        ended_at = now if ended_at is None else ended_at
+        return ended_at if started_at is None else started_at, ended_at
 
     def caller_pressed(self) -> None:
         """What the agent says next answers a key, not speech: it has no latency on the wire."""

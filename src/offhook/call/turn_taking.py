@@ -194,7 +194,8 @@ class TurnTaking:
         if delta.speaker == "agent":
             self._conversation.agent_words(delta.item, delta.text, final=delta.final, at_ms=delta.at_ms)
         elif delta.final and delta.text.strip():
-            self._emit(self._conversation.caller_said(delta.text.strip(), now))
+            said = self._conversation.caller_said(delta.text.strip(), now, last_speech_at=self._media.last_speech_at)
+            self._emit(said)
 
     def _cut_off(self, played: Played, now: float) -> None:
         audio_ms = self._agent.audio_ms.get(played.item, 0)
