@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import json5
@@ -80,3 +80,8 @@ def assert_same_shape(printed: Any, found: Any, *, no_more: bool = False) -> Non
     assert not list(differences(printed, found)), (list(differences(printed, found)), found)
     if no_more:
         assert printed.keys() == found.keys(), found
+
+
+def in_their_words(transcript: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Without what GET adds of our own."""
+    return [{name: turn[name] for name in ("speaker", "text", "timestamp")} for turn in transcript]

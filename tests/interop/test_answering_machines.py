@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.answers import Answer, Answers, Samples, on_the_line
 from tests.audio.signals import spoken
+from tests.call.phones import HOST, Facts, phone, scripted
 from tests.call.pickups import PlayedPickup
+from tests.interop.answering_party import AnsweringParty
 
 from offhook.audio.g711 import decode
-from offhook.bridge.local.engine import available
+from offhook.bridge.local.engine import LocalEngine, available
 from offhook.call.ports import Spotter
+from offhook.call.session import CallSession
 from offhook.model.audio import AudioFormat, Encoding
+from offhook.model.call_events import AnswerJudged, CallEnded, TurnSpoken
+from offhook.model.records import AnsweringMachinePlan
+from offhook.sip.events import Address
 
 LEAST_RIGHT = 36
 LATEST_MS = 4000
@@ -80,3 +90,98 @@ def test_who_picked_up_is_known_within_four_seconds(understands: bool, least: in
     print(f"{right} of {len(forty)} right: {dict(confusion)}")
     assert len(forty) == 40
     assert right >= least
+
+
+# ── over whole calls ─────────────────────────────────────────────────────────────────────────────────────────
+
+CALLED = (0, 4, 7, 8, 9, 14, 16, 20, 22, 24, 28, 30, 32, 34, 36, 39)
+"""Of the forty, some of each kind."""
+
+GREETING = "Hello, this is the agent of Acme."
+
+
+@pytest.fixture(name="engine")
+async def _engine() -> AsyncIterator[LocalEngine]:
+    """A recogniser process, as a server has one."""
+    missing = available()
+    if missing is not None:
+        pytest.skip(missing)
+    engine = LocalEngine(recognisers=1, voices=1)
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+WATCHES = replace(
+    scripted("caller", steps=[{"on": "ready", "do": [{"do": "speak", "text": GREETING, "ms": 600}]}]),
+    machines=AnsweringMachinePlan(detect=True),
+)
+
+
+def judged(facts: Facts, call: CallSession) -> list[tuple[float, AnswerJudged]]:
+    events = (event for event in facts.events if event.call_id == call.call_id)
+    return [(event.at, event.fact) for event in events if isinstance(event.fact, AnswerJudged)]
+
+
+async def until_decided(party: AnsweringParty, count: int) -> None:
+    """Every call was answered, and four seconds have passed since the sound that decides."""
+    async with asyncio.timeout(60):
+        while len(party.calls) < count or any(
+            not call.decided_at or time.time() < call.decided_at + LATEST_MS / 1000
+            for call in party.calls.values()
+            if not call.over.is_set()
+        ):
+            await asyncio.sleep(0.1)
+
+
+async def test_calls_side_by_side_are_judged_in_time(engine: LocalEngine, tmp_path: Path) -> None:
+    forty = answers(tmp_path)
+    async with AnsweringParty.open(forty) as party, phone(spotter=lambda: engine.spot, voice=engine) as ours:
+        target = Address(HOST, party.port)
+        calls = {number: ours.call(target, WATCHES, user=str(number)) for number in CALLED}
+        await until_decided(party, len(CALLED))
+        for call in calls.values():
+            ours.hang_up(call)
+            await ours.over(call)
+        decided = {call.answer.name: call.decided_at for call in party.calls.values()}
+        right = 0
+        for number, call in calls.items():
+            answer, verdicts = forty[number], judged(ours.facts, call)
+            in_time = [one for at, one in verdicts if at <= decided[answer.name] + LATEST_MS / 1000]
+            good = bool(in_time) and in_time[-1].by == answer.truth
+            right += good
+            told = [f"{one.by}{' early' if one.early else ''}: {one.evidence}" for _, one in verdicts]
+            print(f"{'  ' if good else '✗ '}{answer.name:46} {answer.truth:9} {told}")
+        print(f"{right} of {len(CALLED)} right")
+    assert right >= len(CALLED) - 1
+
+
+def answer_of(forty: list[Answer], name: str) -> int:
+    return next(number for number, answer in enumerate(forty) if answer.name.startswith(name))
+
+
+async def test_a_person_is_greeted_and_voicemail_is_not(engine: LocalEngine, tmp_path: Path) -> None:
+    """The greeting waits until it is known who listens; on voicemail it is not said, and the message is."""
+    forty = answers(tmp_path)
+    message = AnsweringMachinePlan(detect=True, on_voicemail="leave_message", message="Please call us back.")
+    leaves = replace(WATCHES, machines=message)
+    async with AnsweringParty.open(forty) as party, phone(spotter=lambda: engine.spot, voice=engine) as ours:
+        target = Address(HOST, party.port)
+        person = ours.call(target, WATCHES, user=str(answer_of(forty, "short, slt")))
+        machine = ours.call(target, leaves, user=str(answer_of(forty, "voicemail, slt, 1400")))
+        await ours.over(machine)
+        ours.hang_up(person)
+        await ours.over(person)
+        ends = {event.call_id: event.fact for event in ours.facts.events if isinstance(event.fact, CallEnded)}
+        turns = {
+            call.call_id: [event.fact for event in ours.facts.events if event.call_id == call.call_id]
+            for call in (person, machine)
+        }
+        heard = {call.answer.name: call.phone.heard() for call in party.calls.values()}
+    said = {call_id: [fact.text for fact in facts if isinstance(fact, TurnSpoken)] for call_id, facts in turns.items()}
+    assert said[person.call_id] == [GREETING]
+    assert said[machine.call_id] == ["Please call us back."]
+    assert ends[machine.call_id].cause == "answering_machine"
+    beep_ended_ms = forty[answer_of(forty, "voicemail, slt, 1400")].decided_ms
+    before = next(sound for name, sound in heard.items() if name.startswith("voicemail"))[: 8 * (beep_ended_ms - 200)]
+    assert np.abs(before).max() < 300, "something was said into the greeting"

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.interop.program import Program
 from tests.interop.rtp_phone import RtpPhone
@@ -21,7 +22,7 @@ from tests.interop.sip4ai_server import COMMAND, Sip4ai, environment
 from tests.interop.sippers import SippRun
 from tests.interop.speech import assert_heard_in_full, tone, write_wav
 from tests.interop.tools import free_port, free_sip_port
-from tests.interop.trunks import Start
+from tests.interop.trunks import GREETING_HZ, Start
 from tests.interop.your_app import SECRET, YourApp
 
 # ── the configurations ───────────────────────────────────────────────────────────────────────────────────
@@ -98,7 +99,8 @@ async def test_the_command_tells_of_itself(tmp_path: Path) -> None:
     told: Mapping[str, str] = {"--version": "0.", "--help": "serve"}
     for flag, expected in told.items():
         program = await Program.start(COMMAND, flag, cwd=tmp_path, env=environment(tmp_path))
-        assert await program.ends(10) == 0
+        async with program.stopped_on_failure():
+            assert await program.ends(20) == 0
         assert expected in program.output
 
 
@@ -109,7 +111,7 @@ async def test_every_variable_of_the_line_counts(
     *, sip4ai: Start, sipp: Start, line: Line, rtp_phone: Callable[..., RtpPhone], tmp_path: Path
 ) -> None:
     """S11 to S13, S20, S21: another name, a proxy, TCP; a call that comes by it hears a file, from the port forced."""
-    spoken = tone(700, 1500)
+    spoken = np.concatenate([tone(hz, 100) for hz in GREETING_HZ])
     forced = free_port()
     forced -= forced % 2
     variables = {

@@ -152,7 +152,7 @@ async def test_a_function_may_be_a_transfer(
     line: Callee = await callee(audio_port=here.port, number="sip:[^@]*([0-9]{3})@")
     desk: Callee = await callee(audio_port=there.port)
     printed = seed().document("Function definition example")["functions"][1]
-    target = f"sip:desk201@127.0.0.1:{desk.port}"
+    target = f"sip:desk200@127.0.0.1:{desk.port}"
     steps = [{"on": "ready", "after_ms": 400, "do": [{"do": "use_tool", "name": printed["name"]}]}]
     agent = scripted("forwards", greeting_tone_hz=500, greeting_ms=300, steps=steps)
     server: Sip4ai = await sip4ai(config(line, agent))
@@ -165,7 +165,7 @@ async def test_a_function_may_be_a_transfer(
         event_webhook=your_app.url("/webhook"),
     )
     invite = await desk.gets("INVITE")
-    assert "sip:desk201@" in invite.start_line
+    assert "sip:desk200@" in invite.start_line
     await here.hears_ms(3500)
     now = asyncio.get_running_loop().time()
     assert loudest_db(here.heard_between(now - 1.0, now), TARGET_HZ) > HEARD_DB

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.interop.callees import DIGITS_BEFORE_THEM, Callee, header
 from tests.interop.cells import Cell
 from tests.interop.offhook_server import events, scripted
 from tests.interop.rtp_phone import RtpPhone
-from tests.interop.shapes import ISO_UTC, UUID
+from tests.interop.shapes import ISO_UTC, UUID, in_their_words
 from tests.interop.sip4ai_server import Sip4ai
 from tests.interop.speech import RATE_HZ, tone_db
 from tests.interop.transfers import HEARD_DB, loudest_db
@@ -251,11 +251,6 @@ def _assert_told(app: YourApp, call: Mapping[str, Any], last: Mapping[str, Any],
         assert data["duration"] == call["duration"]
         assert data["transcript"] == in_their_words(call["transcript"])
         assert isinstance(data["functions_called"], list)
-
-
-def in_their_words(transcript: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Without what GET adds of our own."""
-    return [{name: turn[name] for name in ("speaker", "text", "timestamp")} for turn in transcript]
 
 
 async def test_a_transcript_is_told_as_it_grows(sip4ai: Start, callee: Start, your_app: YourApp) -> None:
