@@ -59,6 +59,7 @@ class Pbx:
     """So many REGISTERs at first."""
     methods: list[str] = field(default_factory=list)
     invite: Message | None = None
+    terminates_at_ack: Program | None = None
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
     def serve(self, program: Program) -> int:
@@ -92,6 +93,9 @@ class Pbx:
                 contact = f"sip:pbx@{self.peer.host_port}"
                 return response(request, self.answers, to_tag="callee", contact=contact, body=body)
             case "ACK":
+                if self.terminates_at_ack is not None:
+                    self.terminates_at_ack.process.terminate()
+                    self.terminates_at_ack = None
                 return ""
             case _:
                 return response(request, 200)
@@ -177,6 +181,16 @@ def test_the_process_registers_calls_does_the_task_tells_its_webhooks_and_ends(t
     assert program.output.splitlines()[-1].endswith("s: hangup, task: yes")
     [record] = kept_calls(tmp_path / "data")
     assert (record["task"]["outcome"], record["direction"]) == ("yes", "outbound")
+
+
+def test_when_it_is_told_to_stop_the_call_runs_out_and_its_webhooks_are_told(tmp_path: Path) -> None:
+    with pbx() as there, told_slowly() as (url, names):
+        program = Program(*configured(tmp_path, there, webhooks=[{"id": "crm", "url": url}]))
+        there.terminates_at_ack = program
+        assert there.serve(program) == 0, program.output
+        assert names[-1] == "call.ended"
+    assert "draining: no new calls are taken, 1 call may end" in program.output
+    assert "call completed after " in program.output
 
 
 def test_a_call_that_nobody_takes_ends_the_process_with_1(tmp_path: Path) -> None:
@@ -321,12 +335,14 @@ async def test_what_could_not_be_delivered_is_told() -> None:
     rehearsal = Rehearsal(facts=(ANSWERED, ended("hangup")))
     rehearsal.left = 2
     await rehearsal.call.run()
+    await rehearsal.call.delivered()
     assert "2 events of the call could not be delivered yet" in rehearsal.said[0]
     assert rehearsal.call.completed
 
 
 async def test_without_a_call_there_is_no_result_but_a_failure() -> None:
     rehearsal = Rehearsal()
+    await rehearsal.call.delivered()
     rehearsal.call.tell_result()
     assert (rehearsal.said, rehearsal.call.completed) == ([], False)
 

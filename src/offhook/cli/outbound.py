@@ -78,14 +78,15 @@ class OutboundCall:
         server.bus.watch(events=self._note, trunks=self._note_trunk)
 
     async def run(self) -> None:
-        """Place the call; return when it is over and its webhooks were told. Raises ``CannotPlaceError``."""
+        """Place the call; return when it is over. Raises ``CannotPlaceError``."""
         await self._registered()
         await self._server.placer.place_now(DEFAULT_ACCOUNT, self._wanted, call_id=self._call_id)
         await self._over.wait()
-        await self._told()
 
-    async def _told(self) -> None:
-        assert self._last is not None
+    async def delivered(self) -> None:
+        """Return when the webhooks of the call, which is over, were told; or say how many events are left."""
+        if self._last is None:
+            return
         left = await self._server.undelivered(self._last, DEFAULT_ACCOUNT, within_s=DELIVERED_WITHIN_S)
         if left:
             problem = f"{left} event{'s' if left > 1 else ''} of the call could not be delivered yet"

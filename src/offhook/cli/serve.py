@@ -85,6 +85,7 @@ async def _serve(
     say = _logged if log_format == "json" else _printed
     server.bus.watch(LiveLog(show_speech=settings.log.speech, log_format=log_format), trunks=TrunkLog(log_format))
     outbound = OutboundCall(server, settings, say) if settings.mode == "outbound" else None
+    ends_with_call = outbound is not None and not settings.http.enabled
     reloading = Reloading(server, serving, read_again, say)
     on_hangup(reloading.ask)
     failed = False
@@ -98,10 +99,12 @@ async def _serve(
         if outbound is None:
             await signals.stopping.wait()
         else:
-            await _call_out(outbound, signals.stopping, say, serves_on=settings.http.enabled)
+            await _call_out(outbound, signals.stopping, say, serves_on=not ends_with_call)
         notify_systemd("STOPPING=1")
         if not signals.ending.is_set():
             await _drain(server, signals.ending, say)
+        if outbound is not None and ends_with_call and not signals.ending.is_set():
+            await outbound.delivered()
     finally:
         if server.live_calls:
             say(f"ending {_calls(server.live_calls)} …")
@@ -109,7 +112,7 @@ async def _serve(
         await server.close()
     if outbound is not None:
         outbound.tell_result()
-        failed = failed or (not settings.http.enabled and not outbound.completed)
+        failed = failed or (ends_with_call and not outbound.completed)
     return 1 if failed else 0
 
 
