@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from offhook.call.destination_policy import DestinationPolicy, NotAllowed, RangeKind, judge, kinds_of, warm
 from offhook.sip.refer_values import ReferTo
@@ -54,6 +57,8 @@ PREMIUM = [
     ("+48703123456", ""),  # Poland
     ("+979123456789", ""),  # international premium rate
     ("11880", ""),  # a directory, by its short code
+    ("118 712", "FR"),
+    ("0 118 712", "FR"),
     # a beginning, and one too long
     ("+1900", ""),
     ("+1900555", ""),
@@ -375,6 +380,41 @@ def test_no_writing_of_a_premium_number_passes(separators: list[str], escaped: l
         for digit, separator, escape in zip("+19005551234", separators, escaped, strict=True)
     )
     assert refusal(written) is not None
+
+
+COSTLY = ("PREMIUM_RATE", "SHARED_COST", "PERSONAL_NUMBER")
+ORDINARY = ("FIXED_LINE", "MOBILE", "TOLL_FREE", "VOIP", "UAN")
+TAKEN_FOR_SATELLITES = {"LI": "UAN", "MN": "MOBILE", "PY": "VOIP"}
+"""Countries whose example, written nationally and without its 0, begins like a number of no country."""
+
+
+def examples(kinds: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """Region, kind and number: one of each kind in every country, as libphonenumber has them."""
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        for kind in kinds:
+            number = phonenumbers.example_number_for_type(region, getattr(PhoneNumberType, kind))
+            if number is None or (kind == "PERSONAL_NUMBER" and number.country_code == 1):
+                continue
+            for style in (PhoneNumberFormat.E164, PhoneNumberFormat.INTERNATIONAL, PhoneNumberFormat.NATIONAL):
+                yield region, kind, phonenumbers.format_number(number, style)
+
+
+def test_the_costly_numbers_of_every_country_are_refused() -> None:
+    passed = [(region, kind, number) for region, kind, number in examples(COSTLY) if not refusal(number, region)]
+    assert passed == []
+
+
+def test_the_ordinary_numbers_of_every_country_are_not() -> None:
+    refused = {region: kind for region, kind, number in examples(ORDINARY) if refusal(number, region)}
+    assert refused == TAKEN_FOR_SATELLITES
+
+
+@pytest.mark.parametrize("region", ["", "DE", "FR", "GB", "IT", "US"])
+def test_of_a_thousand_extensions_few_are_refused(region: str) -> None:
+    """Emergency codes, and those behind a prefix for outside lines."""
+    refused = {number for number in map(str, range(100, 10_000)) if refusal(number, region)}
+    assert len(refused) < 30, sorted(refused)
+    assert {"112", "911", "9112", "9911"} <= refused
 
 
 def test_a_judgement_costs_the_loop_next_to_nothing() -> None:

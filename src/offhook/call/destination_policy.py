@@ -71,6 +71,9 @@ _EMBEDDED = re.compile(r"(?:sips?|tel):[^<>\s]+", re.IGNORECASE)
 LEAST_BEGINNING = 3
 """Digits after the country's that tell a range: 900."""
 
+LONGEST_EXTENSION = 4
+"""Digits of what is taken for an extension although a country has costly codes so short: France all of 4000 to 8999."""
+
 LONGEST_READ = LONGEST_E164 + 10
 """Digits that are looked at: E.164's fifteen, and as many again as some write before or after them."""
 
@@ -197,7 +200,7 @@ def _judge_kind(text: str, region: str, policy: DestinationPolicy) -> NotAllowed
 @lru_cache(maxsize=512)
 def kinds_of(digits: str, region: str) -> frozenset[RangeKind]:
     """What kinds of numbers ``digits`` (perhaps with a plus, * and #) may be, in any reading."""
-    found: set[RangeKind] = set()
+    found: set[RangeKind] = {"emergency"} if digits in _EMERGENCY_ALONE else set()
     for form in _forms(digits, region):
         found.update(_kinds_inside(form, region))
         for number in _readings(form, region):
@@ -247,12 +250,10 @@ def _readings(form: str, region: str) -> Iterator[str]:
     if form.startswith("+"):
         yield form[1:]
         return
-    if len(form) < LEAST_DIGITS:
-        return
-    read = parsed(form, region) if region else None
-    if read is not None:
+    read = parsed(form, region) if region and len(form) > LONGEST_EXTENSION else None
+    if read is not None and (len(form) >= LEAST_DIGITS or phonenumbers.is_valid_number_for_region(read, region)):
         yield f"{read.country_code}{phonenumbers.national_significant_number(read)}"
-    if _is_national(form, region):
+    if len(form) < LEAST_DIGITS or _is_national(form, region):
         return
     yield form.lstrip("0")
     for prefix in _COUNTRY_PREFIXES:
@@ -274,7 +275,7 @@ def _is_national(number: str, region: str) -> bool:
 
 def _kinds_inside(form: str, region: str) -> Iterator[RangeKind]:
     """Short codes, as they are dialled in the region; and what costs in most countries, where none is known."""
-    if form in _EMERGENCY or form in _EMERGENCY_ALONE:
+    if form in _EMERGENCY:
         yield "emergency"
     if not region:
         if _NATIONAL_PREMIUM.fullmatch(form):
@@ -285,7 +286,7 @@ def _kinds_inside(form: str, region: str) -> Iterator[RangeKind]:
         longer and shortnumberinfo.connects_to_emergency_number(form, region)
     ):
         yield "emergency"
-    if len(form) < LEAST_DIGITS and _is_costly_code(form, region):
+    if LONGEST_EXTENSION < len(form) < LEAST_DIGITS and _is_costly_code(form, region):
         yield "premium"
 
 
