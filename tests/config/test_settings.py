@@ -12,7 +12,7 @@ from offhook.config import DEMO_AGENT_ID, Settings, agents_of, load_settings, nu
 from offhook.model.audio import Encoding
 from offhook.model.errors import ConfigError
 from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk
-from offhook.store import forms
+from offhook.store import trunk_forms
 
 
 def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None, **flags: object) -> Settings:
@@ -187,7 +187,7 @@ def test_an_error_names_the_key_and_the_fix(tmp_path: Path, text: str, key: str,
 
 
 def test_opus_without_libopus_is_refused_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "opus_problem", lambda: "Install libopus: apt-get install libopus0")
+    monkeypatch.setattr(trunk_forms, "opus_problem", lambda: "Install libopus: apt-get install libopus0")
     error = error_of(tmp_path, '{"trunks": [{"id": "a", "kind": "open", "codecs": ["opus", "PCMU"]}]}')
     assert (error.key, error.fix) == ("trunks[0].codecs", "Install libopus: apt-get install libopus0")
     load(tmp_path, '{"trunks": [{"id": "a", "kind": "open", "codecs": ["G722"]}]}')

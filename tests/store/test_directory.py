@@ -16,8 +16,9 @@ from offhook.model.trunks import RegisterTrunk
 from offhook.store.config_forms import ConfigForms
 from offhook.store.database import Database
 from offhook.store.directory import DirectoryFollower, DirectoryState, InMemoryDirectory
-from offhook.store.forms import AgentForm, NumberForm, OpenForm
+from offhook.store.forms import AgentForm, NumberForm
 from offhook.store.schema import resources
+from offhook.store.trunk_forms import OpenForm
 
 AGENTS = (Agent(agent_id="a", provider="local"), Agent(agent_id="b", provider="local"))
 

@@ -22,10 +22,11 @@ from offhook.model.errors import (
 from offhook.store.config_forms import ConfigForms
 from offhook.store.database import Database
 from offhook.store.form_secrets import Kind
-from offhook.store.forms import AgentForm, NumberForm, OpenForm, RegisterForm, ToolForm, TrunkForm, WebhookForm
+from offhook.store.forms import AgentForm, NumberForm, ToolForm, WebhookForm
 from offhook.store.resources import DialectDocument, Resource
 from offhook.store.revision import current_revision
 from offhook.store.schema import resources, secrets
+from offhook.store.trunk_forms import OpenForm, RegisterForm, TrunkForm
 
 TRUNK: dict[str, Any] = {"kind": "register", "server": "pbx.test", "username": "100"}
 TOOL: dict[str, Any] = {"name": "look_up", "url": "https://tools.test/x"}

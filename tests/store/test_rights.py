@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from offhook.model.errors import ConfigError
-from offhook.store.forms import AgentForm, AnyForm, FallbackForm, GatewayForm, NumberForm, OpenForm, ToolForm
+from offhook.store.forms import AgentForm, AnyForm, FallbackForm, NumberForm, ToolForm
 from offhook.store.rights import Rights
+from offhook.store.trunk_forms import GatewayForm, OpenForm
 
 RIGHTS = Rights(providers=("local",), url_problem=lambda url: "is bad" if "bad" in url else "")
 

@@ -18,19 +18,9 @@ from offhook.config.settings import DELIVERIES_DAYS_MIN, HOURS, Settings
 from offhook.config.sip4ai import sip4ai_checks
 from offhook.config.sip4ai_keys import ALL_WORDS, ProviderSection
 from offhook.model.errors import ConfigError
-from offhook.store.forms import (
-    TRUNK_KINDS,
-    Form,
-    Known,
-    check_agent,
-    check_networks,
-    check_number,
-    check_squad,
-    check_tool,
-    check_trunk,
-    check_url,
-    check_webhook,
-)
+from offhook.store.form_parts import Form, check_networks, check_url
+from offhook.store.forms import Known, check_agent, check_number, check_squad, check_tool, check_webhook
+from offhook.store.trunk_forms import TRUNK_KINDS, check_trunk
 
 LISTS = ("trunks", "tools", "agents", "numbers", "squads", "webhooks")
 """Keys of config.json that hold forms, in the order they are checked."""

@@ -17,7 +17,8 @@ from offhook.model.records import Agent, Number
 from offhook.model.trunks import Trunk
 from offhook.store.config_forms import ConfigForms
 from offhook.store.form_secrets import Kind
-from offhook.store.forms import AgentForm, Catalogue, NumberForm, agent_record, number_record, trunk_record
+from offhook.store.forms import AgentForm, Catalogue, NumberForm, agent_record, number_record
+from offhook.store.trunk_forms import trunk_record
 
 DEMO_AGENT_ID = "demo"
 

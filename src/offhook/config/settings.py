@@ -10,8 +10,10 @@ import msgspec
 from offhook.call.destination_policy import RangeKind
 from offhook.config.section import Section
 from offhook.config.sip4ai_keys import Mode, OutboundSettings, ProviderSection
-from offhook.store.forms import AgentForm, NumberForm, Port, Secret, SquadForm, ToolForm, TrunkForm, WebhookForm
+from offhook.store.form_parts import Port, Secret
+from offhook.store.forms import AgentForm, NumberForm, SquadForm, ToolForm, WebhookForm
 from offhook.store.function_forms import FunctionForm
+from offhook.store.trunk_forms import TrunkForm
 
 DELIVERIES_DAYS_MIN = 30
 """Longer than the retries of one delivery (Standard Webhooks: 75 hours), and long enough to find out and replay."""

@@ -15,17 +15,10 @@ from offhook.config.sip4ai_keys import ALL_WORDS, WORDS
 from offhook.delivery.sip4ai_signing import SECRET_CHARACTERS_LEAST
 from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import Agent
-from offhook.store.forms import (
-    AgentForm,
-    Catalogue,
-    RegisterForm,
-    ToolForm,
-    TrunkForm,
-    WebhookForm,
-    agent_record,
-    check_url,
-)
+from offhook.store.form_parts import check_url
+from offhook.store.forms import AgentForm, Catalogue, ToolForm, WebhookForm, agent_record
 from offhook.store.function_forms import check_function, function_forms
+from offhook.store.trunk_forms import RegisterForm, TrunkForm
 
 MAIN_AGENT_ID = "main"
 EVENT_WEBHOOK_ID = "event_webhook"

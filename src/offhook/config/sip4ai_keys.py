@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from offhook.config.section import Section
-from offhook.store.forms import SECRET_OPTIONS
+from offhook.store.form_parts import SECRET_OPTIONS
 
 Mode = Literal["inbound", "outbound"]
 

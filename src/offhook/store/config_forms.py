@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from offhook.store import form_secrets
 from offhook.store.form_secrets import Kind
-from offhook.store.forms import AgentForm, AnyForm, NumberForm, SquadForm, ToolForm, TrunkForm, WebhookForm
+from offhook.store.forms import AgentForm, AnyForm, NumberForm, SquadForm, ToolForm, WebhookForm
+from offhook.store.trunk_forms import TrunkForm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

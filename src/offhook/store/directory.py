@@ -44,12 +44,12 @@ from offhook.store.forms import (
     number_record,
     squad_record,
     tool_record,
-    trunk_record,
 )
 from offhook.store.resources import unsealed
 from offhook.store.revision import current_revision
 from offhook.store.schema import accounts, api_keys, resources
 from offhook.store.schema import secrets as secrets_table
+from offhook.store.trunk_forms import trunk_record
 from offhook.store.vault import Vault
 
 ANY_NUMBER = "*"

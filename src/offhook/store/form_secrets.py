@@ -13,20 +13,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
-from offhook.store.forms import (
-    SECRET_OPTIONS,
-    AgentForm,
-    AnyForm,
-    Form,
-    GatewayForm,
-    NumberForm,
-    OpenForm,
-    RegisterForm,
-    SquadForm,
-    ToolForm,
-    TrunkForm,
-    WebhookForm,
-)
+from offhook.store.form_parts import SECRET_OPTIONS, Form
+from offhook.store.forms import AgentForm, AnyForm, NumberForm, SquadForm, ToolForm, WebhookForm
+from offhook.store.trunk_forms import GatewayForm, OpenForm, RegisterForm, TrunkForm
 
 Kind = Literal["agent", "trunk", "number", "tool", "squad", "webhook"]
 

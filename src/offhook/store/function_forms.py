@@ -10,15 +10,14 @@ import msgspec
 from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import TOOL_TIMEOUT_S, Tool, ToolMethod, TransferDestination
 from offhook.sip.targets import parse_target
+from offhook.store.form_parts import Form, check_url
 from offhook.store.forms import (
     BUILT_IN_TOOLS,
     REPLACEABLE_TOOL,
     DestinationForm,
-    Form,
     ToolForm,
     ToolName,
     check_tool,
-    check_url,
     destination_record,
     tool_record,
 )

@@ -21,10 +21,10 @@ from offhook.store.forms import (
     check_number,
     check_squad,
     check_tool,
-    check_trunk,
     check_webhook,
 )
 from offhook.store.schema import resources
+from offhook.store.trunk_forms import check_trunk
 
 
 class Reference(NamedTuple):

@@ -10,7 +10,8 @@ from typing import Any
 from offhook.model.call_events import DEFAULT_ACCOUNT
 from offhook.model.errors import ConfigError
 from offhook.model.records import is_fetched
-from offhook.store.forms import AgentForm, AnyForm, FallbackForm, NumberForm, OpenForm, ToolForm
+from offhook.store.forms import AgentForm, AnyForm, FallbackForm, NumberForm, ToolForm
+from offhook.store.trunk_forms import OpenForm
 
 _PLACE = re.compile(r"(?i)(?P<part>.*?)(?:base_|endpoint_)?(?P<what>url|headers)")
 """Options that say where a provider, or a part of one, is reached: ``base_url``, ``stt_base_url``, ``headers`` …"""

@@ -18,8 +18,8 @@ from offhook.api.reading import convert, etag, revision_wanted
 from offhook.delivery.event_documents import utc
 from offhook.model.records import Source
 from offhook.store import form_secrets
+from offhook.store.form_parts import FormId
 from offhook.store.form_secrets import FORMS, Kind, is_secret
-from offhook.store.forms import FormId
 from offhook.store.resources import Resource, ResourceQuery, Resources
 
 _T = TypeVar("_T")
