@@ -175,8 +175,9 @@ class Scheduler:
 
     async def _look(self) -> float:
         """Place what is due; returns after how many seconds to look again."""
-        hindrances, now = self._hindrances(), self._now()
+        now = self._now()
         due_at = await self._database.look(next_due, now)
+        hindrances = self._hindrances()  # as they are now, not as they were before that
         if due_at is None or DRAINING in hindrances:
             return LOOK_EVERY_S
         if due_at > now:
