@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tests.interop.program import Program
 from tests.interop.rtp_phone import RtpPhone
@@ -38,9 +39,12 @@ async def test_the_full_configuration_starts_with_each_provider(sip4ai: Start, p
     await server.interrupted()
 
 
-@pytest.mark.parametrize("heading", ["OpenAI configuration", "ElevenLabs configuration", "Gemini configuration"])
-async def test_each_provider_s_configuration_starts(sip4ai: Start, heading: str) -> None:
-    """S16, S18, S26 to S28; keys by their other names."""
+@pytest.mark.parametrize(
+    "heading",
+    ["OpenAI configuration", "ElevenLabs configuration", "Gemini configuration", "Function definition example"],
+)
+async def test_each_other_configuration_starts(sip4ai: Start, heading: str) -> None:
+    """S16, S18, S26 to S28, S32; keys by their other names."""
     keys = {OTHER_NAMES.get(name, name): value for name, value in KEYS.items()}
     server: Sip4ai = await sip4ai(seed().source(heading), **keys)
     assert (await server.get("/health")) == {"status": "ok"}
@@ -92,6 +96,34 @@ async def test_the_printed_commands_serve(tmp_path: Path, cleanup: AsyncExitStac
     program.interrupt()
     assert await program.ends(15) == 0
     assert "Traceback" not in program.output
+
+
+async def test_without_any_configuration_it_serves(tmp_path: Path, cleanup: AsyncExitStack) -> None:
+    """S4, S6, S49: an empty folder; and who has no key is served on this machine only."""
+    port = free_port("tcp")
+    env = environment(tmp_path, API_PORT=str(port), OFFHOOK_SIP_PORT=str(free_sip_port()))
+    program = await Program.start(COMMAND, cwd=tmp_path, env=env)
+    cleanup.push_async_callback(program.stop)
+    await program.says("offhook listens on", 30)
+    assert json.loads(await run_snippet("curl", f"curl -s localhost:{port}/health")) == {"status": "ok"}
+    assert _listens(program, port) <= {"127.0.0.1", "::1"}
+    created = await run_snippet(
+        "curl", f"curl -s localhost:{port}/api/keys -H 'Content-Type: application/json' -d '{{\"name\": \"one\"}}'"
+    )
+    assert json.loads(created)["key"]
+    for _ in range(100):
+        if not _listens(program, port) <= {"127.0.0.1", "::1"}:
+            break
+        await asyncio.sleep(0.05)
+    assert _listens(program, port) & {"0.0.0.0", "::"}
+    refused = json.loads(await run_snippet("curl", f"curl -s localhost:{port}/status"))
+    assert refused["code"] == "UNAUTHORIZED"
+
+
+def _listens(program: Program, port: int) -> set[str]:
+    """The addresses where it takes connections to ``port``."""
+    connections = psutil.Process(program.pid).net_connections("tcp")
+    return {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN and one.laddr.port == port}
 
 
 async def test_the_command_tells_of_itself(tmp_path: Path) -> None:

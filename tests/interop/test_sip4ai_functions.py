@@ -144,6 +144,28 @@ async def test_functions_that_fail_are_seen_by_the_model_and_on_record(
         assert (last["event"], last["data"]["end_reason"]) == ("call.completed", "completed"), last
 
 
+async def test_functions_as_they_are_printed_are_taken(sip4ai: Start, callee: Start, your_app: YourApp) -> None:
+    """S37, S45: their server is nowhere, which the model is told; a URL that is none is 400."""
+    line: Callee = await callee()
+    printed = seed().document("Function definition example")["functions"]
+    server: Sip4ai = await sip4ai(config(line, calls("book_appointment", **ARGUMENTS)))
+    call_id = await server.places(
+        "+4930300200", agent_id="book_appointment", functions=printed, event_webhook=your_app.url("/webhook")
+    )
+    last = await your_app.told_the_end_of(call_id, timeout_s=30)
+    (called,) = last["data"]["functions_called"]
+    assert (called["name"], called["arguments"]) == ("book_appointment", ARGUMENTS)
+    assert "error" in called["result"], called
+    for wrong in ("your-app.com/api", "ftp://your-app.com/", "https://", 7):
+        reply = await server.ask(
+            "POST",
+            "/api/calls",
+            {"target": "+4930300200", "task": "Ask.", "functions": [{**printed[0], "webhook": wrong}]},
+        )
+        assert (reply.status, reply.document["code"]) == (400, "BAD_REQUEST"), (wrong, reply)
+        assert "functions[0].webhook" in reply.document["field"], reply
+
+
 async def test_a_function_may_be_a_transfer(
     *, sip4ai: Start, callee: Start, rtp_phone: Callable[..., RtpPhone], your_app: YourApp
 ) -> None:
@@ -213,5 +235,7 @@ async def test_functions_of_the_configuration_serve_callers_too(
     assert asked.document == {"call_id": call_id, "function": "get_customer_info", "arguments": {}}
     assert not asked.problem
     assert last["data"]["functions_called"][0]["result"] == {"success": True}
+    assert your_app.names_of(call_id)[-3:] == ["call.answered", "function.called", "call.completed"]
+    assert your_app.names_of(call_id)[0] == "call.initiated"
     call = await server.call(call_id)
     assert (call["direction"], call["status"], call["target"]) == ("inbound", "completed", "sipp")

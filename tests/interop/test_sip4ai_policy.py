@@ -207,6 +207,22 @@ async def test_a_destination_that_costs_is_not_called_although_it_is_configured(
     assert said(record, "agent") == ["i may not."]
 
 
+async def test_a_function_that_transfers_there_does_not(sip4ai: Start, callee: Start) -> None:
+    """It came with the call, by whoever may place calls: refused at once, or when the model uses it."""
+    line: Callee = await callee()
+    agent = gives_in("desk", {})
+    server: Sip4ai = await sip4ai(config(line, agent | {"transfers_anywhere": False}))
+    function = {"name": "transfer_call", "type": "transfer", "target": SATELLITE}
+    body = {"target": "+493012345200", "task": "Ask.", "agent_id": "desk", "functions": [function]}
+    reply = await server.ask("POST", "/api/calls", body | {"max_duration_seconds": 5})
+    if reply.status == 201:
+        await server.over(reply.document["call_id"])
+        assert said(server.record(reply.document["call_id"]), "agent") == ["i may not."]
+    else:
+        assert (reply.status, reply.document["code"]) == (403, "FORBIDDEN"), reply
+    assert not line.got("INVITE", "881612345678")
+
+
 # ── a telephone ──────────────────────────────────────────────────────────────────────────────────────────
 
 REFERRED_TO = {
