@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from functools import lru_cache
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +126,7 @@ def judged(facts: Facts, call: CallSession) -> list[tuple[float, AnswerJudged]]:
 async def until_decided(party: AnsweringParty, count: int) -> None:
     """Every call was answered, and four seconds have passed since the sound that decides."""
     async with asyncio.timeout(60):
-        while len(party.calls) < count or any(
+        while len(party.calls) < count or any(  # noqa: ASYNC110 it is time that passes
             not call.decided_at or time.time() < call.decided_at + LATEST_MS / 1000
             for call in party.calls.values()
             if not call.over.is_set()

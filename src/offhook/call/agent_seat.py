@@ -166,6 +166,11 @@ class AgentSeat:
         if self.session.greets and self.session.agent.first_speaker == "caller":
             self._reassurance.end()
 
+    @property
+    def is_open(self) -> bool:
+        """A provider sits here, and takes what it is told."""
+        return self._ready
+
     def may_begin(self, instead: tuple[BridgeInput, ...] | None = None) -> None:
         """The remote party hears the agent from here on. ``instead``: what the agent is told in the place of beginning
         by itself, or, where it has begun, besides."""

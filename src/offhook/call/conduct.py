@@ -22,6 +22,7 @@ from offhook.bridge.codec import (
     Ready,
     ResponseDone,
     ResponseStarted,
+    Say,
     SpeechStarted,
     SpeechStopped,
     TextInput,
@@ -77,6 +78,9 @@ from offhook.sip.events import SipEvent
 
 LAST_WORDS_S = 5.0
 """For a goodbye that the call asks for: one short sentence, and the time to begin it."""
+
+OPENED_S = 5.0
+"""For a provider that is only opened now, and then says a sentence."""
 
 GOODBYE = TextInput(
     role="system",
@@ -356,7 +360,7 @@ class Conduct:
 
     @property
     def says_exactly(self) -> bool:
-        return self._seat.session.profile.exact_say
+        return self._seat.is_open and self._seat.session.profile.exact_say
 
     def lasts(self, item: str, audio_ms: int) -> None:
         self._seat.session.audio_ms[item] = audio_ms
@@ -366,10 +370,14 @@ class Conduct:
 
     def say_and_leave(self, text: str, reason: str, *, within_s: float) -> None:
         """In the agent's place, to somebody who is no person; then the call ends."""
-        self.release(())
         end = partial(self._call.end, by="system", cause="answering_machine", reason=reason)
-        self._parting.after_speech(end, within_s=within_s, after_words=True)
-        self.say_word_by_word(text)
+        if self._call.equipment.voice is not None and not self.says_exactly:
+            self.release(())
+            self.say_word_by_word(text)
+            self._parting.after_speech(end, within_s=within_s)
+        else:
+            self._parting.after_speech(end, within_s=within_s, after_words=True, words_within_s=OPENED_S)
+            self.release((Say(text=text, exact=True),))
 
     def press(self, digits: str) -> bool:
         """Send digits to the remote party; whether it takes any."""

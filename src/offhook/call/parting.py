@@ -28,18 +28,23 @@ class Parting:
         return self._act is not None
 
     def after_speech(
-        self, act: Callable[[], None], *, within_s: float = GOODBYE_LIMIT_S, after_words: bool = False
+        self,
+        act: Callable[[], None],
+        *,
+        within_s: float = GOODBYE_LIMIT_S,
+        after_words: bool = False,
+        words_within_s: float = FIRST_WORDS_S,
     ) -> None:
         """Do this once everything queued was heard, or after ``within_s``; whoever asks first is served.
 
-        ``after_words``: the agent was asked for a last word, which is waited for.
+        ``after_words``: the agent was asked for a last word, which is waited for so long.
         """
         if self._act is None:
             self._act = act
             self._call.arm("goodbye", within_s, self._key)
             if after_words:
                 self._awaits_words = True
-                self._call.arm("first_words", FIRST_WORDS_S, self._key)
+                self._call.arm("first_words", words_within_s, self._key)
         self.settle()
 
     def began(self) -> None:
