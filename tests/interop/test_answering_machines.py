@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +16,8 @@ from tests.audio.signals import spoken
 from tests.call.phones import HOST, Facts, phone, scripted
 from tests.call.pickups import PlayedPickup
 from tests.interop.answering_party import AnsweringParty
+from tests.interop.offhook_server import scripted as scripted_form
+from tests.interop.sip4ai_server import Sip4ai
 
 from offhook.audio.g711 import decode
 from offhook.bridge.local.engine import LocalEngine, available
@@ -34,7 +35,10 @@ LEVELS_DBM0 = (-16.0, -20.0, -26.0)
 pytestmark = pytest.mark.interop
 
 
-def answers(folder: Path) -> list[Answer]:
+@pytest.fixture(scope="module", name="forty")
+def _forty(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
+    """Spoken once for all tests here."""
+    folder = tmp_path_factory.mktemp("speech")
     levels = iter(LEVELS_DBM0 * 20)
 
     def speak(voice: str, text: str) -> Samples:
@@ -77,10 +81,9 @@ def judge(answer: Answer, spot: Spotter | None, seed: int) -> tuple[str, int, st
 
 
 @pytest.mark.parametrize(("understands", "least"), [(True, LEAST_RIGHT), (False, 28)], ids=["words", "without words"])
-def test_who_picked_up_is_known_within_four_seconds(understands: bool, least: int, tmp_path: Path) -> None:
+def test_who_picked_up_is_known_within_four_seconds(understands: bool, least: int, forty: list[Answer]) -> None:
     spot = spotter() if understands else None
     confusion: Counter[tuple[str, str]] = Counter()
-    forty = answers(tmp_path)
     for seed, answer in enumerate(forty):
         found, delay, evidence = judge(answer, spot, seed)
         confusion[answer.truth, found] += 1
@@ -134,8 +137,7 @@ async def until_decided(party: AnsweringParty, count: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_calls_side_by_side_are_judged_in_time(engine: LocalEngine, tmp_path: Path) -> None:
-    forty = answers(tmp_path)
+async def test_calls_side_by_side_are_judged_in_time(engine: LocalEngine, forty: list[Answer]) -> None:
     async with AnsweringParty.open(forty) as party, phone(spotter=lambda: engine.spot, voice=engine) as ours:
         target = Address(HOST, party.port)
         calls = {number: ours.call(target, WATCHES, user=str(number)) for number in CALLED}
@@ -160,9 +162,8 @@ def answer_of(forty: list[Answer], name: str) -> int:
     return next(number for number, answer in enumerate(forty) if answer.name.startswith(name))
 
 
-async def test_a_person_is_greeted_and_voicemail_is_not(engine: LocalEngine, tmp_path: Path) -> None:
+async def test_a_person_is_greeted_and_voicemail_is_not(engine: LocalEngine, forty: list[Answer]) -> None:
     """The greeting waits until it is known who listens; on voicemail it is not said, and the message is."""
-    forty = answers(tmp_path)
     message = AnsweringMachinePlan(detect=True, on_voicemail="leave_message", message="Please call us back.")
     leaves = replace(WATCHES, machines=message)
     async with AnsweringParty.open(forty) as party, phone(spotter=lambda: engine.spot, voice=engine) as ours:
@@ -185,3 +186,30 @@ async def test_a_person_is_greeted_and_voicemail_is_not(engine: LocalEngine, tmp
     beep_ended_ms = forty[answer_of(forty, "voicemail, slt, 1400")].decided_ms
     before = next(sound for name, sound in heard.items() if name.startswith("voicemail"))[: 8 * (beep_ended_ms - 200)]
     assert np.abs(before).max() < 300, "something was said into the greeting"
+
+
+async def test_a_server_says_who_answered(sip4ai: Callable[..., Awaitable[Sip4ai]], forty: list[Answer]) -> None:
+    """The whole program, from ``POST /api/calls`` to the call's record; its recogniser is a process of its own."""
+    if available() is not None:
+        pytest.skip(str(available()))
+    kinds = {"voicemail, slt, 440": "voicemail", "screening, rms": "screening", "fax CED": "fax", "short, slt": "human"}
+    leaves = {"detect": True, "on_voicemail": "hang_up", "on_screening": "hang_up"}
+    async with AnsweringParty.open(forty) as party:
+        server = await sip4ai(
+            {
+                "agents": [scripted_form("talks", greeting_ms=300, greeting_text="Good morning.")],
+                "trunks": [{"id": "line", "kind": "gateway", "targets": [f"sip:{HOST}:{party.port}"]}],
+                "dialling": {"max_calls": 100, "calls_per_min": 0},
+            }
+        )
+        numbers = {name: answer_of(forty, name) for name in kinds}
+        calls = {
+            name: await server.places(str(number), trunk_id="line", agent_id="talks", machines=leaves)
+            for name, number in numbers.items()
+        }
+        for name in ("voicemail, slt, 440", "screening, rms", "fax CED"):
+            await server.over(calls[name])
+        found = {name: server.record(call_id) for name, call_id in calls.items()}
+    assert {name: record["answered_by"] for name, record in found.items()} == kinds
+    causes = {name: record["cause"] for name, record in found.items() if name != "short, slt"}
+    assert set(causes.values()) == {"answering_machine"}
