@@ -233,6 +233,8 @@ REFERRED_TO = {
     "percent-encoded": "sip:%2B%38%38%31612345678@127.0.0.1:PORT",
     "tel:": f"tel:{SATELLITE}",
     "nationally": "sip:09001234567@127.0.0.1:PORT",
+    "in place of another call": f"sip:{SATELLITE}@127.0.0.1:PORT?Replaces=a%40b%3Bto-tag%3Dc%3Bfrom-tag%3Dd",
+    "sips:": f"sips:{PREMIUM}@127.0.0.1:PORT",
     "unlisted": "sip:+14155550123@127.0.0.1:PORT",
 }
 
