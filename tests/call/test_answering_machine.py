@@ -261,6 +261,19 @@ def test_a_person_may_follow() -> None:
     assert (line.verdicts, line.state) == (["screening", "human"], "human")
 
 
+def test_the_screener_that_says_hold_on_is_none() -> None:
+    line = asked()
+    line.silent(5000)
+    line.says(1500)
+    line.silent(300)
+    line.words("stay on the line")
+    line.silent(3000)
+    assert line.verdicts == ["screening"]
+    line.says(600)
+    line.silent(800)
+    assert line.verdicts == ["screening", "human"]
+
+
 def test_or_voicemail() -> None:
     line = asked()
     line.silent(5000)

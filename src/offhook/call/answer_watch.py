@@ -164,8 +164,10 @@ class AnswerWatch:
             self._call.spawn(self._ask(spotter, b"".join(self._said), self._format))
 
     async def _ask(self, spotter: Spotter, audio: bytes, audio_format: AudioFormat) -> None:
-        phrases = await spotter(audio, audio_format)
-        self._asking = False
+        try:
+            phrases = await spotter(audio, audio_format)
+        finally:
+            self._asking = False
         if phrases and self._listens:
             self._tell(self._pickup.understand(phrases))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from offhook.audio.detect import Sound
-from offhook.bridge.local.answer_phrases import who_says
+from offhook.bridge.local.answer_phrases import STILL_SCREENING, who_says
 from offhook.call.states import Machine
 from offhook.model.audio import FRAME_MS
 from offhook.model.call_events import AnsweredBy, AnswerJudged
@@ -233,6 +233,9 @@ class Pickup:
 
     def understand(self, phrases: Iterable[str]) -> Step | None:
         """Phrases that were heard lately."""
+        phrases = frozenset(phrases)
+        if self.state == "asked" and phrases & STILL_SCREENING.keys():
+            self._began = None
         self._phrases.update(phrases)
         found = who_says(self._phrases)
         if found is None:
@@ -328,7 +331,7 @@ class Pickup:
         if self._now - self._answered_at >= LIMIT_MS:
             return self._give("time_up", "")
         after = self._began is not None and self._began - self._since >= PERSON_AFTER_MS
-        if after and self.spoken_ms <= SHORT_MS and self.quiet_ms >= SHORT_PAUSE_MS:
+        if after and self.spoken_ms <= LONG_MS and self.quiet_ms >= _pause_after(self.spoken_ms):
             return self._give("person", f"{_seconds(self.spoken_ms)} of speech after the screening")
         return None
 

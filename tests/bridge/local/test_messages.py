@@ -10,6 +10,8 @@ from offhook.bridge.local.messages import (
     Recognise,
     Recognised,
     Request,
+    Spot,
+    Spotted,
     Started,
     Synthesise,
     Synthesised,
@@ -22,11 +24,14 @@ from offhook.bridge.local.phrases import Vocabulary
 REQUESTS: list[Request] = [
     Recognise(audio=b"\x00\xff", encoding="PCMU", sample_rate_hz=8000),
     Recognise(audio=b"", encoding="PCMA", sample_rate_hz=8000, vocabulary=Vocabulary.ASKING, names=("sales", "Grüße")),
+    Spot(audio=b"\x7f", encoding="L16", sample_rate_hz=16000),
     Synthesise(text="Grüße", encoding="L16", sample_rate_hz=16000),
 ]
 ANSWERS: list[Answer] = [
     Recognised(text=None),
     Recognised(text=""),
+    Spotted(phrases=()),
+    Spotted(phrases=("leave a message", "after the tone")),
     Synthesised(audio=b"\x01" * 500, word_ms=(0, 120)),
     Failed(problem="x"),
     Started(),

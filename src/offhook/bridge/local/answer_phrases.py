@@ -175,7 +175,19 @@ TOPICS = (
     ),
 )
 
-THRESHOLDS: Mapping[str, float] = {phrase: least for topic in TOPICS for phrase, least in topic.phrases.items()}
+STILL_SCREENING: Mapping[str, float] = {
+    "stay on the line": 1e-30,
+    "please hold": 1e-25,
+    "one moment": 1e-20,
+    "just a moment": 1e-20,
+    "thank you": 1e-25,
+}
+"""What a screener says once it was answered; a person who comes to the phone then says something else."""
+
+THRESHOLDS: Mapping[str, float] = {
+    **{phrase: least for topic in TOPICS for phrase, least in topic.phrases.items()},
+    **STILL_SCREENING,
+}
 
 
 def who_says(phrases: Iterable[str]) -> tuple[Says, str] | None:
