@@ -66,6 +66,20 @@ def test_hours_are_those_of_the_zone(hours: str, at: str, wait_s: float) -> None
     assert CallingHours.parse(hours, "Europe/Berlin").opens_in(now) == wait_s
 
 
+@pytest.mark.parametrize(
+    ("at", "wait_s"),
+    [
+        ("2026-10-25 00:10 +0000", 20 * 60),  # 02:10 in summer
+        ("2026-10-25 01:10 +0000", 20 * 60),  # 02:10 again, in winter
+        ("2026-10-25 00:40 +0000", 0),
+        ("2026-10-25 03:10 +0000", 22 * 3600 + 20 * 60),
+    ],
+)
+def test_an_hour_that_comes_twice_opens_twice(at: str, wait_s: float) -> None:
+    now = datetime.strptime(at, "%Y-%m-%d %H:%M %z").timestamp()
+    assert CallingHours.parse("02:30-04:00", "Europe/Berlin").opens_in(now) == wait_s
+
+
 def test_outside_of_the_hours_nothing_is_placed_and_transfers_go_on() -> None:
     night = datetime(2026, 11, 21, 3, 0, tzinfo=BERLIN).timestamp()
     hours = CallingHours.parse("08:00-20:00", "Europe/Berlin")

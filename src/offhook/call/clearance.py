@@ -55,7 +55,10 @@ class CallingHours:
         opening = datetime.combine(here.date(), self.begin, self.zone)
         if clock >= self.begin:
             opening += timedelta(days=1)
-        return opening.timestamp() - now
+        wait_s = opening.timestamp() - now
+        if wait_s <= 0:  # the clocks were put back, and the hour comes a second time
+            wait_s = opening.replace(fold=1).timestamp() - now
+        return wait_s
 
     def __str__(self) -> str:
         zone = f" {self.zone}" if self.zone else ""

@@ -26,7 +26,7 @@ from offhook.model.errors import BridgeError, CannotPlaceError, ConfigError, Res
 from offhook.model.records import Agent, AnsweringMachinePlan
 from offhook.model.trunks import Trunk, TrunkChanged
 from offhook.server.dial_rules import policy_of
-from offhook.sip.custom_headers import MOST_HEADERS, is_custom_header
+from offhook.sip.custom_headers import MOST_HEADERS, is_custom_header, states_identity
 from offhook.store.directory import DirectoryState
 from offhook.store.function_forms import FunctionForm, check_functions, function_tools
 from offhook.store.rights import Rights
@@ -296,4 +296,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if not is_custom_header(name, value):
             fix = "Use a name like X-Ticket, of letters, digits and hyphens, and a value on one line"
-            raise CannotPlaceError("invalid", "cannot be sent", field=f"headers.{name}", fix=fix)
+            raise CannotPlaceError("invalid", "cannot be sent", field=f"headers.{name[:64]}", fix=fix)
+        if states_identity(name):  # a caller id that nobody has verified
+            fix = "Name one of the trunk's numbers as caller_id"
+            raise CannotPlaceError("invalid", "says who calls", field=f"headers.{name}", fix=fix)

@@ -12,6 +12,9 @@ MOST_CHARACTERS = 1000
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,63}")
 
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+"""Control characters, and what some parsers take for the end of a line; RFC 3261 §25.1 has none of them in a value."""
+
 # fmt: off
 _SENDABLE = frozenset((
     "alert-info", "call-info", "diversion", "history-info", "in-reply-to", "organization", "p-asserted-identity",
@@ -23,10 +26,19 @@ _SENDABLE = frozenset((
 
 def is_custom_header(name: str, value: str) -> bool:
     """Whether an application may have this sent."""
-    if not _NAME.fullmatch(name) or len(value) > MOST_CHARACTERS or "\r" in value or "\n" in value:
+    if not _NAME.fullmatch(name) or len(value) > MOST_CHARACTERS or _BREAKS.search(value):
         return False
     known = known_name(name)
     return known is None or known[0] in _SENDABLE
+
+
+_IDENTITIES = frozenset(("diversion", "history-info", "identity", "identity-info", "remote-party-id"))
+"""Beside all that begin with ``P-``, which speak among networks: who calls, and who pays (RFC 7315)."""
+
+
+def states_identity(name: str) -> bool:
+    """Whether a network may take it for what its customer's servers know: who calls, or for whom."""
+    return name.lower().startswith("p-") or name.lower() in _IDENTITIES
 
 
 def custom_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
