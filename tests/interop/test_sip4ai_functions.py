@@ -239,3 +239,36 @@ async def test_functions_of_the_configuration_serve_callers_too(
     assert your_app.names_of(call_id)[0] == "call.initiated"
     call = await server.call(call_id)
     assert (call["direction"], call["status"], call["target"]) == ("inbound", "completed", "sipp")
+
+
+INSIDE = (
+    "http://127.0.0.1:APP/api/x",
+    "http://localhost:APP/api/x",
+    "http://169.254.169.254/latest/meta-data",
+    "https://[::1]:APP/api/x",
+    "https://2130706433/api/x",
+    "file:///etc/passwd",
+)
+
+
+async def test_whoever_has_a_key_reaches_nothing_inside(sip4ai: Start, callee: Start, your_app: YourApp) -> None:
+    """Where the operator allowed no private network: each URL of a call is refused, and nobody is asked."""
+    line: Callee = await callee()
+    server: Sip4ai = await sip4ai(config(line, scripted("desk"), security={}))
+    await server.with_key()
+    asked = {"target": "+4930600200", "task": "Ask.", "agent_id": "desk"}
+    for template in INSIDE:
+        url = template.replace("APP", str(your_app.port))
+        function = {"name": "x", "webhook": url}
+        music = {"name": "x", "webhook": "https://your-app.com/x", "hold_audio_url": url}
+        for field, more in (
+            ("event_webhook", {"event_webhook": url}),
+            ("result_webhook", {"result_webhook": url}),
+            ("functions[0].webhook", {"functions": [function]}),
+            ("functions[0].hold_audio_url", {"functions": [music]}),
+        ):
+            refused = await server.ask("POST", "/api/calls", {**asked, **more})
+            assert (refused.status, refused.document["field"]) == (400, field), (url, refused)
+    assert not line.got("INVITE")
+    assert not your_app.events
+    assert not your_app.functions

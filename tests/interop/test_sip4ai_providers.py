@@ -154,3 +154,26 @@ def _assert_talked(transcript: Any) -> None:
     assert ("user", "Yes, that's correct.") in spoken, spoken
     assert any(speaker == "ai" and "booked" in text for speaker, text in spoken), spoken
     assert [one["timestamp"] for one in transcript] == sorted(one["timestamp"] for one in transcript)
+
+
+async def test_a_call_may_name_another_provider(*, sip4ai: Start, line: Line, simulated: Simulated) -> None:
+    """S25, S37: its own section counts; one whose key is nowhere is 400, and says which variable."""
+    program, told = await simulated("gemini")
+    del told["url"]
+    server: Sip4ai = await sip4ai(seed().full_example("openai"), OPENAI_API_KEY="sk-1", **line.variables, **told)
+    await server.program.says("trunk .*online")
+    body = {"target": "+61400000000", "task": TASK}
+    for provider, named in (("cartesia", "_API_KEY"), ("deepgram", "DEEPGRAM_API_KEY"), ("hal9000", "openai")):
+        refused = await server.ask("POST", "/api/calls", {**body, "provider": provider})
+        assert (refused.status, refused.document["field"]) == (400, "provider"), refused
+        assert named in refused.document["hint"], refused
+    call_id = await server.places(body["target"], task=TASK, provider="gemini", machines={"detect": False})
+    await line.agent_has_spoken()
+    await server.ask("DELETE", f"/api/calls/{call_id}")
+    call = await server.over(call_id)
+    assert (call["provider"], call["status"]) == ("gemini", "completed")
+    assert call["transcript"][0]["text"] == "Hello!"
+    assert len(line.callee.got("INVITE")) == 1
+    program.interrupt()
+    await program.ends(10)
+    assert " 0 problems" in program.output, program.output
