@@ -228,3 +228,10 @@ def test_where_a_tenant_s_provider_may_be(url: str, problem: str) -> None:
     found = url_problem(url, STRICT)
     assert problem in found
     assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize(
+    "policy", [TargetPolicy(dev=True), TargetPolicy(allow_http=True, allowed_targets=networks("k", ["10.0.0.0/8"]))]
+)
+def test_a_name_that_may_lead_inside_is_not_refused_for_its_port(policy: TargetPolicy) -> None:
+    assert url_problem("http://localhost:3000/webhook", policy) == ""

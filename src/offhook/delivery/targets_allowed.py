@@ -182,9 +182,14 @@ def url_problem(url: str, policy: TargetPolicy) -> str:
         target = read_target(f"{plain}{separator}{rest}", policy)
     except OutboundError as error:
         return error.problem
-    if target.address is None and target.port not in policy.allowed_ports:
+    if target.address is None and target.port not in policy.allowed_ports and not _may_lead_inside(policy):
         return f"port {target.port} may not be reached. Use 443"
     return ""
+
+
+def _may_lead_inside(policy: TargetPolicy) -> bool:
+    """Whether a name may lead to an address that is open at any port: known only when it is connected to."""
+    return policy.dev or bool(policy.allowed_targets)
 
 
 def _split(url: str) -> tuple[Scheme, str, str]:
