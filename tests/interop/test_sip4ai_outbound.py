@@ -319,6 +319,35 @@ async def test_one_key_twenty_times_is_one_call(sip4ai: Start, callee: Start) ->
     assert len(server.records()) == 1
 
 
+async def test_a_server_that_dies_leaves_no_call_and_no_question_open(
+    sip4ai: Start, callee: Start, your_app: YourApp
+) -> None:
+    """S47: the next one ends what it left, tells of it once, and knows the Idempotency-Key: no second call."""
+    line: Callee = await callee()
+    settings = config(line.gateway())
+    server: Sip4ai = await sip4ai(settings)
+    body = {"target": "+4930350200", "task": "Ask.", "agent_id": "talks", "event_webhook": your_app.url("/webhook")}
+    headers = {"Idempotency-Key": "order-4712"}
+    reply = await server.ask("POST", "/api/calls", body, headers=headers)
+    call_id = reply.document["call_id"]
+    await your_app.told(call_id, "call.answered")
+    await asyncio.sleep(1.0)  # it is noted that this was told: what is in doubt is told again, 45 s later
+    await server.program.kill()
+    heir = await Sip4ai.start(server.where, settings)
+    try:
+        again = await heir.ask("POST", "/api/calls", body, headers=headers)
+        assert (again.status, again.document) == (201, reply.document), again
+        last = await your_app.told_the_end_of(call_id)
+        call = await heir.over(call_id)
+        await line.gets("BYE")
+        assert your_app.names_of(call_id) == [*UP.split(), last["event"]]
+        assert call["status"] == {"call.failed": "failed", "call.completed": "completed"}[last["event"]]
+        assert last["data"]["cause"] == "server_lost"
+        assert len(line.got("INVITE")) == len(heir.records()) == 1
+    finally:
+        await heir.close()
+
+
 async def test_more_calls_than_may_be_at_once_are_not_placed(sip4ai: Start, callee: Start) -> None:
     """Toll fraud, and S44: ten of twenty; when one is over there is room for one."""
     line: Callee = await callee()
