@@ -14,13 +14,13 @@ from offhook.model.call_events import DEFAULT_ACCOUNT
 from offhook.model.errors import CannotPlaceError, SipParseError
 from offhook.model.records import Agent
 from offhook.model.trunks import GatewayTrunk, OpenTrunk, RegisterTrunk, Trunk
+from offhook.sip.targets import HOW_TO_WRITE
 from offhook.sip.uri import SipUri
 
 _MOST_NAMED = 20
 """Of a list that an error shows."""
 
 _NO_TRUNK = "Configure a trunk: SIP_USERNAME, SIP_PASSWORD and SIP_SERVER, or trunks in config.json; or call a sip: URI"
-_WRITE_TARGET = "Write it as +4930123456, tel:+4930123456 or sip:user@host"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ def plan_call(
         trunk = _trunk_for(wanted, read_target(wanted.target), trunks, online)
         target = target_of(wanted.target, trunk)
     except SipParseError as error:
-        raise CannotPlaceError("invalid", error.problem, field="target", fix=_WRITE_TARGET) from None
+        raise CannotPlaceError("invalid", error.problem, field="target", fix=HOW_TO_WRITE) from None
     region = "" if trunk is None else region_of(trunk.rules)
     caller_id = _caller_id(wanted.caller_id, trunk, trunks)
     refused = judge(target, region, policy)

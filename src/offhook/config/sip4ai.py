@@ -15,6 +15,7 @@ from offhook.config.sip4ai_keys import ALL_WORDS, WORDS
 from offhook.delivery.sip4ai_signing import SECRET_CHARACTERS_LEAST
 from offhook.model.errors import ConfigError, SipParseError
 from offhook.model.records import Agent
+from offhook.sip.targets import HOW_TO_WRITE
 from offhook.store.form_parts import check_url
 from offhook.store.forms import AgentForm, Catalogue, ToolForm, WebhookForm, agent_record
 from offhook.store.function_forms import check_function, function_forms
@@ -60,9 +61,8 @@ def provider_record(settings: Settings, provider: str = "") -> Agent | None:
 
     None where config.json names no provider, and has no section for the one asked for.
     """
-    asked = provider if provider_agent(settings) or section_of(settings, provider) else ""
-    form = provider_agent(settings, asked)
-    if form is None:
+    form = provider_agent(settings, provider)
+    if form is None or not (provider_agent(settings) or section_of(settings, provider)):
         return None
     tools = {tool.id: tool for tool in function_tools_of(settings)}
     return agent_record(form, Catalogue(tools=tools, by_operator=(form.id,)))
@@ -191,8 +191,7 @@ def _check_target(settings: Settings) -> None:
     try:
         read_target(target)
     except SipParseError as error:
-        fix = "Write it as +4930123456, sip:user@host or tel:+4930123456"
-        raise ConfigError("outbound.target_number", error.problem, fix) from None
+        raise ConfigError("outbound.target_number", error.problem, HOW_TO_WRITE) from None
 
 
 def _check_caller_id(settings: Settings) -> None:

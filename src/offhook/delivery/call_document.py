@@ -38,7 +38,7 @@ def call_summary(record: CallRecord) -> dict[str, Any]:
         "id": record.call_id,
         "status": status_of(record),
         "direction": record.direction,
-        "target": number_in(record.from_uri if record.direction == "inbound" else record.to_uri),
+        "target": other_side(record),
         "provider": record.provider,
         "duration": record.duration_ms // 1000 if record.ended_at is not None else None,
         "created_at": utc(record.created_at),
@@ -97,6 +97,11 @@ def _turn(turn: TurnSpoken) -> dict[str, Any]:
         "interrupted": turn.interrupted,
         "latency_ms": turn.latency_ms,
     }
+
+
+def other_side(record: CallRecord) -> str:
+    """Number or name of whom we dialled, or who has called us."""
+    return number_in(record.from_uri if record.direction == "inbound" else record.to_uri)
 
 
 def number_in(uri: str) -> str:

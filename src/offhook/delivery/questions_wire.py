@@ -29,7 +29,7 @@ MAX_REASON = 200
 MAX_PROBLEM = 500
 """Characters of an error page that the model is told."""
 
-JSON_HEADERS = {"Content-Type": "application/json"}
+_JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ def render_call(question: AgentForCall) -> WireRequest:
         "headers": headers,
     }
     body = msgspec.json.encode(printable_document(document))  # peers need not send UTF-8
-    return WireRequest(method="POST", url=question.url, headers=JSON_HEADERS, body=body)
+    return WireRequest(method="POST", url=question.url, headers=_JSON, body=body)
 
 
 class _Decline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,23 +153,26 @@ def render_tool(question: ToolUse) -> WireRequest:
     """GET: the arguments as query, values that are no strings as JSON. Else a JSON body:
     ``{"call_id", "agent_id", "tool", "tool_call_id", "arguments": {…}}``.
     """
+    document = {
+        "call_id": question.call_id,
+        "agent_id": question.agent_id,
+        "tool": question.tool.name,
+        "tool_call_id": question.tool_call_id,
+    }
+    return tool_request(question, document)
+
+
+def tool_request(question: ToolUse, document: Mapping[str, str]) -> WireRequest:
+    """``document``: what a dialect tells of the call, beside the arguments."""
     tool = question.tool
     if tool.method == "GET":
-        return WireRequest(method="GET", url=with_query(tool.url, question.arguments), headers=dict(tool.headers))
-    body = msgspec.json.encode(
-        {
-            "call_id": question.call_id,
-            "agent_id": question.agent_id,
-            "tool": tool.name,
-            "tool_call_id": question.tool_call_id,
-            "arguments": msgspec.Raw(question.arguments.encode()),
-        }
-    )
-    headers = merged_headers(JSON_HEADERS, dict(tool.headers))
+        return WireRequest(method="GET", url=_with_query(tool.url, question.arguments), headers=dict(tool.headers))
+    body = msgspec.json.encode({**document, "arguments": msgspec.Raw(question.arguments.encode())})
+    headers = merged_headers(_JSON, dict(tool.headers))
     return WireRequest(method=tool.method, url=tool.url, headers=headers, body=body)
 
 
-def with_query(url: str, arguments: str) -> str:
+def _with_query(url: str, arguments: str) -> str:
     given: dict[str, Any] = msgspec.json.decode(arguments)
     pairs = [f"{quote(name, safe='')}={quote(_query_value(value), safe='')}" for name, value in given.items()]
     before, mark, query = url.partition("?")

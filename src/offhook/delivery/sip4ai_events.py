@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from offhook.delivery.call_document import SPEAKERS, json_or_text, number_in
+from offhook.delivery.call_document import SPEAKERS, json_or_text, other_side
 from offhook.delivery.event_documents import utc
 from offhook.model.call_events import (
     CallAnswered,
@@ -103,9 +103,7 @@ def _told(event: CallEvent, record: CallRecord) -> tuple[str, dict[str, Any]] | 
 
 
 def _whom(record: CallRecord) -> dict[str, Any]:
-    """``target``: the other side, whom we dialled or who has called us."""
-    other = record.from_uri if record.direction == "inbound" else record.to_uri
-    return {"target": number_in(other), "direction": record.direction}
+    return {"target": other_side(record), "direction": record.direction}
 
 
 def _answered(record: CallRecord) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from offhook.model.trunks import Trunk, TrunkChanged
 from offhook.server.dial_rules import policy_of
 from offhook.sip.custom_headers import MOST_HEADERS, is_custom_header, states_identity
 from offhook.store.directory import DirectoryState
+from offhook.store.forms import machines_record
 from offhook.store.function_forms import FunctionForm, check_functions, function_tools
 from offhook.store.rights import Rights
 
@@ -262,16 +263,7 @@ def _max_call_s(wanted: int | None, most: int) -> int:
 
 def _machines(agent: Agent, wanted: NewCallForm) -> AnsweringMachinePlan:
     """Whoever calls somebody wants to know who picks up, unless he says otherwise."""
-    form = wanted.machines
-    if form is None:
-        return replace(agent.machines, detect=True)
-    return AnsweringMachinePlan(
-        detect=form.detect,
-        on_voicemail=form.on_voicemail,
-        message=form.message,
-        on_screening=form.on_screening,
-        screening_answer=form.screening_answer,
-    )
+    return replace(agent.machines, detect=True) if wanted.machines is None else machines_record(wanted.machines)
 
 
 # ── trunks ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -21,15 +21,15 @@ from offhook.call.first_row import KEPT_DEADLINE_S
 from offhook.call.manager import DRAINING
 from offhook.call.ports import EventSink
 from offhook.delivery.event_documents import utc
-from offhook.model.call_events import CallArrived, CallEnded, CallEvent, CallFact, CallRefused
+from offhook.model.call_events import CallEnded, CallEvent, CallFact, CallRefused
 from offhook.model.errors import CannotPlaceError, PlacingFault
-from offhook.sip.uri import without_password
 from offhook.store.calls import get_call
 from offhook.store.database import Database
 from offhook.store.scheduled_calls import (
     LEASE_S,
     ScheduledCall,
     add,
+    arrived,
     next_due,
     put_off,
     put_off_all,
@@ -222,7 +222,7 @@ class Scheduler:
         """Its record, then no more of it: who dies in between finds the record again."""
         if await self._database.look(get_call, call.account_id, call.call_id) is None:
             at = self._now()
-            for seq, fact in enumerate((_arrived(call), *facts), 1):
+            for seq, fact in enumerate((arrived(call), *facts), 1):
                 event = CallEvent(call_id=call.call_id, leg_id="", seq=seq, at=at, fact=fact)
                 self._events.append(event)
             await self._events.kept(event)
@@ -257,23 +257,3 @@ def _wanted(call: ScheduledCall, now: float) -> NewCallForm:
     except msgspec.ValidationError as error:
         problem = f"what was asked for is not understood any more: {error}"
         raise CannotPlaceError("invalid", problem, fix="Ask for it again") from None
-
-
-def _arrived(call: ScheduledCall) -> CallArrived:
-    form = call.form
-    webhooks = (_text(form, "event_webhook"), _text(form, "result_webhook"))
-    return CallArrived(
-        direction="outbound",
-        from_uri=_text(form, "caller_id"),
-        to_uri=without_password(_text(form, "target")),
-        sip_call_id="",
-        transport="",
-        remote_address="",
-        trunk_id=_text(form, "trunk_id"),
-        account_id=call.account_id,
-        event_webhooks=tuple(dict.fromkeys(filter(None, webhooks))),
-    )
-
-
-def _text(form: Mapping[str, Any], key: str) -> str:
-    return str(form.get(key) or "")

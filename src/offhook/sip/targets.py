@@ -10,6 +10,9 @@ from offhook.sip.uri import SipUri, is_sip, unescape
 MAX_TARGET = 512
 """Characters; the longest telephone number has fifteen digits (E.164)."""
 
+HOW_TO_WRITE = "Write it as +4930123456, tel:+4930123456 or sip:user@host"
+"""What whoever wrote something else is told."""
+
 _SEPARATORS = str.maketrans("", "", "-.() ")
 """RFC 3966 §3: visual separators "are purely included to aid readability"."""
 

@@ -109,6 +109,10 @@ class DirectoryState:
         """An empty one where there is none."""
         return self.accounts.get(account_id) or AccountDirectory(account_id=account_id)
 
+    def trunks_for(self, account_id: str) -> frozenset[str]:
+        """Ids of those that an account may use: its own, and those of config.json."""
+        return self.shared_trunks.union(self.account(account_id).trunks)
+
     @property
     def trunks(self) -> Mapping[str, Trunk]:
         """Of all accounts."""

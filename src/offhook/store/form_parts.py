@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from offhook.model.errors import ConfigError
+from offhook.model.errors import ConfigError, SipParseError
 from offhook.sip.custom_headers import is_custom_header
+from offhook.sip.targets import HOW_TO_WRITE, parse_target
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
@@ -57,6 +58,14 @@ def check_url(key: str, url: str) -> None:
         raise ConfigError(key, problem or "has characters no URL has", fix)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(key, "holds a user name or password", "Send them as a header")
+
+
+def check_target(key: str, target: str) -> None:
+    """Whether somebody can be called by it. Raises ``ConfigError``."""
+    try:
+        parse_target(target)
+    except SipParseError as error:
+        raise ConfigError(key, error.problem, HOW_TO_WRITE) from None
 
 
 def check_signing(key: str, secret: str) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from offhook.model.call_events import DEFAULT_ACCOUNT, TransferMode
-from offhook.model.errors import ConfigError, SipParseError
+from offhook.model.errors import ConfigError
 from offhook.model.records import (
     NO_ANSWER_S,
     TOOL_TIMEOUT_S,
@@ -35,7 +35,6 @@ from offhook.model.records import (
     is_fetched,
 )
 from offhook.model.tool_schema import schema_problem
-from offhook.sip.targets import parse_target
 from offhook.store.form_parts import (
     Form,
     FormId,
@@ -46,6 +45,7 @@ from offhook.store.form_parts import (
     check_headers,
     check_known,
     check_signing,
+    check_target,
     check_url,
 )
 from offhook.store.trunk_forms import GatewayForm, OpenForm, RegisterForm
@@ -260,10 +260,20 @@ def _check_own_functions(key: str, agent: AgentForm) -> None:
     names = [destination.function for destination in agent.destinations]
     for index, name in enumerate(names):
         here = at(key, f"destinations[{index}].function")
-        if name in BUILT_IN_TOOLS and name != REPLACEABLE_TOOL:
-            raise ConfigError(here, f"{name!r} is a tool of offhook's own", "Choose another name")
+        check_transfer_name(here, name)
         if name and name in names[:index]:
             raise ConfigError(here, f"{name!r} is used twice", "Give each its own function")
+
+
+def check_transfer_name(key: str, name: str) -> None:
+    """Whether a function that transfers may be called so. Raises ``ConfigError``."""
+    if name != REPLACEABLE_TOOL:
+        _check_not_built_in(key, name)
+
+
+def _check_not_built_in(key: str, name: str) -> None:
+    if name in BUILT_IN_TOOLS:
+        raise ConfigError(key, f"{name!r} is a tool of offhook's own", "Choose another name")
 
 
 def _check_destination(here: str, destination: DestinationForm, known: Known) -> None:
@@ -271,11 +281,7 @@ def _check_destination(here: str, destination: DestinationForm, known: Known) ->
         check_known(f"{here}.trunk", "trunk", destination.trunk, known.trunks)
     if destination.briefing_agent:
         check_known(f"{here}.briefing_agent", "agent", destination.briefing_agent, known.agents)
-    try:
-        parse_target(destination.target)
-    except SipParseError as error:
-        fix = "Write it as sip:user@host, tel:+4930123456 or +4930123456"
-        raise ConfigError(f"{here}.target", error.problem, fix) from None
+    check_target(f"{here}.target", destination.target)
     check_headers(f"{here}.headers", destination.headers)
 
 
@@ -311,8 +317,7 @@ def check_tool(key: str, tool: ToolForm) -> None:
     check_signing(at(key, "secret"), tool.secret)
     if is_fetched(tool.hold_audio):
         check_url(at(key, "hold_audio"), tool.hold_audio)
-    if tool.name in BUILT_IN_TOOLS:
-        raise ConfigError(at(key, "name"), f"{tool.name!r} is a tool of offhook's own", "Choose another name")
+    _check_not_built_in(at(key, "name"), tool.name)
     if tool.parameters and tool.parameters.get("type", "object") != "object":
         fix = 'Write {"type": "object", "properties": {…}}'
         raise ConfigError(at(key, "parameters"), "is no JSON Schema of an object", fix)
@@ -352,8 +357,12 @@ def agent_record(agent: AgentForm, catalogue: Catalogue) -> Agent:
     values["destinations"] = tuple(destination_record(one, catalogue) for one in agent.destinations)
     values["tools"] = tuple(tool_record(catalogue.tools[name]) for name in agent.tools if name in catalogue.tools)
     values["fallbacks"] = tuple(_fallback_record(one) for one in agent.fallbacks)
-    values["machines"] = AnsweringMachinePlan(**msgspec.structs.asdict(agent.machines))
+    values["machines"] = machines_record(agent.machines)
     return Agent(agent_id=values.pop("id"), by_operator=agent.id in catalogue.by_operator, **values)
+
+
+def machines_record(form: AnsweringMachineForm) -> AnsweringMachinePlan:
+    return AnsweringMachinePlan(**msgspec.structs.asdict(form))
 
 
 def _fallback_record(form: FallbackForm) -> Fallback:

@@ -7,17 +7,16 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from offhook.model.errors import ConfigError, SipParseError
+from offhook.model.errors import ConfigError
 from offhook.model.records import TOOL_TIMEOUT_S, Tool, ToolMethod, TransferDestination
-from offhook.sip.targets import parse_target
-from offhook.store.form_parts import Form, check_url
+from offhook.sip.targets import HOW_TO_WRITE
+from offhook.store.form_parts import Form, check_target, check_url
 from offhook.store.forms import (
-    BUILT_IN_TOOLS,
-    REPLACEABLE_TOOL,
     DestinationForm,
     ToolForm,
     ToolName,
     check_tool,
+    check_transfer_name,
     destination_record,
     tool_record,
 )
@@ -78,16 +77,10 @@ def _check_webhook(here: str, function: FunctionForm) -> None:
 
 
 def _check_transfer(here: str, function: FunctionForm) -> None:
-    if function.name in BUILT_IN_TOOLS and function.name != REPLACEABLE_TOOL:
-        raise ConfigError(f"{here}.name", f"{function.name!r} is a tool of offhook's own", "Choose another name")
+    check_transfer_name(f"{here}.name", function.name)
     if not function.target:
-        fix = "Write a number (+4930123456), sip:user@host or tel:+4930123456"
-        raise ConfigError(f"{here}.target", "is missing: nobody knows where the caller shall go", fix)
-    try:
-        parse_target(function.target)
-    except SipParseError as error:
-        fix = "Write it as +4930123456, sip:user@host or tel:+4930123456"
-        raise ConfigError(f"{here}.target", error.problem, fix) from None
+        raise ConfigError(f"{here}.target", "is missing: nobody knows where the caller shall go", HOW_TO_WRITE)
+    check_target(f"{here}.target", function.target)
     for name in ("webhook", "hold_audio_url"):
         if getattr(function, name):
             raise ConfigError(f"{here}.{name}", "is not used by a transfer", 'Leave it out, or set "type": "webhook"')

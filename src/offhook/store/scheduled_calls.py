@@ -14,6 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from offhook.model.call_events import CallArrived
+from offhook.sip.uri import without_password
 from offhook.store.schema import calls, scheduled_calls
 
 LEASE_S = 60.0
@@ -30,6 +32,28 @@ class ScheduledCall:
     latest_at: float
     created_at: float
     form: Mapping[str, Any] = field(repr=False)
+
+    def text(self, key: str) -> str:
+        """Of the form; "" where it has none."""
+        return str(self.form.get(key) or "")
+
+
+def arrived(call: ScheduledCall) -> CallArrived:
+    """What is told of it before it is placed: as much as was asked for."""
+    webhooks = (call.text("event_webhook"), call.text("result_webhook"))
+    return CallArrived(
+        direction="outbound",
+        from_uri=call.text("caller_id"),
+        to_uri=without_password(call.text("target")),
+        sip_call_id="",
+        transport="",
+        remote_address="",
+        trunk_id=call.text("trunk_id"),
+        account_id=call.account_id,
+        event_webhooks=tuple(dict.fromkeys(filter(None, webhooks))),
+        agent_id=call.text("agent_id"),
+        provider=call.text("provider"),
+    )
 
 
 def add(connection: sa.Connection, call: ScheduledCall, *, most: int) -> bool:

@@ -15,6 +15,7 @@ from offhook.bridge.codec import TextInput
 from offhook.model.call_events import TransferMode
 from offhook.model.errors import SipParseError
 from offhook.model.records import TransferDestination
+from offhook.sip.targets import HOW_TO_WRITE
 
 WRITE = "calls:write"
 
@@ -139,8 +140,7 @@ async def transfer(asked: Asked) -> Answer:
     try:
         refused = calls.refuse_transfer(call_id, destination)
     except SipParseError as error:
-        hint = "Write it as +4930123456, tel:+4930123456 or sip:user@host"
-        raise ApiError("INVALID", f"target: {error.problem}", field="target", hint=hint) from None
+        raise ApiError("INVALID", f"target: {error.problem}", field="target", hint=HOW_TO_WRITE) from None
     if refused is not None:
         raise ApiError("FORBIDDEN", f"target: {refused.rule}: {refused.evidence}", field="target", hint=refused.fix)
     if calls.is_transferring(call_id):
@@ -153,8 +153,7 @@ def _destination(asked: Asked, form: TransferForm, call_id: str) -> TransferDest
     if bool(form.target) == bool(form.destination):
         hint = "Give either a target, or the name of one of the agent's destinations"
         raise ApiError("INVALID", "target: is missing, or there is a destination as well", field="target", hint=hint)
-    directory = asked.parts.directory()
-    if form.trunk_id and form.trunk_id not in {*directory.account(asked.account_id).trunks, *directory.shared_trunks}:
+    if form.trunk_id and form.trunk_id not in asked.parts.directory().trunks_for(asked.account_id):
         hint = "GET /api/trunks lists them"
         raise ApiError("INVALID", f"trunk_id: there is no trunk {form.trunk_id!r}", field="trunk_id", hint=hint)
     known = TransferDestination(name="", target=form.target)

@@ -53,11 +53,9 @@ def _active_calls(asked: Asked) -> list[ActiveCall]:
 def _is_registered(asked: Asked) -> bool:
     """By the account's trunks, and those of config.json, which all accounts share."""
     state, phases = asked.parts.directory(), asked.parts.trunk_states()
-    own = state.account(asked.account_id).trunks
+    usable = state.trunks_for(asked.account_id)
     registering = [
-        trunk_id
-        for trunk_id, trunk in state.trunks.items()
-        if isinstance(trunk, RegisterTrunk) and (trunk_id in own or trunk_id in state.shared_trunks)
+        trunk_id for trunk_id, trunk in state.trunks.items() if isinstance(trunk, RegisterTrunk) and trunk_id in usable
     ]
     return bool(registering) and all(
         trunk_id in phases and phases[trunk_id].phase == "online" for trunk_id in registering

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
 from offhook.delivery.event_documents import utc
+from offhook.model.call_events import CallEvent
 from offhook.model.records import CallRecord
-from offhook.sip.uri import without_password
 from offhook.store.calls import CallFilter, get_call, list_calls
-from offhook.store.scheduled_calls import ScheduledCall, list_scheduled, scheduled_call
+from offhook.store.projection import begin
+from offhook.store.scheduled_calls import ScheduledCall, arrived, list_scheduled, scheduled_call
 
 
 class KnownCall(NamedTuple):
@@ -47,23 +47,9 @@ _WHERE_CALLS_WAIT = (CallFilter(status="initiating"), CallFilter(status="initiat
 
 
 def known(call: ScheduledCall) -> KnownCall:
-    form = call.form
-    record = CallRecord(
-        call_id=call.call_id,
-        account_id=call.account_id,
-        node_id="",
-        direction="outbound",
-        phase="arrived",
-        from_uri=_text(form, "caller_id"),
-        to_uri=without_password(_text(form, "target")),
-        sip_call_id="",
-        remote_address="",
-        trunk_id=_text(form, "trunk_id"),
-        agent_id=_text(form, "agent_id"),
-        provider=_text(form, "provider"),
-        created_at=call.created_at,
-    )
-    return KnownCall(record, _scheduled_at(call))
+    fact = arrived(call)
+    event = CallEvent(call_id=call.call_id, leg_id="", seq=1, at=call.created_at, fact=fact)
+    return KnownCall(begin(event, fact, node_id=""), _scheduled_at(call))
 
 
 def _scheduled_at(call: ScheduledCall) -> datetime:
@@ -71,7 +57,3 @@ def _scheduled_at(call: ScheduledCall) -> datetime:
     given = (call.form.get("schedule") or {}).get("earliest_at")
     earliest = call.created_at if given is None else msgspec.convert(given, datetime).timestamp()
     return utc(max(earliest, call.created_at))
-
-
-def _text(form: Mapping[str, Any], key: str) -> str:
-    return str(form.get(key) or "")
