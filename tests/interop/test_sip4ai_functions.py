@@ -6,6 +6,8 @@ Which of S1 to S51 a test proves stands in its first line; docs/SIP4AI.md has th
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -272,3 +274,40 @@ async def test_whoever_has_a_key_reaches_nothing_inside(sip4ai: Start, callee: S
     assert not line.got("INVITE")
     assert not your_app.events
     assert not your_app.functions
+
+
+async def test_another_account_has_its_own_signature_and_limit(sip4ai: Start, callee: Start, your_app: YourApp) -> None:
+    """S46: what one account's receiver knows forges nothing for another's; nor does one use up the other's lines."""
+    line: Callee = await callee()
+    server: Sip4ai = await sip4ai(config(line, scripted("desk"), dialling={"max_calls": 1, "calls_per_min": 0}))
+    first = await server.with_key()
+    ours = await server.places("+4930700200", agent_id="desk", event_webhook=your_app.url("/webhook"))
+    await server.offhook("accounts", "create", "beta")
+    second = json.loads(await server.offhook("keys", "create", "--account", "beta", "--name", "beta", "--json"))["key"]
+    secret = (await server.offhook("webhooks", "secret", "--account", "beta")).split()[-1]
+    assert secret == hmac.new(SECRET.encode(), b"beta", hashlib.sha256).hexdigest()
+    server.key = second
+    for _ in range(100):  # the server sees the account within a second
+        if (await server.ask("GET", "/api/account")).status == 200:
+            break
+        await asyncio.sleep(0.05)
+    desk = {"id": "theirs", "provider": "scripted", "options": {"script": "{}"}}
+    assert (await server.ask("POST", "/api/agents", desk)).status == 201
+    assert (await server.ask("GET", f"/api/calls/{ours}")).status == 404
+    assert (await server.ask("DELETE", f"/api/calls/{ours}")).status == 404
+    theirs_app = await YourApp(secret=secret).start()
+    try:
+        theirs = await server.places("+4930800200", agent_id="theirs", event_webhook=theirs_app.url("/webhook"))
+        refused = await server.ask(
+            "POST", "/api/calls", {"target": "+4930800200", "task": "Ask.", "agent_id": "theirs"}
+        )
+        assert refused.status == 429
+        await theirs_app.told(theirs, "call.answered")
+        await server.ask("DELETE", f"/api/calls/{theirs}")
+        assert (await theirs_app.told_the_end_of(theirs))["event"] == "call.completed"
+    finally:
+        await theirs_app.close()
+    assert [one["id"] for one in (await server.get("/api/calls"))["calls"]] == [theirs]
+    server.key = first
+    await server.ask("DELETE", f"/api/calls/{ours}")
+    assert (await your_app.told_the_end_of(ours))["event"] == "call.completed"
