@@ -83,7 +83,7 @@ def test_agents_become_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "key", "says"),
     [
-        ('{"sip": {"prot": 1}}', "sip.prot", "use one of: advertised_address, host,"),
+        ('{"sip": {"prot": 1}}', "sip.prot", "or use port"),
         ('{"foo": 1}', "foo", "use one of: agents"),
         ('{"agents": [{"id": "a", "x": 1}]}', "agents[0].x", "use one of: destinations"),
         ('{"sip": {"port": "5060"}}', "sip.port", "expected `int`"),
@@ -164,14 +164,14 @@ def test_agents_become_records(tmp_path: Path) -> None:
         ('{"numbers": [{"user": "1", "agent": "demo"}, {"user": "1", "agent": "demo"}]}', "numbers[1].user", "twice"),
         ('{"sip": {"transports": ["udp", "udp"]}}', "sip.transports", "twice"),
         ('{"rtp": {"port_min": 20000, "port_max": 10000}}', "rtp.port_max", "Widen the range"),
-        ('{"http": {"prot": 1}}', "http.prot", "use one of: enabled, host, port"),
+        ('{"http": {"prot": 1}}', "http.prot", "or use port"),
         ('{"security": {"allowed_targets": ["10.0.0.1/8"]}}', "security.allowed_targets[0]", "host bits set"),
         ('{"retention": {"deliveries_days": 7}}', "retention.deliveries_days", "30 or more"),
         ('{"retention": {"calls_days": -1}}', "retention.calls_days", ">= 0"),
         ('{"telemetry": {"otlp_endpoint": "collector:4318"}}', "telemetry.otlp_endpoint", "https://host"),
         ('{"log": {"format": "xml"}}', "log.format", "text, json"),
         ('{"webhooks": [{"id": "w", "url": "ftp://x"}]}', "webhooks[0].url", "no web address"),
-        ('{"webhooks": [{"id": "w", "url": "https://x.example", "event": ["*"]}]}', "webhooks[0].event", "events, id"),
+        ('{"webhooks": [{"id": "w", "url": "https://x.example", "event": ["*"]}]}', "webhooks[0].event", "or use events"),
         (
             '{"squads": [{"id": "s", "members": [{"agent": "a", "x": 1}]}]}',
             "squads[0].members[0].x",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -44,6 +45,8 @@ class ProviderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_UNIONS = (Union, UnionType)
+
 
 def read_options(agent: Agent, options: type[T]) -> T:
     """Raises ``ConfigError`` whose key is a path from ``options`` on."""
@@ -54,8 +57,21 @@ def read_options(agent: Agent, options: type[T]) -> T:
         unknown = re.search(r"unknown field `([^`]+)`", problem)
         key = "options" + path.strip("`").removeprefix("$") + (f".{unknown.group(1)}" if unknown else "")
         names = ", ".join(field.name for field in msgspec.structs.fields(options))
-        fix = f"{KNOWN_ARE}{names}" if unknown and path in ("", "`$`") else f"See docs/providers/{agent.provider}.md"
+        page = f"See docs/providers/{agent.provider}.md"
+        choices = "" if unknown else _choices(options, path)
+        fix = f"{KNOWN_ARE}{names}" if unknown and path in ("", "`$`") else choices or page
         raise ConfigError(key, UNKNOWN_OPTION if unknown else problem, fix) from None
+
+
+def _choices(options: type[msgspec.Struct], path: str) -> str:
+    """ "Use one of: …" where the value at msgspec's ``path`` (``$.turn_detection.type``) is one of a few words."""
+    kinds: list[Any] = [options]
+    for name in re.findall(r"[a-z]\w*", path):
+        fields = [get_type_hints(kind) for kind in kinds if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+        hints = [hints[name] for hints in fields if name in hints]
+        kinds = [one for hint in hints for one in (get_args(hint) if get_origin(hint) in _UNIONS else (hint,))]
+    words = dict.fromkeys(str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind) if word)
+    return f"Use one of: {', '.join(words)}" if words else ""
 
 
 def access_of(agent: Agent, options: ProviderOptions, given: ProviderAccess, *, vendor_url: str) -> ProviderAccess:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -19,7 +20,7 @@ from offhook.config.sip4ai import sip4ai_checks
 from offhook.config.sip4ai_keys import ALL_WORDS, ProviderSection
 from offhook.model.errors import ConfigError
 from offhook.store.form_parts import Form, check_networks, check_url
-from offhook.store.forms import Known, check_agent, check_number, check_squad, check_tool, check_webhook
+from offhook.store.forms import TOOL_NAME, Known, check_agent, check_number, check_squad, check_tool, check_webhook
 from offhook.store.trunk_forms import TRUNK_KINDS, check_trunk
 
 LISTS = ("trunks", "tools", "agents", "numbers", "squads", "webhooks")
@@ -78,7 +79,7 @@ def _struct_problems(path: str, kind: type[msgspec.Struct], value: Mapping[str, 
         if key in hints:
             yield from _problems_at(here, hints[key], inner)
         elif key != kind.__struct_config__.tag_field:
-            yield ConfigError(here, "is no key offhook knows", _known_keys(path))
+            yield ConfigError(here, "is no key offhook knows", _known_keys(path, key))
     for field in msgspec.structs.fields(kind):
         if field.required and field.name not in value:
             yield ConfigError(f"{path}.{field.name}", "is missing", f"Needed are: {_names(kind, required=True)}")
@@ -112,9 +113,25 @@ def _type_error(path: str, message: str) -> ConfigError:
     return ConfigError(key, problem_of(message), _fix(key, message))
 
 
+_WRITTEN = {
+    "int": "a whole number, without quotes",
+    "float": "a number, without quotes",
+    "bool": "true or false, without quotes",
+    "str": "a text in quotes",
+    "array": "a list: […]",
+    "object": "an object: {…}",
+}
+"""How config.json has what msgspec expects."""
+
+_PATTERNS = {TOOL_NAME: "1 to 64 letters, digits, _ and -"}
+
+
 def _fix(key: str, message: str) -> str:
     if "enum value" not in message:
-        return "Correct the value in config.json"
+        expected = re.match(r"Expected `(\w+)[^`]*`, got", message)
+        wanted = _WRITTEN.get(expected[1]) if expected else None
+        wanted = _PATTERNS.get(re.sub(r".* matching regex '(.*)'.*", r"\1", message), wanted)
+        return f"Correct the value in config.json{f': write {wanted}' if wanted else ''}"
     hint = _hint_at(key)
     while get_origin(hint) is not Literal:
         hint = get_args(hint)[0]
@@ -127,12 +144,14 @@ def problem_of(message: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _known_keys(path: str) -> str:
-    """What to write instead, in the section or form at that path."""
+def _known_keys(path: str, key: str) -> str:
+    """What to write instead of ``key``, in the section or form at that path."""
     hint = _hint_at(path)
     form = form_of(hint) or hint
     if isinstance(form, type):
-        return f"Remove it, or use one of: {_names(form)}"
+        names = _names(form)
+        near = get_close_matches(key.lower(), names.split(", "), 1)
+        return f"Remove it, or use {near[0]}" if near else f"Remove it, or use one of: {names}"
     return "Remove it. " + "; ".join(f"{kind}: {_names(section)}" for kind, section in TRUNK_KINDS.items())
 
 

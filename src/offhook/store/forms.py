@@ -50,7 +50,8 @@ from offhook.store.form_parts import (
 )
 from offhook.store.trunk_forms import GatewayForm, OpenForm, RegisterForm
 
-ToolName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+TOOL_NAME = r"^[A-Za-z0-9_-]{1,64}$"
+ToolName = Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
 """What every model takes as the name of a function."""
 
 BUILT_IN_TOOLS = frozenset(
