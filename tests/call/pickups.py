@@ -63,6 +63,8 @@ class PlayedPickup:
         self.done: list[str] = []
         self.timers: list[Timer] = []
         self.now_ms = 0
+        self.attends = True
+        self.withholds = False
         self._line = _Line(AudioFormat(encoding=encoding, sample_rate_hz=8000))
         self._encoding = encoding
         self._inbox: list[InboxFact] = []
@@ -142,9 +144,11 @@ class PlayedPickup:
         self.judged.append((self.now_ms, fact))
 
     def withhold(self) -> None:
+        self.withholds = True
         self.done.append("withhold")
 
     def release(self, instead: tuple[BridgeInput, ...] | None = None) -> None:
+        self.withholds = False
         told = "" if instead is None else f" {[getattr(command, 'text', '') for command in instead]}"
         self.done.append(f"release{told}")
 

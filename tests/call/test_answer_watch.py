@@ -193,3 +193,47 @@ def test_nothing_is_listened_for_once_the_call_ends() -> None:
     call.watch.stop()
     call.watch.stop()
     assert not call.listens
+
+
+# ── whoever it is does not stay ──
+
+
+def test_who_is_on_hold_is_not_judged_by_his_silence() -> None:
+    call = PlayedPickup()
+    call.answered(silence(400))
+    call.attends = False
+    call.passes(10_000)
+    assert call.verdicts == []
+    call.attends = True
+    call.plays(np.concatenate([speech(900), silence(900)]))
+    assert call.verdicts == ["human"]
+
+
+def test_who_is_sent_on_is_in_nobodys_way() -> None:
+    call = PlayedPickup(plan(on_voicemail="hang_up"))
+    call.answered(silence(400))
+    call.watch.party_moves()
+    assert (call.done, call.listens) == (["withhold", "release []"], False)
+
+
+def test_an_agent_that_sends_a_person_on_is_not_cut_short() -> None:
+    call = PlayedPickup(plan(on_voicemail="hang_up"))
+    person(call)
+    call.watch.party_moves()
+    assert (call.done, call.listens) == (["withhold", "release"], False)
+
+
+def test_who_comes_in_his_place_is_greeted() -> None:
+    call = PlayedPickup()
+    call.answered(silence(400))
+    call.watch.party_moved()
+    call.watch.party_moved()
+    assert (call.done, call.listens) == (["withhold", "release"], False)
+
+
+def test_voicemail_that_is_sent_on_is_not_ended_with_its_minute() -> None:
+    call = PlayedPickup()
+    voicemail(call)
+    call.attends = False
+    call.watch.message_is_due()
+    assert call.done[-1] == f"release {[LEAVE_A_MESSAGE]}"

@@ -7,15 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.call.exchange import CALLER_HZ, TARGET, hears_only, humming
 from tests.call.phones import PATIENCE_S, SILENT, Facts, TestPhone, phone, scripted
 from tests.call.toys import Toys
 
 from offhook.bridge.codec import Begin, Say, TextInput
 from offhook.call.answer_watch import LEAVE_A_MESSAGE
+from offhook.call.dialling import PlaceCall
 from offhook.call.session import CallSession
 from offhook.model.audio import AudioFormat
-from offhook.model.call_events import AnswerJudged, CallEnded, RecordingWritten, TurnSpoken
-from offhook.model.records import Agent, AnsweringMachinePlan
+from offhook.model.call_events import (
+    AnswerJudged,
+    CallAnswered,
+    CallEnded,
+    HoldChanged,
+    PartyReplaced,
+    RecordingWritten,
+    TransferEnded,
+    TransferMode,
+    TurnSpoken,
+)
+from offhook.model.records import Agent, AnsweringMachinePlan, TransferDestination
+from offhook.sip.uri import SipUri
 
 BEEPS = scripted("beeps", steps=[{"on": "ready", "after_ms": 200, "do": [{"do": "speak", "ms": 400, "tone_hz": 1000}]}])
 """A machine without a greeting: one beep, and then it listens."""
@@ -36,6 +49,10 @@ async def until_told(toys: Toys, kind: type[Begin | TextInput | Say], session: i
     async with asyncio.timeout(PATIENCE_S):
         while len(toys.connections) <= session or not toys.told(kind, session):  # noqa: ASYNC110 a script has no event for it
             await asyncio.sleep(0.01)
+
+
+def to(callee: TestPhone) -> str:
+    return f"sip:demo@{callee.address.host}:{callee.address.port}"
 
 
 def turns(facts: Facts) -> list[str]:
@@ -86,6 +103,57 @@ async def test_one_that_greets_as_soon_as_it_is_open_is_exchanged_for_one_that_d
         await until_told(toys, TextInput, session=1)
         assert [request.greets for request in toys.requests] == [True, False]
         assert [connection.opened for connection in toys.connections] == [False, True]
+        await hang_up(ours, call)
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("mode", ["blind", "bridge"])
+async def test_who_is_sent_on_before_he_is_known_hears_the_other_at_once_and_is_not_cut_off(
+    mode: TransferMode, early: bool
+) -> None:
+    plan = AnsweringMachinePlan(detect=True, on_voicemail="hang_up")
+    quiet, rings = replace(SILENT, machines=plan), humming("rings", CALLER_HZ, rings_ms=500)
+    async with phone(rings) as theirs, phone(TARGET) as target, phone(bridges=Toys()) as ours:
+        call = ours.call(theirs, quiet)
+        if not early:
+            await ours.facts.until(CallAnswered)
+        destination = TransferDestination(name="sales", target=to(target), mode=mode)
+        ours.phone.manager.transfer(call.call_id, destination)
+        assert (await ours.facts.until(TransferEnded)).outcome == "connected"
+        await hears_only(target.only_call, {"caller"})
+        assert ours.facts.of(AnswerJudged) == []
+        assert ours.facts.of(CallEnded) == []
+        await hang_up(ours, call)
+
+
+async def test_who_comes_in_the_place_of_an_unknown_one_is_greeted() -> None:
+    toys = Toys()
+    async with phone(SILENT) as theirs, phone(bridges=toys) as ours:
+        call = ours.call(theirs, agent())
+        await ours.facts.until(CallAnswered)
+        replaced = theirs.only_call.leg
+        assert replaced is not None
+        replaces = theirs.phone.endpoint.user_agent.replaces_value(replaced.usage_id)
+        takes_over = PlaceCall(target=SipUri.parse(to(ours)), agent=SILENT, headers=(("Replaces", replaces),))
+        theirs.phone.manager.place(takes_over)
+        await ours.facts.until(PartyReplaced)
+        await until_told(toys, Begin)
+        assert ours.facts.of(AnswerJudged) == []
+        await hang_up(ours, call)
+
+
+async def test_who_is_on_hold_is_not_taken_for_somebody_who_says_nothing() -> None:
+    toys = Toys()
+    async with phone(SILENT) as theirs, phone(bridges=toys) as ours:
+        call = ours.call(theirs, agent())
+        await ours.facts.until(CallAnswered)
+        ours.phone.manager.hold(call.call_id, True)
+        await theirs.facts.until(HoldChanged)
+        await asyncio.sleep(3.0)  # longer than it takes for nobody to be somebody
+        assert ours.facts.of(AnswerJudged) == []
+        ours.phone.manager.hold(call.call_id, False)
+        assert (await verdict(ours.facts)).by == "human"
+        await until_told(toys, Begin)
         await hang_up(ours, call)
 
 

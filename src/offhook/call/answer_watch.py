@@ -53,6 +53,16 @@ MESSAGE_LIMIT_S = 60.0
 class WatchedTalk(Protocol):
     """The conduct, as far as it matters who picked up."""
 
+    @property
+    def attends(self) -> bool:
+        """Nobody waits on hold, or is on his way to somebody else."""
+        ...
+
+    @property
+    def withholds(self) -> bool:
+        """The agent is not heard yet, or not any more."""
+        ...
+
     def record(self, fact: CallFact) -> None: ...
 
     def withhold(self) -> None:
@@ -122,6 +132,18 @@ class AnswerWatch:
         if not step.early or step.state == "refused" or self._hangs_up_at(step.state):
             self._act(step.state)
 
+    def party_moves(self) -> None:
+        """Whoever it is is sent to somebody else, or was: the agent is in the way of neither."""
+        self.stop()
+        if self._talk.withholds:
+            self._talk.release(())
+
+    def party_moved(self) -> None:
+        """Another one has come in his place: a person, as far as anybody knows."""
+        self.stop()
+        if self._talk.withholds:
+            self._talk.release()
+
     def stop(self) -> None:
         """Listen no more; idempotent."""
         self._over = True
@@ -136,7 +158,10 @@ class AnswerWatch:
         self._vad = VoiceActivityDetector(self._format.encoding)
 
     def _hear(self, frame: bytes) -> None:
-        """Every 20 ms, in the media session's tick: nothing here takes longer than 0.1 ms."""
+        """Every 20 ms, in the media session's tick: nothing here takes longer than 0.1 ms. Who is on hold is not heard,
+        and his silence says nothing."""
+        if not self._talk.attends:
+            return
         if self._media.format != self._format:  # the answer agreed on another codec than the early media
             self._format = self._media.format
             self._tune()
@@ -226,8 +251,9 @@ class AnswerWatch:
             self._call.arm("voicemail", MESSAGE_LIMIT_S)
 
     def message_is_due(self) -> None:
-        """The agent had time enough for its message."""
-        self._leave("voicemail picked up, and the agent stayed")
+        """The agent had time enough for its message; unless it has sent voicemail on."""
+        if self._talk.attends:
+            self._leave("voicemail picked up, and the agent stayed")
 
     def _meet_screener(self, *, waits: bool) -> None:
         """First its question is listened to, then it ``waits`` for the answer."""

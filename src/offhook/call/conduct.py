@@ -186,10 +186,20 @@ class Conduct:
             self.release()
         self._settle()
 
+    @property
+    def attends(self) -> bool:
+        """The remote party is the agent's: neither on hold nor on the way to somebody else."""
+        return self._wiring.seating.stage == "talking"
+
+    @property
+    def withholds(self) -> bool:
+        """The agent is not heard: it is not known who picked up."""
+        return self._withheld
+
     def withhold(self) -> None:
         """It is not known who picked up: the agent hears nothing from here on, and what it says waits. What it is being
         heard to say ends here. Not in the middle of a transfer."""
-        if self._wiring.seating.stage != "talking":
+        if not self.attends:
             return
         self._withheld = True
         if self.talking:
@@ -443,7 +453,7 @@ class Conduct:
         stage = self._wiring.seating.stage
         if stage == ("talking" if wanted else "waiting") and self._wiring.seating.operator is None:
             self._leg.hold(wanted)
-            self._wiring.seat(stage="waiting" if wanted else "talking")
+            self._wiring.seat(stage="waiting" if wanted else "talking", up=wanted or not self._withheld)
 
     def take_back(self, news: BridgeInput) -> None:
         """The caller is the agent's again, which learns why; where its provider is gone, another one has to do."""

@@ -13,7 +13,7 @@ from offhook.call.clearance import Slot
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, NotReachedCause, Party
 from offhook.call.first_row import keep_first_row, refusal_of
-from offhook.call.inbox import AgentLost, InboxFact, Kept, NotKept, PickupMoved, TimerFired, WayFound
+from offhook.call.inbox import AgentLost, InboxFact, Kept, NotKept, PickupMoved, TimerFired, TransferCaller, WayFound
 from offhook.call.leg import Leg
 from offhook.call.session import CallSession
 from offhook.model.call_events import (
@@ -125,6 +125,9 @@ class Dialling:
         return self._dial.absorbs(fact)
 
     def observe(self, fact: InboxFact) -> None:
+        watch = self._watch
+        if watch is not None and self._call.leg is not self._dial.leg:
+            watch.party_moved()
         match fact:
             case Kept():
                 self._kept = True
@@ -134,10 +137,12 @@ class Dialling:
                 self._refuse(refusal_of(fact))
             case AgentLost(problem=problem, leg_id=""):
                 self._provider_failed(problem)
-            case PickupMoved() if self._watch is not None:
-                self._watch.observe(fact)
-            case TimerFired(timer="voicemail") if self._watch is not None:
-                self._watch.message_is_due()
+            case PickupMoved() if watch is not None:
+                watch.observe(fact)
+            case TransferCaller() if watch is not None and self._call.phase == "up":
+                watch.party_moves()
+            case TimerFired(timer="voicemail") if watch is not None:
+                watch.message_is_due()
             case _:
                 self._dial.observe(fact)
 
@@ -178,7 +183,12 @@ class Dialling:
         self._call.emit(CallAnswered(codec=agreement.encoding.value, setup_ms=setup_ms, srtp=leg.srtp))
         conduct.answered(agreement)
         conduct.begin()
-        if self._watch is not None:
+        transfers = self._call.transfers
+        if transfers is not None and transfers.busy:  # asked for while it rang
+            transfers.talk_begins()
+            if self._watch is not None:
+                self._watch.party_moves()
+        elif self._watch is not None:
             self._watch.answered()
 
     def not_reached(self, failure: NotReached) -> None:

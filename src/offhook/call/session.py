@@ -103,6 +103,10 @@ class Transfers(Protocol):
 
     def command(self, fact: TransferCaller | BriefingJudged | Replaced) -> None: ...
 
+    def talk_begins(self) -> None:
+        """A transfer that was asked for before the talk begins with it."""
+        ...
+
     def absorbs(self, fact: InboxFact) -> bool:
         """Asked before the call: whether this fact is a transfer's alone."""
         ...

@@ -101,10 +101,14 @@ class TransferDesk:
         moving = any(not transfer.over and not transfer.joined for transfer in self._transfers)
         return moving or self._redirected or self._succeeded
 
-    def absorbs(self, fact: InboxFact) -> bool:
+    def talk_begins(self) -> None:
+        """What was asked for before that is done now; nothing, as long as nobody talks."""
         if self._early is not None and self._call.conduct is not None and self._call.conduct.talking:
             early, self._early = self._early, None
             self._begin(early)
+
+    def absorbs(self, fact: InboxFact) -> bool:
+        self.talk_begins()
         if isinstance(fact, SipFact) and isinstance(fact.event, ReferReceived):
             self._referred(fact.event)
             return True
