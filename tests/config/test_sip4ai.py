@@ -115,12 +115,14 @@ FUNCTION = {"name": "look_up", "webhook": "https://app.example/f"}
     [
         ({"mode": "both"}, "mode", "Use one of: inbound, outbound"),
         ({"api_port": 70000}, "api_port", "config.json"),
-        ({"api_port": "8080"}, "api_port", "config.json"),
+        ({"api_port": "8080"}, "api_port", "a whole number, without quotes"),
+        ({"providr": "openai"}, "providr", "Remove it, or use provider"),
+        ({"OpenAI": {}}, "OpenAI", "Remove it, or use openai"),
         ({"api_port": True}, "api_port", "config.json"),
         ({"provider": 5}, "provider", "config.json"),
         ({"provider": "openia"}, "provider", "openai"),
-        ({"openai": []}, "openai", "config.json"),
-        ({"openai": {"greeting": 5}}, "openai.greeting", "config.json"),
+        ({"openai": []}, "openai", "an object: {…}"),
+        ({"openai": {"greeting": 5}}, "openai.greeting", "quotes"),
         ({"gemini": {"voice_id": ["Puck"]}}, "gemini.voice_id", "config.json"),
         ({"openia": {}}, "openia", "openai"),
         ({"provider": "openai", "openai": {"voicee": "alloy"}}, "openai.voicee", "or use voice"),
@@ -142,15 +144,24 @@ FUNCTION = {"name": "look_up", "webhook": "https://app.example/f"}
         ({"provider": "local", "local": {"voicee": "x"}}, "local.voicee", "voice"),
         ({"audio_file": "absent.wav"}, "audio_file", "AUDIO_FILE"),
         ({"outbound": {"target": "1"}}, "outbound.target", "target_number"),
-        ({"outbound": {"hangup_on_task_complete": "yes"}}, "outbound.hangup_on_task_complete", "config.json"),
+        ({"outbound": {"hangup_on_task_complete": "yes"}}, "outbound.hangup_on_task_complete", "true or false"),
+        ({"functions": {}}, "functions", "a list: […]"),
+        ({"functions": [{**FUNCTION, "name": "look up"}]}, "functions[0].name", "letters, digits"),
+        ({"provider": "deepgram", "deepgram": {"think_provider": "openai"}}, "deepgram.think_provider", "open_ai"),
+        (
+            {"provider": "openai", "openai": {"turn_detection": {"type": "server"}}},
+            "openai.turn_detection.type",
+            "server_vad",
+        ),
         ({"outbound": {"target_number": "http://x"}}, "outbound.target_number", "+4930123456"),
-        ({"mode": "outbound"}, "outbound.target_number", "mode"),
+        ({"mode": "outbound", "outbound": {"task_description": "Ask."}}, "outbound.target_number", "mode"),
+        ({"mode": "outbound", "outbound": {"target_number": "+4930123456"}}, "outbound.task_description", "to do"),
         ({"outbound": {"caller_id": "me"}}, "outbound.caller_id", "+4930123456"),
         ({"outbound": {"result_webhook": "app.example"}}, "outbound.result_webhook", "https://host/path"),
         (
             {
                 "mode": "outbound",
-                "outbound": {"target_number": "+4930123456", "caller_id": "+4930123"},
+                "outbound": {"target_number": "+4930123456", "caller_id": "+4930123", "task_description": "-"},
                 "trunks": [{"id": "a", "kind": "gateway", "targets": ["sip:a.example"], "caller_ids": ["+4930124"]}],
             },
             "outbound.caller_id",
@@ -243,7 +254,7 @@ def test_a_call_of_ours_may_go_anywhere_and_show_what_its_trunk_may(
 
 @pytest.mark.parametrize("caller_id", ["me", "+", "1", "anonymous", "sip:a@b.example"])
 def test_a_caller_id_that_is_no_number_is_told_once_by_its_own_key(caller_id: str, tmp_path: Path) -> None:
-    outbound = {"target_number": "+4930123456", "caller_id": caller_id}
+    outbound = {"target_number": "+4930123456", "caller_id": caller_id, "task_description": "-"}
     (problem,) = problems_of(tmp_path, {"mode": "outbound", "outbound": outbound}, ACCOUNT)
     assert (problem.key, problem.fix) == ("outbound.caller_id", "Write it like +4930123456")
 

@@ -73,6 +73,6 @@ def test_the_variables_of_ours_that_it_shows_are_there(tmp_path: Path) -> None:
         "OFFHOOK_WEBHOOK_SECRET": "0123456789abcdef",
     }
     assert all(name in CONFIGURATION for name in environment)
-    settings = load(tmp_path, "{}", environment)
+    settings = load(tmp_path, {"outbound": {"task_description": "Ask."}}, environment)
     said = (settings.mode, settings.outbound.target_number, settings.webhook_secret)
     assert said == tuple(environment.values())

@@ -11,7 +11,6 @@ import click
 import msgspec
 
 from offhook.call.hold_audio import HoldAudio
-from offhook.cli.outbound import check_outbound
 from offhook.config import (
     DEMO_AGENT_ID,
     Settings,
@@ -68,8 +67,6 @@ def _outside_problems(settings: Settings) -> Iterator[ConfigError]:
     """What shows only when the settings are used: files, providers, addresses."""
     yield from provider_problems(settings)
     checks: list[Callable[[], object]] = [lambda: tls_contexts(settings), lambda: add_hold_audio(HoldAudio(), settings)]
-    if settings.mode == "outbound":
-        checks.append(lambda: check_outbound(settings))
     if settings.sip.stun_server:
         checks.append(lambda: stun_hop(settings.sip.stun_server))
     for attempt in checks:

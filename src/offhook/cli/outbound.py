@@ -11,13 +11,8 @@ import click
 from offhook.api.new_call import NewCallForm
 from offhook.config import Settings
 from offhook.delivery.sip4ai_events import end_reason
-from offhook.model.call_events import (
-    DEFAULT_ACCOUNT,
-    CallArrived,
-    CallEnded,
-    CallEvent,
-)
-from offhook.model.errors import CannotPlaceError, ConfigError
+from offhook.model.call_events import DEFAULT_ACCOUNT, CallArrived, CallEnded, CallEvent
+from offhook.model.errors import CannotPlaceError
 from offhook.model.records import CallRecord
 from offhook.model.trunks import RegisterTrunk, Trunk, TrunkChanged
 from offhook.server.service import Server
@@ -37,17 +32,6 @@ NO_TASK = "Play the audio file"
 Say = Callable[[str], None]
 
 
-def check_outbound(settings: Settings) -> None:
-    """Raises ``ConfigError`` where it is not said whom to call, or what for."""
-    outbound = settings.outbound
-    if not outbound.target_number:
-        fix = 'Name whom to call, like "+4930123456", or set mode to inbound'
-        raise ConfigError("outbound.target_number", "is missing: mode is outbound", fix)
-    if not (outbound.task_description or settings.audio_file):
-        fix = "Say what the agent is to do, and when it is done"
-        raise ConfigError("outbound.task_description", "is missing: mode is outbound", fix)
-
-
 def wanted_call(settings: Settings) -> NewCallForm:
     """The call as somebody would ask for it by the API."""
     outbound = settings.outbound
@@ -64,8 +48,6 @@ class OutboundCall:
     """Made before the server starts, so that it hears of every trunk."""
 
     def __init__(self, server: Server, settings: Settings, say: Say) -> None:
-        """Raises ``ConfigError``."""
-        check_outbound(settings)
         self._server = server
         self._say = say
         self._wanted = wanted_call(settings)

@@ -133,7 +133,7 @@ def _use_instead(field: str, options: Sequence[str]) -> str:
 
 def sip4ai_checks(settings: Settings) -> Iterator[Callable[[Settings], None]]:
     """Each raises ``ConfigError``."""
-    yield from (_check_local, _check_main, _check_target, _check_caller_id, _check_result_webhook)
+    yield from (_check_local, _check_main, _check_target, _check_task, _check_caller_id, _check_result_webhook)
     for index in range(len(settings.functions)):
         yield partial(_check_function, index)
     yield from (_check_tools, _check_event_webhook, _check_secret)
@@ -192,6 +192,13 @@ def _check_target(settings: Settings) -> None:
         read_target(target)
     except SipParseError as error:
         raise ConfigError("outbound.target_number", error.problem, HOW_TO_WRITE) from None
+
+
+def _check_task(settings: Settings) -> None:
+    """A file that is played needs none."""
+    if settings.mode == "outbound" and not (settings.outbound.task_description or settings.audio_file):
+        fix = "Say what the agent is to do, and when it is done"
+        raise ConfigError("outbound.task_description", "is missing: mode is outbound", fix)
 
 
 def _check_caller_id(settings: Settings) -> None:
