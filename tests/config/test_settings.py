@@ -171,7 +171,11 @@ def test_agents_become_records(tmp_path: Path) -> None:
         ('{"telemetry": {"otlp_endpoint": "collector:4318"}}', "telemetry.otlp_endpoint", "https://host"),
         ('{"log": {"format": "xml"}}', "log.format", "text, json"),
         ('{"webhooks": [{"id": "w", "url": "ftp://x"}]}', "webhooks[0].url", "no web address"),
-        ('{"webhooks": [{"id": "w", "url": "https://x.example", "event": ["*"]}]}', "webhooks[0].event", "or use events"),
+        (
+            '{"webhooks": [{"id": "w", "url": "https://x.example", "event": ["*"]}]}',
+            "webhooks[0].event",
+            "or use events",
+        ),
         (
             '{"squads": [{"id": "s", "members": [{"agent": "a", "x": 1}]}]}',
             "squads[0].members[0].x",
