@@ -15,8 +15,9 @@ from offhook.bridge.codec import BridgeInput
 from offhook.call.answer_watch import AnswerWatch
 from offhook.call.controls import CallControls
 from offhook.call.inbox import InboxFact, PickupMoved, Timer
+from offhook.call.leg import Leg
 from offhook.call.ports import Spotter
-from offhook.media.session import MediaSession
+from offhook.call.watched_talk import WatchedTalk
 from offhook.model.audio import FRAME_MS, AudioFormat, Encoding
 from offhook.model.call_events import AnswerJudged, CallFact
 from offhook.model.records import Agent, AnsweringMachinePlan
@@ -27,10 +28,15 @@ RECOGNITION_MS = 300
 
 @dataclass(slots=True)
 class _Line:
-    """A media session, as far as a watch needs one."""
+    """A leg and its media session in one, as far as a watch needs them."""
 
     format: AudioFormat
+    leg_id: str = "leg-1"
     sinks: list[Callable[[bytes], None]] = field(default_factory=list)
+
+    @property
+    def media(self) -> _Line:
+        return self
 
     def connect(self, sink: Callable[[bytes], None]) -> None:
         self.sinks.append(sink)
@@ -71,7 +77,7 @@ class PlayedPickup:
         self._waiting: list[tuple[int, Coroutine[None, None, None]]] = []
         plan = plan or AnsweringMachinePlan(detect=True)
         agent = Agent(agent_id="a", provider="p", machines=plan, first_speaker=cast(Any, first_speaker))
-        self.watch = AnswerWatch(cast(CallControls, self), cast(MediaSession, self._line), agent, self)
+        self.watch = AnswerWatch(cast(CallControls, self), cast(Leg, self._line), agent, cast(WatchedTalk, self))
 
     # ── what a test does ─────────────────────────────────────────────────────────────────────────────────
 
@@ -137,11 +143,12 @@ class PlayedPickup:
     def end(self, *, by: str, cause: str, reason: str = "", **_: object) -> None:
         self.done.append(f"end: {cause}: {reason}")
 
-    # ── WatchedTalk ──────────────────────────────────────────────────────────────────────────────────────
-
-    def record(self, fact: CallFact) -> None:
+    def emit(self, fact: CallFact, leg_id: str) -> None:
         assert isinstance(fact, AnswerJudged)
+        assert leg_id == self._line.leg_id
         self.judged.append((self.now_ms, fact))
+
+    # ── WatchedTalk ──────────────────────────────────────────────────────────────────────────────────────
 
     def withhold(self) -> None:
         self.withholds = True

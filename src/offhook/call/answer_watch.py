@@ -7,18 +7,18 @@ recogniser, in pieces, off the loop. What changes comes back into the call as a 
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from offhook.audio.detect import SoundDetector
 from offhook.audio.vad import VoiceActivityDetector
-from offhook.bridge.codec import BridgeInput, TextInput
+from offhook.bridge.codec import TextInput
 from offhook.call.answering_machine import Pickup, PickupState, Step
 from offhook.call.controls import CallControls
 from offhook.call.inbox import PickupMoved
+from offhook.call.leg import Leg
 from offhook.call.ports import Spotter
-from offhook.media.session import MediaSession
+from offhook.call.watched_talk import WatchedTalk
 from offhook.model.audio import FRAME_MS, AudioFormat
-from offhook.model.call_events import CallFact
 from offhook.model.records import Agent, AnsweringMachinePlan
 
 PIECE_MS = 1500
@@ -50,44 +50,13 @@ MESSAGE_LIMIT_S = 60.0
 """For a message on voicemail; who records longer records nothing but silence."""
 
 
-class WatchedTalk(Protocol):
-    """The conduct, as far as it matters who picked up."""
-
-    @property
-    def attends(self) -> bool:
-        """Nobody waits on hold, or is on his way to somebody else."""
-        ...
-
-    @property
-    def withholds(self) -> bool:
-        """The agent is not heard yet, or not any more."""
-        ...
-
-    def record(self, fact: CallFact) -> None: ...
-
-    def withhold(self) -> None:
-        """The agent hears nothing from here on, and what it says waits."""
-        ...
-
-    def release(self, instead: tuple[BridgeInput, ...] | None = None) -> None:
-        """The agent hears and is heard, and greets; or is told something ``instead``."""
-        ...
-
-    def say_and_leave(self, text: str, reason: str, *, within_s: float) -> None:
-        """Word by word, and then the call ends as one that met an answering machine."""
-        ...
-
-    def say_word_by_word(self, text: str) -> None: ...
-
-    def tell(self, command: BridgeInput) -> None: ...
-
-
 class AnswerWatch:
     """One outbound call whose agent wants to know. Made before the INVITE leaves."""
 
-    def __init__(self, call: CallControls, media: MediaSession, agent: Agent, talk: WatchedTalk) -> None:
+    def __init__(self, call: CallControls, leg: Leg, agent: Agent, talk: WatchedTalk) -> None:
         self._call = call
-        self._media = media
+        self._leg_id = leg.leg_id
+        self._media = leg.media
         self._agent = agent
         self._talk = talk
         english = agent.language.lower()[:2] in ("", "en")
@@ -97,7 +66,7 @@ class AnswerWatch:
         self._over = False
         self._screener_answered = False
         self._evidence = ""
-        self._format = media.format
+        self._format = leg.media.format
         self._tune()
         self._now = 0
         self._said: deque[bytes] = deque(maxlen=(PIECE_MS + OVERLAP_MS) // FRAME_MS + PIECE_MS // FRAME_MS)
@@ -128,7 +97,7 @@ class AnswerWatch:
         step = fact.step
         if step.judged is not None:
             self._evidence = step.judged.evidence
-            self._talk.record(step.judged)
+            self._call.emit(step.judged, self._leg_id)
         if not step.early or step.state == "refused" or self._hangs_up_at(step.state):
             self._act(step.state)
 

@@ -22,7 +22,6 @@ from offhook.bridge.codec import (
     Ready,
     ResponseDone,
     ResponseStarted,
-    Say,
     SpeechStarted,
     SpeechStopped,
     TextInput,
@@ -57,7 +56,8 @@ from offhook.call.recording import Recording
 from offhook.call.routing import agent_port, leg_port
 from offhook.call.silence import Silence
 from offhook.call.tool_desk import ToolDesk
-from offhook.call.turn_taking import TurnTaking
+from offhook.call.turn_taking import FloorEvent, TurnTaking
+from offhook.call.watched_talk import WatchedTalk
 from offhook.call.wiring import Wiring
 from offhook.media.events import Drained, DtmfReceived, MediaEvent, MediaTimedOut, PathChanged, SpeechSent
 from offhook.media.session import MediaSession
@@ -78,9 +78,6 @@ from offhook.sip.events import SipEvent
 
 LAST_WORDS_S = 5.0
 """For a goodbye that the call asks for: one short sentence, and the time to begin it."""
-
-OPENED_S = 5.0
-"""For a provider that is only opened now, and then says a sentence."""
 
 GOODBYE = TextInput(
     role="system",
@@ -114,7 +111,7 @@ class Conduct:
             media=leg.media,
             emit=self.record,
             wake_at=lambda at: call.arm("judgement", at - time.monotonic(), agent_key),
-            protected=self._is_parting,
+            protected=lambda: self._parting.pending,
         )
         self._wiring = wiring
         self._mid_call = MidCall(call, leg, wiring, self)
@@ -128,18 +125,17 @@ class Conduct:
         self._caller_speaks = False
         self._left = False
         self._early_hold = False
-        self._withheld = False
         self.is_answered = False
         self.talking = False
+        self.watched = WatchedTalk(
+            call, self, wiring, seat=self._seat, turns=self._turns, parting=self._parting, own_words=self._own_words
+        )
         if not agent_key:
             leg.media.expect(leg.format)
         wiring.add_agent(self._port, self._seat.session)
         if not agent_key:
             wiring.play_on_hold(agent.hold_audio)
         wiring.seat()
-
-    def _is_parting(self) -> bool:
-        return self._parting.pending
 
     def record(self, fact: CallFact) -> None:
         if isinstance(fact, TurnSpoken):
@@ -170,7 +166,7 @@ class Conduct:
         if self._leg.format_changed():
             self._wiring.follow(leg_port(self._leg.leg_id))
             self.format_changed()
-        self._wiring.seat(up=not self._withheld, rings=False)
+        self._wiring.seat(up=not self.watched.withholds, rings=False)
 
     def begin(self) -> None:
         """Media flows both ways and the agent may be heard, if it is not withheld. What an agent tells an operator is
@@ -180,41 +176,8 @@ class Conduct:
         self.talking = True
         if self._early_hold:
             self._call.deliver(Hold(wanted=True))
-        if self._withheld:
-            self._leg.media.pause()
-        else:
-            self.release()
+        self.watched.begin()
         self._settle()
-
-    @property
-    def attends(self) -> bool:
-        """The remote party is the agent's: neither on hold nor on the way to somebody else."""
-        return self._wiring.seating.stage == "talking"
-
-    @property
-    def withholds(self) -> bool:
-        """The agent is not heard: it is not known who picked up."""
-        return self._withheld
-
-    def withhold(self) -> None:
-        """It is not known who picked up: the agent hears nothing from here on, and what it says waits. What it is being
-        heard to say ends here. Not in the middle of a transfer."""
-        if not self.attends:
-            return
-        self._withheld = True
-        if self.talking:
-            self._turns.cut()
-            self._leg.media.pause()
-            self._wiring.seat(up=False)
-
-    def release(self, instead: tuple[BridgeInput, ...] | None = None) -> None:
-        """The agent hears and is heard from here on, and greets. ``instead``: what it is told in the place of that."""
-        self._withheld = False
-        if instead is not None:
-            self._turns.cut()
-        self._leg.media.resume()
-        self._wiring.seat(up=True)
-        self._seat.may_begin(instead)
 
     def hear_early(self) -> None:
         """The called side plays something before it answers: it is recorded, and no agent speaks into it."""
@@ -290,9 +253,7 @@ class Conduct:
         self._caller_speaks = False
         self._seat.fault(fault)
 
-    def _listen(
-        self, event: SpeechStarted | SpeechStopped | InterruptionJudged | TranscriptDelta | Interrupted
-    ) -> None:
+    def _listen(self, event: FloorEvent) -> None:
         """Who has the floor."""
         if isinstance(event, SpeechStarted | SpeechStopped):
             self._caller_speaks = isinstance(event, SpeechStarted)
@@ -375,20 +336,6 @@ class Conduct:
     def lasts(self, item: str, audio_ms: int) -> None:
         self._seat.session.audio_ms[item] = audio_ms
 
-    def say_word_by_word(self, text: str) -> None:
-        self._own_words.say(text, exact=True)
-
-    def say_and_leave(self, text: str, reason: str, *, within_s: float) -> None:
-        """In the agent's place, to somebody who is no person; then the call ends."""
-        end = partial(self._call.end, by="system", cause="answering_machine", reason=reason)
-        if self._call.equipment.voice is not None and not self.says_exactly:
-            self.release(())
-            self.say_word_by_word(text)
-            self._parting.after_speech(end, within_s=within_s)
-        else:
-            self._parting.after_speech(end, within_s=within_s, after_words=True, words_within_s=OPENED_S)
-            self.release((Say(text=text, exact=True),))
-
     def press(self, digits: str) -> bool:
         """Send digits to the remote party; whether it takes any."""
         return self._mid_call.keypad.press(digits)
@@ -407,10 +354,8 @@ class Conduct:
     @property
     def _is_heard(self) -> bool:
         """The caller hears the agent, when it speaks."""
-        seating = self._wiring.seating
-        return (
-            self.talking and not self._withheld and not self._left and (bool(self._key) or seating.stage == "talking")
-        )
+        heard = self.talking and not self._left and not self.watched.withholds
+        return heard and (bool(self._key) or self.watched.attends)
 
     @property
     def _expects_words(self) -> bool:
@@ -453,7 +398,7 @@ class Conduct:
         stage = self._wiring.seating.stage
         if stage == ("talking" if wanted else "waiting") and self._wiring.seating.operator is None:
             self._leg.hold(wanted)
-            self._wiring.seat(stage="waiting" if wanted else "talking", up=wanted or not self._withheld)
+            self._wiring.seat(stage="waiting" if wanted else "talking", up=wanted or not self.watched.withholds)
 
     def take_back(self, news: BridgeInput) -> None:
         """The caller is the agent's again, which learns why; where its provider is gone, another one has to do."""
@@ -506,7 +451,7 @@ class Conduct:
     def failed(self) -> None:
         """The provider is gone: not while the caller is on his way to somebody else, or to the end."""
         self._tools.stop()
-        if self._wiring.seating.stage == "talking" and not self._parting.pending:
+        if self.watched.attends and not self._parting.pending:
             self._seat.fall_back()
 
     def reassure(self) -> None:

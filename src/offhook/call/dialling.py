@@ -163,7 +163,7 @@ class Dialling:
             return
         self._call.conduct.engage()
         if self._command.agent.machines.detect:
-            self._watch = AnswerWatch(self._call, leg.media, self._command.agent, self._call.conduct)
+            self._watch = AnswerWatch(self._call, leg, self._command.agent, self._call.conduct.watched)
 
     def rings(self, status: int) -> None:
         if self._call.phase in {"resolving", "ringing"}:

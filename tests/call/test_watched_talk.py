@@ -193,20 +193,14 @@ async def test_without_a_voice_of_our_own_the_agents_says_it(greets_on_open: boo
         assert turns(ours.facts)[-1] == "Call us back."  # the script greets, whatever it is asked
 
 
-async def test_one_that_hangs_up_says_why() -> None:
-    async with phone(BEEPS) as theirs, phone(bridges=Toys()) as ours:
-        call = ours.call(theirs, agent(on_voicemail="hang_up"))
-        await ours.over(call)
-        ended = await ours.ended()
-        assert ended.cause == "answering_machine"
-        assert ended.reason == "voicemail picked up: beep of 1000 Hz, then silence"
-
-
-async def test_the_recording_runs_while_nothing_is_known(tmp_path: Path) -> None:
+async def test_one_that_hangs_up_says_why_and_what_it_heard_is_recorded(tmp_path: Path) -> None:
     recorded = replace(agent(on_voicemail="hang_up"), record=True)
     async with phone(BEEPS) as theirs, phone(bridges=Toys(), folder=tmp_path) as ours:
         call = ours.call(theirs, recorded)
         await ours.over(call)
+        ended = await ours.ended()
+        assert ended.cause == "answering_machine"
+        assert ended.reason == "voicemail picked up: beep of 1000 Hz, then silence"
         assert ours.facts.of(RecordingWritten)
 
 
