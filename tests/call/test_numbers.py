@@ -84,7 +84,8 @@ def test_a_sip_uri_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "tel:", "tel:sales", "sip:", "sip:a@b@c", "http://x", "a b", "a@b", "a\r\nb;c"]
+    "written",
+    ["", "tel:", "tel:sales", "sip:", "sip:a@b@c", "http://x", "a b", "a@b", "a\r\nb;c", "+", "+0", "tel:+", "+sales"],
 )
 def test_what_nobody_can_be_called_by_is_an_error(written: str) -> None:
     with pytest.raises(SipParseError):

@@ -507,6 +507,7 @@ async def test_sip_targets_and_requests_that_cannot_be(line_and_server: tuple[Ca
     for field, change in (
         ("target", {"target": None}),
         ("target", {"target": "nobody at all"}),
+        ("target", {"target": "+"}),
         ("task", {"task": None}),
         ("agent_id", {"agent_id": "stranger"}),
         ("provider", {"provider": "hal9000"}),

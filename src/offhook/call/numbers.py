@@ -68,7 +68,10 @@ def read_target(text: str, region: str = "") -> SipUri | str:
     if is_sip(stripped):
         return SipUri.parse(stripped)
     number = e164_of(stripped, region)
-    return number or parse_target(plain(stripped))
+    target = number or parse_target(plain(stripped))
+    if not number and isinstance(target, str) and target.startswith("+"):
+        raise SipParseError("target", f"{stripped!r} begins like a number and is none")
+    return target
 
 
 def e164_of(text: str, region: str = "") -> str:
