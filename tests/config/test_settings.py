@@ -286,3 +286,23 @@ def test_settings_do_not_show_the_database_s_password(tmp_path: Path) -> None:
 def test_the_manual_has_the_days_that_things_are_kept() -> None:
     listed = re.findall(r"^\| `(\w+_days)` \| (\d+)", (DOCS / "OPERATIONS.md").read_text(), re.M)
     assert {key: int(days) for key, days in listed} == msgspec.structs.asdict(Settings().retention)
+
+
+def test_an_escaped_emoji_is_one_character(tmp_path: Path) -> None:
+    text = r'{"agents": [{"id": "a", "provider": "scripted", "greeting": "Hi \ud83d\ude00"}]}'
+    (agent,) = load(tmp_path, text).agents
+    assert agent.greeting == "Hi \U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "key"),
+    [
+        (r'{"mode": "\ud83d"}', {}, "mode"),
+        (r'{"agents": [{"id": "a\udc00"}]}', {}, "agents[0].id"),
+        (r'{"\udc00": 1}', {}, "config.json"),
+        ("{}", {"OFFHOOK_DATA_DIR": "\udcff"}, "data_dir"),
+    ],
+)
+def test_half_a_character_is_named(tmp_path: Path, text: str, environment: dict[str, str], key: str) -> None:
+    refused = error_of(tmp_path, text, environment)
+    assert (refused.key, refused.problem) == (key, "holds half of a character")

@@ -106,7 +106,26 @@ def merge(path: Path | None, environment: Mapping[str, str], flags: Mapping[str,
     for key, value in given.items():
         put(document, key.split("."), value)
     _spell_http(document, environment, given)
-    return Merged(document=document, problems=tuple(problems))
+    return Merged(document=_in_whole_characters("", document), problems=tuple(problems))
+
+
+def _in_whole_characters(path: str, value: Any) -> Any:
+    """``value`` with every string encodable: JSON writes an emoji as two halves (``\\ud83d\\ude00``), which json5
+    leaves apart. Raises ``ConfigError`` for a half without the other, and for a variable that is no UTF-8."""
+    match value:
+        case str() if any("\ud800" <= character <= "\udfff" for character in value):
+            try:
+                return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            except UnicodeDecodeError:
+                fix = "Write the character itself, in UTF-8"
+                raise ConfigError(path or "config.json", "holds half of a character", fix) from None
+        case dict():
+            named = {_in_whole_characters(path, key): each for key, each in value.items()}
+            return {key: _in_whole_characters(f"{path}.{key}".lstrip("."), each) for key, each in named.items()}
+        case list():
+            return [_in_whole_characters(f"{path}[{index}]", each) for index, each in enumerate(value)]
+        case _:
+            return value
 
 
 def misspelt(environment: Mapping[str, str]) -> tuple[str, ...]:
