@@ -99,7 +99,7 @@ async def called(answer: object, status: int = 200, **values: Any) -> tuple[list
     async with server(answer, status) as (there, questions):
         steps = [
             {"on": "ready", "do": [given]},
-            {"on": "tool_result", "do": [{"do": "speak", "text": "I see", "ms": 60}, {"do": "end_call"}]},
+            {"on": "tool_result", "do": [{"do": "speak", "text": "I see", "ms": 240}, {"do": "end_call"}]},
         ]
         agent = replace(scripted(steps=steps), tools=(book(there, **values),))
         async with phone(agent, questions=questions) as callee, phone() as caller:
