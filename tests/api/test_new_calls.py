@@ -132,6 +132,15 @@ async def test_the_operator_reads_who_wanted_to_call_where_nobody_may(
     assert "a premium-rate number. Permit them" in line
 
 
+async def test_a_password_in_a_target_is_not_logged(
+    served: Served, placer: Placing, caplog: pytest.LogCaptureFixture
+) -> None:
+    placer.problem = CannotPlaceError("forbidden", "it is premium", field="target", fix="Call another")
+    await served.ask("POST", "/call", json={"target": "sip:0900123456:opensesame@192.0.2.9", "task": "Ask."})
+    assert "0900123456" in caplog.text
+    assert "opensesame" not in caplog.text
+
+
 async def test_a_key_calls_for_its_own_account_and_needs_the_scope(served: Served, placer: Placing) -> None:
     reader = await served.key("calls:read")
     stranger = await served.account("stranger")

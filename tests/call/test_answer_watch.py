@@ -187,6 +187,20 @@ def test_the_recogniser_is_asked_of_what_is_said_one_piece_at_a_time() -> None:
     assert max(pieces) <= 5000
 
 
+def test_music_before_the_answer_does_not_use_up_the_recogniser(played: list[PlayedPickup]) -> None:
+    words: list[str] = []
+
+    async def spot(audio: bytes, audio_format: AudioFormat) -> tuple[str, ...]:
+        return tuple(words)
+
+    call = PlayedPickup(plan(on_voicemail="hang_up"), spotter=spot)
+    played.append(call)
+    call.early(np.concatenate([speech(9000)] * 12))
+    words.append("leave a message")
+    call.answered(np.concatenate([silence(400), speech(3000)]))
+    assert call.done[-1] == "end: answering_machine: voicemail picked up: the words “leave a message”"
+
+
 def test_nothing_is_listened_for_once_the_call_ends() -> None:
     call = PlayedPickup()
     person(call)

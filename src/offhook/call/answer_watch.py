@@ -89,6 +89,7 @@ class AnswerWatch:
 
     def answered(self) -> None:
         self.begin()
+        self._pieces = 0  # many a network plays music while it rings
         self._tell(self._pickup.answered())
         if self._pickup.state in ("greeting", "recording"):  # known from what was played before
             self._act(self._pickup.state)

@@ -14,6 +14,7 @@ from offhook.api.new_call import NewCallForm
 from offhook.api.problems import ApiError
 from offhook.api.reading import convert
 from offhook.model.errors import CannotPlaceError
+from offhook.sip.uri import without_password
 
 WRITE = "calls:write"
 
@@ -59,7 +60,7 @@ async def _place(asked: Asked, wanted: NewCallForm) -> Answer:
         placed = await asked.parts.placer.place(asked.account_id, wanted)
     except CannotPlaceError as error:
         if error.kind == "forbidden":
-            _log.warning("account %s may not call %.64r: %s", asked.account_id, wanted.target, error)
+            _log.warning("account %s may not call %.64r: %s", asked.account_id, without_password(wanted.target), error)
         raise
     body = Initiated(success=True, call_id=placed.call_id, status=placed.status, created_at=placed.created_at)
     return Answer(body=body)
