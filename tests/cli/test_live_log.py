@@ -10,11 +10,14 @@ from tests.observability.calls import DIALLED, SECRETS, spoken_call
 
 from offhook.cli.live_log import LINES, LiveLog, TrunkLog
 from offhook.model.call_events import (
+    AnswerJudged,
     CallEnded,
     CallFact,
     CallRefused,
     DigitReceived,
     ToolCalled,
+    ToolReturned,
+    TransferStarted,
     TurnSpoken,
 )
 from offhook.model.trunks import TrunkChanged
@@ -59,6 +62,24 @@ def test_an_end_says_who_when_and_why() -> None:
 
 def test_tools_are_for_the_record_not_for_the_log() -> None:
     assert LiveLog(show_speech=True).describe(ToolCalled(tool="end_call", arguments="{}")) is None
+
+
+def test_why_a_tool_failed_is_shown_where_speech_is() -> None:
+    failed = ToolReturned(
+        tool="look_up", output="look_up answered 500:\n no \x1b[2JAnna here", is_error=True, took_ms=9
+    )
+    assert line(failed, show_speech=True) == "tool look_up failed after 9 ms: look_up answered 500: no ·[2JAnna here"
+    assert line(failed) == "tool look_up failed after 9 ms"
+
+
+def test_who_was_reached_is_shown_with_what_tells_so() -> None:
+    judged = AnswerJudged(by="sit", evidence="information tones", after_ms=0, early=True)
+    assert line(judged) == "reached: sit (information tones, before the answer)"
+
+
+def test_a_transfer_by_a_function_shows_where_it_leads() -> None:
+    started = TransferStarted(mode="bridge", target="+61400000001", destination="to_a_person")
+    assert line(started) == "transfer to to_a_person, +61400000001 (bridge)"
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -7,10 +7,22 @@ from dataclasses import asdict
 
 import click
 
-from offhook.cli.live_log import LiveLog
+from offhook.cli.live_log import LiveLog, one_line
 from offhook.cli.storage import shown_time
 from offhook.delivery.event_documents import EVENT_NAMES
-from offhook.model.call_events import CallEvent, MediaReported, ProviderUsage, TurnSpoken
+from offhook.model.call_events import (
+    AgentJoined,
+    AgentLeft,
+    CallEvent,
+    CallFact,
+    CallRinging,
+    MediaReported,
+    ProviderUsage,
+    ToolCalled,
+    ToolReturned,
+    TurnSpoken,
+    WayTaken,
+)
 from offhook.model.records import CallRecord
 from offhook.store.calls import CallStatus, status_of
 from offhook.store.outbox import Delivery
@@ -39,7 +51,7 @@ def story(record: CallRecord, events: Sequence[CallEvent], deliveries: Sequence[
     if record.transcript:
         yield ""
         yield _title("what was said")
-        yield from map(_said, record.transcript)
+        yield from map(_said, sorted(record.transcript, key=lambda turn: turn.started_ms))
     if deliveries:
         yield ""
         yield _title("webhooks")
@@ -71,6 +83,8 @@ def _head(record: CallRecord) -> Iterator[str]:
         "began": shown_time(record.created_at),
         "answered": shown_time(record.answered_at),
         "ended": _end(record),
+        "reached": record.answered_by or "",
+        "task": one_line(f"{record.task.outcome}: {record.task.summary}") if record.task else "",
         "Call-ID": record.sip_call_id,
         "recording": record.recording or "",
         "node": f"{record.node_id}, account {record.account_id}",
@@ -103,8 +117,29 @@ def _happened(record: CallRecord, events: Sequence[CallEvent]) -> Iterator[str]:
     for event in events:
         if not isinstance(event.fact, TurnSpoken):
             fact = event.fact
-            text = _used(fact) if isinstance(fact, ProviderUsage) else tell(fact) or _plain(event)
+            text = _in_full(fact) or tell(fact) or _plain(event)
             yield f"  {event.at - record.created_at:8.3f} s  {text.strip()}"
+
+
+def _in_full(fact: CallFact) -> str:
+    """Facts that the live log is silent or brief about; "" for any other."""
+    match fact:
+        case ProviderUsage():
+            return _used(fact)
+        case ToolCalled():
+            return f"tool {fact.tool} called with {one_line(fact.arguments) or '{}'}"
+        case ToolReturned(is_error=False):
+            return f"tool {fact.tool} answered after {fact.took_ms} ms: {one_line(fact.output)}"
+        case AgentJoined():
+            return f"agent {fact.agent_id} speaks, by {fact.provider}"
+        case AgentLeft():
+            return f"agent {fact.agent_id} left: {fact.reason}"
+        case CallRinging():
+            return f"rings ({fact.status})"
+        case WayTaken(problem=""):
+            return f"INVITE to {fact.server}"
+        case _:
+            return ""
 
 
 def _plain(event: CallEvent) -> str:
@@ -140,7 +175,7 @@ def _delivered(delivery: Delivery) -> str:
     problem = f" ({delivery.last_problem})" if delivery.last_problem else ""
     return (
         f"  {delivery.event:<20} to {delivery.webhook_id}: {click.style(delivery.state, fg=colour)}{status}, "
-        f"{delivery.attempt} attempts{problem}"
+        f"{delivery.attempt} attempt{'' if delivery.attempt == 1 else 's'}{problem}"
     )
 
 

@@ -48,6 +48,9 @@ from offhook.model.call_events import (
 from offhook.model.trunks import TrunkChanged
 from offhook.observability.logs import SHORT_ID, LogFormat
 
+REASON_CHARACTERS = 200
+"""Of what a failed tool's server said: more is in the record."""
+
 _log = logging.getLogger("offhook.calls")
 
 
@@ -78,6 +81,8 @@ class LiveLog:
             return self._turn(fact)
         if isinstance(fact, DigitReceived):
             return f"{'caller':>6}: pressed {fact.digit if self._show_speech else '•'}"
+        if isinstance(fact, ToolReturned) and fact.is_error:
+            return click.style(f"tool {fact.tool} failed after {fact.took_ms} ms{self._why(fact)}", fg="red")
         return LINES[type(fact)](fact)
 
     def _turn(self, turn: TurnSpoken) -> str:
@@ -86,6 +91,10 @@ class LiveLog:
         latency = "" if turn.latency_ms is None else click.style(f"  after {turn.latency_ms} ms", dim=True)
         colour = "cyan" if turn.speaker == "caller" else "yellow"
         return f"{click.style(f'{turn.speaker:>6}', fg=colour)}: {words}{cut}{latency}"
+
+    def _why(self, failed: ToolReturned) -> str:
+        """What the model was told may hold what somebody's server said of the caller."""
+        return f": {one_line(failed.output)[:REASON_CHARACTERS]}" if self._show_speech else ""
 
 
 class TrunkLog:
@@ -117,13 +126,18 @@ class TrunkLog:
         return click.style(changed.phase, fg="green" if changed.phase == "online" else None) + where
 
 
+def one_line(text: str) -> str:
+    """What somebody else wrote, harmless to a terminal."""
+    return "".join(each if each.isprintable() else "·" for each in " ".join(text.split()))
+
+
 def _silent(_: CallFact) -> None:
     return None
 
 
 def _arrived(fact: CallArrived) -> str:
     if fact.direction == "outbound":
-        return f"calling {fact.to_uri}"
+        return f"calling {fact.to_uri}{f' by trunk {fact.trunk_id}' if fact.trunk_id else ''}"
     return f"call from {fact.from_uri} to {fact.to_uri} ({fact.transport} {fact.remote_address})"
 
 
@@ -137,7 +151,7 @@ def _answered(fact: CallAnswered) -> str:
 
 
 def _judged(fact: AnswerJudged) -> str:
-    return f"reached: {fact.by}"
+    return f"reached: {fact.by} ({fact.evidence}{', before the answer' if fact.early else ''})"
 
 
 def _refused(fact: CallRefused) -> str:
@@ -153,7 +167,8 @@ def _hold(fact: HoldChanged) -> str:
 
 
 def _transfer(fact: TransferStarted) -> str:
-    return f"transfer to {fact.destination or fact.target} ({fact.mode})"
+    named = f"{fact.destination}, " if fact.destination else ""
+    return f"transfer to {named}{fact.target} ({fact.mode})"
 
 
 def _transferred(fact: TransferEnded) -> str:
@@ -191,7 +206,7 @@ def _recorded(fact: RecordingWritten) -> str:
 
 
 def _tool_returned(fact: ToolReturned) -> str:
-    return f"tool {fact.tool} {'failed' if fact.is_error else 'answered'} after {fact.took_ms} ms"
+    return f"tool {fact.tool} answered after {fact.took_ms} ms"
 
 
 def _ended(fact: CallEnded) -> str:
