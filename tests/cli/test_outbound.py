@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import subprocess
 import threading
 import time
@@ -18,7 +17,6 @@ from typing import Any, cast
 
 import pytest
 from tests.cli.typed import typed
-from tests.interop.tools import free_port
 from tests.kept_calls import kept_calls
 from tests.probe.drafts import response, sdp
 from tests.probe.programs import Program
@@ -27,6 +25,7 @@ from tests.store.stories import ARRIVED, story
 
 from offhook.cli import outbound
 from offhook.cli.outbound import OutboundCall
+from offhook.cli.serve import call_out
 from offhook.config import Settings
 from offhook.config.sip4ai_keys import OutboundSettings
 from offhook.delivery.bus import Bus
@@ -225,19 +224,6 @@ def test_a_trunk_that_refuses_us_is_told_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in failed.stderr
 
 
-def test_with_the_api_it_serves_on_whatever_became_of_the_call(tmp_path: Path) -> None:
-    program = Program(*configured(tmp_path, None, api_port=free_port("tcp")))
-    try:
-        program.says(re.compile("no SIP account: .*set SIP_USERNAME"))
-        program.says(re.compile("no call was made: .*there is no trunk"))
-        assert program.running
-        program.interrupt()
-        assert program.ends() == 0, program.output
-    finally:
-        if program.running:
-            program.kill()
-
-
 # ── what is missing ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -281,11 +267,16 @@ class Rehearsal:
         self.trunk_states: dict[str, TrunkChanged] = {}
         self.placed: list[str] = []
         self.said: list[str] = []
+        self.spoke = asyncio.Event()
         self.left = 0
         self._facts = facts
         self.placer = SimpleNamespace(plan=self._plan, place_now=self._place)
         settings = Settings(outbound=OutboundSettings(target_number="+1234567890", task_description="Ask."))
-        self.call = OutboundCall(cast(Server, self), settings, self.said.append)
+        self.call = OutboundCall(cast(Server, self), settings, self.say)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        self.spoke.set()
 
     def becomes(self, trunk_id: str, phase: TrunkPhase, **more: Any) -> None:
         self.trunk_states[trunk_id] = TrunkChanged(trunk_id=trunk_id, phase=phase, at=1.0, **more)
@@ -337,6 +328,23 @@ async def test_the_result_is_one_line(facts: tuple[CallFact, ...], completed: bo
     rehearsal.call.tell_result()
     assert rehearsal.said == [line]
     assert rehearsal.call.completed == completed
+
+
+@pytest.mark.parametrize(
+    ("phase", "says"), [("online", "call completed after"), ("failed", "no call was made: target: trunk")]
+)
+async def test_with_the_api_it_serves_on_whatever_became_of_the_call(phase: TrunkPhase, says: str) -> None:
+    rehearsal, stopping = Rehearsal("pbx", facts=(ANSWERED, ended("hangup"))), asyncio.Event()
+    rehearsal.becomes("pbx", phase)
+    serving = asyncio.create_task(call_out(rehearsal.call, stopping, rehearsal.say, serves_on=True))
+    async with asyncio.timeout(5):
+        await rehearsal.spoke.wait()
+    assert says in rehearsal.said[0]
+    await asyncio.sleep(0)
+    assert not serving.done()
+    stopping.set()
+    await serving
+    assert len(rehearsal.said) == 1
 
 
 async def test_what_could_not_be_delivered_is_told() -> None:

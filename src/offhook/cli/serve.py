@@ -99,7 +99,7 @@ async def _serve(
         if outbound is None:
             await signals.stopping.wait()
         else:
-            await _call_out(outbound, signals.stopping, say, serves_on=not ends_with_call)
+            await call_out(outbound, signals.stopping, say, serves_on=not ends_with_call)
         notify_systemd("STOPPING=1")
         if not signals.ending.is_set():
             await _drain(server, signals.ending, say)
@@ -130,7 +130,7 @@ def _announce(server: Server, serving: ServerFile, listening: tuple[tuple[Transp
         say(click.style(server.engine.missing, fg="yellow"))
 
 
-async def _call_out(outbound: OutboundCall, stopping: asyncio.Event, say: Say, *, serves_on: bool) -> None:
+async def call_out(outbound: OutboundCall, stopping: asyncio.Event, say: Say, *, serves_on: bool) -> None:
     """Make the call of ``mode`` outbound; return when it is over, or with ``serves_on`` when the server is to stop.
 
     Raises ``OffhookError`` where there is no call; with ``serves_on`` that is said only.
