@@ -16,6 +16,7 @@ from offhook.store.scheduled_calls import (
     LEASE_S,
     ScheduledCall,
     add,
+    count_scheduled,
     list_scheduled,
     next_due,
     put_off,
@@ -50,8 +51,8 @@ def test_it_is_kept_as_it_was_asked_for_and_is_of_its_account(database: Database
     kept(database, "c1")
     assert read(database, scheduled_call, "default", "c1") == CALL
     assert read(database, scheduled_call, "other", "c1") is None
-    assert read(database, list_scheduled, "other") == ()
-    assert read(database, list_scheduled, "default") == (CALL,)
+    assert read(database, list_scheduled, "other", limit=10) == ()
+    assert read(database, list_scheduled, "default", limit=10) == (CALL,)
     assert read(database, next_due, NOW) == NOW + 60
 
 
@@ -60,7 +61,19 @@ def test_an_account_has_no_more_than_it_may(database: Database) -> None:
     assert write(database, add, replace(CALL, call_id="c2"), most=2)
     assert not write(database, add, replace(CALL, call_id="c3"), most=2)
     assert write(database, add, replace(CALL, call_id="c4", account_id="other"), most=2)
-    assert len(read(database, list_scheduled, "default")) == 2
+    assert len(read(database, list_scheduled, "default", limit=10)) == 2
+
+
+def test_they_are_read_by_pages(database: Database) -> None:
+    for number in range(5):
+        kept(database, f"c{number}", created_at=NOW + number)
+    kept(database, "theirs", account_id="other")
+
+    def page(limit: int, offset: int) -> list[str]:
+        return [call.call_id for call in read(database, list_scheduled, "default", limit=limit, offset=offset)]
+
+    assert (page(2, 0), page(2, 4), page(2, 5)) == (["c4", "c3"], ["c0"], [])
+    assert read(database, count_scheduled, "default") == 5
 
 
 def test_it_is_given_once_when_it_is_due_the_oldest_first(database: Database) -> None:

@@ -58,8 +58,7 @@ def arrived(call: ScheduledCall) -> CallArrived:
 
 def add(connection: sa.Connection, call: ScheduledCall, *, most: int) -> bool:
     """False: the account has ``most`` of them already."""
-    mine = sa.select(sa.func.count()).select_from(scheduled_calls).where(_of(call.account_id))
-    if (connection.scalar(mine) or 0) >= most:
+    if count_scheduled(connection, call.account_id) >= most:
         return False
     connection.execute(sa.insert(scheduled_calls).values(asdict(call)))
     return True
@@ -71,10 +70,19 @@ def scheduled_call(connection: sa.Connection, account_id: str, call_id: str) -> 
     return None if row is None else _call(row)
 
 
-def list_scheduled(connection: sa.Connection, account_id: str) -> tuple[ScheduledCall, ...]:
-    """All of an account, the one that was asked for last first."""
+def count_scheduled(connection: sa.Connection, account_id: str) -> int:
+    """How many of an account wait."""
+    mine = sa.select(sa.func.count()).select_from(scheduled_calls).where(_of(account_id))
+    return connection.scalar(mine) or 0
+
+
+def list_scheduled(
+    connection: sa.Connection, account_id: str, *, limit: int, offset: int = 0
+) -> tuple[ScheduledCall, ...]:
+    """Of an account, the one that was asked for last first. Each may hold 64 KB."""
     newest_first = (scheduled_calls.c.created_at.desc(), scheduled_calls.c.call_id.desc())
-    return tuple(map(_call, connection.execute(_COLUMNS.where(_of(account_id)).order_by(*newest_first))))
+    page = _COLUMNS.where(_of(account_id)).order_by(*newest_first).limit(limit).offset(offset)
+    return tuple(map(_call, connection.execute(page)))
 
 
 def take(connection: sa.Connection, account_id: str, call_id: str, now: float) -> ScheduledCall | None:

@@ -13,7 +13,7 @@ from offhook.model.call_events import CallEvent
 from offhook.model.records import CallRecord
 from offhook.store.calls import CallFilter, get_call, list_calls
 from offhook.store.projection import begin
-from offhook.store.scheduled_calls import ScheduledCall, arrived, list_scheduled, scheduled_call
+from offhook.store.scheduled_calls import ScheduledCall, arrived, count_scheduled, list_scheduled, scheduled_call
 
 
 class KnownCall(NamedTuple):
@@ -36,11 +36,12 @@ def list_known(
     connection: sa.Connection, account_id: str, wanted: CallFilter, *, limit: int, offset: int
 ) -> tuple[list[KnownCall], int]:
     """As ``list_calls``; where those are asked for that begin, the ones that wait come before them."""
-    waiting = list_scheduled(connection, account_id) if wanted in _WHERE_CALLS_WAIT else ()
-    first = [known(one) for one in waiting[offset : offset + limit]]
-    rest = {"limit": limit - len(first), "offset": max(0, offset - len(waiting))}
+    waiting = count_scheduled(connection, account_id) if wanted in _WHERE_CALLS_WAIT else 0
+    page = list_scheduled(connection, account_id, limit=limit, offset=offset) if offset < waiting else ()
+    first = [known(one) for one in page]
+    rest = {"limit": limit - len(first), "offset": max(0, offset - waiting)}
     records, total = list_calls(connection, account_id, wanted, **rest)
-    return [*first, *map(KnownCall, records)], len(waiting) + total
+    return [*first, *map(KnownCall, records)], waiting + total
 
 
 _WHERE_CALLS_WAIT = (CallFilter(status="initiating"), CallFilter(status="initiating", direction="outbound"))
