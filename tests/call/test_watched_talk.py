@@ -113,7 +113,8 @@ async def test_who_is_sent_on_before_he_is_known_hears_the_other_at_once_and_is_
 ) -> None:
     plan = AnsweringMachinePlan(detect=True, on_voicemail="hang_up")
     quiet, rings = replace(SILENT, machines=plan), humming("rings", CALLER_HZ, rings_ms=500)
-    async with phone(rings) as theirs, phone(TARGET) as target, phone(bridges=Toys()) as ours:
+    toys = Toys(greets_on_open=True)
+    async with phone(rings) as theirs, phone(TARGET) as target, phone(bridges=toys) as ours:
         call = ours.call(theirs, quiet)
         if not early:
             await ours.facts.until(CallAnswered)
@@ -124,6 +125,7 @@ async def test_who_is_sent_on_before_he_is_known_hears_the_other_at_once_and_is_
         assert ours.facts.of(AnswerJudged) == []
         assert ours.facts.of(CallEnded) == []
         await hang_up(ours, call)
+    assert all(connection.closed for connection in toys.connections if connection.opened)
 
 
 async def test_who_comes_in_the_place_of_an_unknown_one_is_greeted() -> None:

@@ -12,13 +12,18 @@ C = TypeVar("C")
 
 
 class Toy(ScriptedConnection):
-    """Knows whether it was opened."""
+    """Knows whether it was opened, and closed."""
 
     opened = False
+    closed = False
 
     async def open(self) -> None:
         self.opened = True
         await super().open()
+
+    async def close(self) -> None:
+        self.closed = True
+        await super().close()
 
 
 class Toys:
