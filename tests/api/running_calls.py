@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from offhook.bridge.codec import TextInput
-from offhook.call.destination_policy import NotAllowed
 from offhook.call.manager import Pressed
 from offhook.call.numbers import read_target
-from offhook.model.call_events import CallPhase
+from offhook.model.call_events import CallPhase, CallRefused
 from offhook.model.records import TransferDestination
 
 SALES = TransferDestination(name="sales", target="+4930999", mode="warm", briefing="Somebody calls.", trunk_id="office")
@@ -60,11 +59,12 @@ class Running:
     def is_transferring(self, call_id: str) -> bool:
         return self.transferring
 
-    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> NotAllowed | None:
+    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> CallRefused | None:
         read_target(destination.target)
         if not destination.target.startswith("+900"):
             return None
-        return NotAllowed(rule="premium-rate numbers are refused", evidence=destination.target, fix="Call another one")
+        rule, fix = "premium-rate numbers are refused", "Call another one"
+        return CallRefused(status=403, rule=rule, evidence=destination.target, fix=fix)
 
     def _take(self, *told: object) -> bool:
         self.told.append(told)

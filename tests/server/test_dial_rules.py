@@ -6,17 +6,16 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
+from tests.api.served import Said
 from tests.call.phones import SILENT, phone
+from tests.server.asking import serving, wanted
 
 from offhook.call.destination_policy import DestinationPolicy
 from offhook.config import DiallingSettings
-from offhook.config.checking import convert
 from offhook.model.call_events import CallArrived
 from offhook.server.dial_rules import dial_rules
-from offhook.server.service import Server
 
 
 def test_every_key_becomes_a_rule() -> None:
@@ -43,40 +42,20 @@ def test_by_default_ten_calls_at_once_for_an_hour_at_any_time(given: dict[str, A
     assert not rules.policy.permit
 
 
-def config(folder: Path, **dialling: Any) -> dict[str, Any]:
-    return {
-        "sip": {"host": "127.0.0.1", "port": 0, "transports": ["udp"], "trace": False},
-        "http": {"host": "127.0.0.1", "port": 0},
-        "rtp": {"port_min": 28000, "port_max": 29998},
-        "data_dir": str(folder),
-        "agents": [{"id": "demo", "provider": "scripted", "record": False, "options": {"script": "{}"}}],
-        "dialling": dialling,
-    }
-
-
 async def test_of_twenty_requests_at_once_as_many_are_calls_as_may_be_and_a_reload_changes_whom(tmp_path: Path) -> None:
-    server = Server(convert(config(tmp_path, max_calls=3)))
-    try:
-        await server.start()
-        ((host, port),) = server.http_addresses
-        async with phone(SILENT) as callee, aiohttp.ClientSession(f"http://{host}:{port}") as client:
+    async with serving(tmp_path, dialling={"max_calls": 3}) as asking, phone(SILENT) as callee:
 
-            async def ask(user: str) -> tuple[int, Any]:
-                target = f"sip:{user}@{callee.address.host}:{callee.address.port}"
-                body = {"target": target, "task": "Say hello", "machines": {"detect": False}}
-                async with client.post("/api/calls", json=body) as answer:
-                    return answer.status, await answer.json()
+        async def ask(number: str) -> Said:
+            return await asking.ask("POST", "/api/calls", wanted(callee, number))
 
-            answers = await asyncio.gather(*(ask("+4930123456") for _ in range(20)))
-            assert sorted(status for status, _ in answers) == [201] * 3 + [429] * 17
-            await callee.facts.until(CallArrived, 3)
-            after = convert(config(tmp_path, deny=["+4930"], max_calls=5))
-            await server.reload(msgspec.structs.replace(server.settings, dialling=after.dialling))
-            status, told = await ask("+4930123456")
-            assert (status, told["code"], told["field"]) == (403, "FORBIDDEN", "target")
-            assert "dialling.deny" in told["hint"]
-            assert (await ask("+4940123456"))[0] == 201
-            await callee.facts.until(CallArrived, 4)
-    finally:
-        await server.close()
+        answers = await asyncio.gather(*(ask("+4930123456") for _ in range(20)))
+        assert sorted(said.status for said in answers) == [201] * 3 + [429] * 17
+        await callee.facts.until(CallArrived, 3)
+        after = DiallingSettings(deny=("+4930",), max_calls=5)
+        await asking.server.reload(msgspec.structs.replace(asking.server.settings, dialling=after))
+        said = await ask("+4930123456")
+        assert (said.status, said.code, said.json["field"]) == (403, "FORBIDDEN", "target")
+        assert "dialling.deny" in said.json["hint"]
+        assert (await ask("+4940123456")).status == 201
+        await callee.facts.until(CallArrived, 4)
     assert len(callee.facts.of(CallArrived)) == 4

@@ -14,9 +14,8 @@ from offhook.api.live import LiveFeed
 from offhook.api.new_call import NewCallForm, PlacedCall
 from offhook.api.rates import Rate
 from offhook.bridge.codec import TextInput
-from offhook.call.destination_policy import NotAllowed
 from offhook.call.manager import Pressed
-from offhook.model.call_events import CallPhase
+from offhook.model.call_events import CallPhase, CallRefused
 from offhook.model.errors import CannotPlaceError
 from offhook.model.records import TransferDestination
 from offhook.model.trunks import TrunkChanged
@@ -78,7 +77,7 @@ class RunningCalls(Protocol):
 
     def is_transferring(self, call_id: str) -> bool: ...
 
-    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> NotAllowed | None:
+    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> CallRefused | None:
         """Why nobody is sent there. Raises ``SipParseError`` for what nobody can be called by."""
         ...
 
@@ -128,7 +127,7 @@ class NoCalls:
     def is_transferring(self, call_id: str) -> bool:
         return False
 
-    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> NotAllowed | None:
+    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> CallRefused | None:
         return None
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from datetime import time as time_of_day
 from zoneinfo import ZoneInfo
 
-from offhook.call.destination_policy import DestinationPolicy, NotAllowed, judge
+from offhook.call.destination_policy import DestinationPolicy, judge
 from offhook.call.numbers import region_of
 from offhook.model.call_events import CallRefused
 from offhook.model.errors import CannotPlaceError
@@ -109,9 +109,12 @@ class Clearance:
         """These count from now on, for new calls; none that is up is ended."""
         self.rules = rules
 
-    def judge(self, target: SipUri | str, trunk: Trunk | None) -> NotAllowed | None:
-        """Why nobody of us calls there; None where he may."""
-        return judge(target, "" if trunk is None else region_of(trunk.rules), self.rules.policy)
+    def judge(self, target: SipUri | str, trunk: Trunk | None) -> CallRefused | None:
+        """What is recorded where nobody of us calls there; None where he may."""
+        refused = judge(target, "" if trunk is None else region_of(trunk.rules), self.rules.policy)
+        if refused is None:
+            return None
+        return CallRefused(status=FORBIDDEN, rule=refused.rule, evidence=refused.evidence, fix=refused.fix)
 
     def place(self, account_id: str, trunk: Trunk | None) -> Slot:
         """For a call that somebody asks for. Raises ``CannotPlaceError``."""
@@ -162,11 +165,6 @@ class Clearance:
     def up(self) -> int:
         """Calls of ours that are dialled or up."""
         return sum(slot.is_held() for slot in self._slots)
-
-
-def policy_refusal(refused: NotAllowed) -> CallRefused:
-    """What is recorded of a call that the policy refuses."""
-    return CallRefused(status=FORBIDDEN, rule=refused.rule, evidence=refused.evidence, fix=refused.fix)
 
 
 def limit_refusal(refused: CannotPlaceError) -> CallRefused:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from offhook.call.account_limits import over_limit
-from offhook.call.clearance import Slot, limit_refusal, policy_refusal
+from offhook.call.clearance import Slot, limit_refusal
 from offhook.call.controls import CallControls
 from offhook.call.inbox import InboxFact, MediaFact, NoWay, SipFact, TimerFired, WayFound
 from offhook.call.leg import DialPlan, Leg, new_capabilities, srtp_terms
@@ -118,7 +118,7 @@ class Dial:
         party, account_id, equipment = self._party, self._call.account_id, self._call.equipment
         refused = equipment.clearance.judge(party.target, party.trunk)
         if refused is not None:
-            return policy_refusal(refused)
+            return refused
         if self._slot is not None:
             return None
         problem = equipment.limits.refuse_party(account_id)

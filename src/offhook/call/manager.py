@@ -15,9 +15,7 @@ from typing import Literal
 from offhook.bridge.codec import TextInput
 from offhook.call.aftermath import end_lost_calls
 from offhook.call.arrival import RETRY_AFTER_S, Arrival
-from offhook.call.clearance import policy_refusal
 from offhook.call.controls import UsageOwner
-from offhook.call.destination_policy import NotAllowed
 from offhook.call.dialling import Dialling, PlaceCall
 from offhook.call.equipment import Equipment
 from offhook.call.inbox import HangUp, Hold, InboxFact, Inject, Replaced, SayText, SipFact, TransferCaller
@@ -29,7 +27,7 @@ from offhook.call.saved_legs import leg_snapshot
 from offhook.call.session import CallSession, SetUp
 from offhook.call.transfer_desk import TransferDesk
 from offhook.call.trunks import Trunks
-from offhook.model.call_events import EndCause
+from offhook.model.call_events import CallRefused, EndCause
 from offhook.model.errors import LocalProtocolError, ResourceExhaustedError
 from offhook.model.records import TransferDestination, UnfinishedCall
 from offhook.observability.logs import about_call
@@ -176,7 +174,7 @@ class CallManager:
         call = self._calls.get(call_id)
         return call is not None and call.transfers is not None and call.transfers.busy
 
-    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> NotAllowed | None:
+    def refuse_transfer(self, call_id: str, destination: TransferDestination) -> CallRefused | None:
         """Why a caller may not be sent there, which the call then has on record; None where he may.
 
         Raises ``SipParseError`` for what nobody can be called by.
@@ -185,7 +183,7 @@ class CallManager:
         trunk = equipment.find_trunk(destination.trunk_id or ("" if call is None else call.trunk_id))
         refused = equipment.clearance.judge(target, trunk)
         if refused is not None and call is not None:
-            call.emit(policy_refusal(refused))
+            call.emit(refused)
         return refused
 
     def press(self, call_id: str, digits: str) -> Pressed:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from offhook.call.clearance import FORBIDDEN, policy_refusal
 from offhook.call.conduct import Conduct
 from offhook.call.dial import Dial, NotReached, Party
 from offhook.call.inbox import InboxFact, MediaFact, SipFact, TimerFired
@@ -73,8 +72,8 @@ class Redirection:
         refused = equipment.clearance.judge(target, trunk or equipment.find_trunk(self._call.trunk_id))
         if refused is not None:
             self.over = True
-            old.reject_refer(event, FORBIDDEN)
-            self._call.emit(policy_refusal(refused))
+            old.reject_refer(event, refused.status)
+            self._call.emit(refused)
             return
         old.accept_refer(event)
         headers = [("Referred-By", f"<{event.referred_by}>")] if event.referred_by else []

@@ -6,7 +6,6 @@ from typing import assert_never
 
 from offhook.bridge.codec import TextInput, ToolResult
 from offhook.call.briefing import BRIEFING_S, DECLINES, TAKES, briefing_agent
-from offhook.call.clearance import policy_refusal
 from offhook.call.conduct import Conduct
 from offhook.call.dial import NotReached, Party
 from offhook.call.inbox import InboxFact, SipFact, TimerFired
@@ -98,9 +97,8 @@ class Transferring:
         refused = equipment.clearance.judge(target, self._trunk or equipment.find_trunk(self._call.trunk_id))
         if refused is None:
             return False
-        told = policy_refusal(refused)
-        self._call.emit(told)
-        self._fail("refused", told.status, f"{told.rule}: {told.evidence}")
+        self._call.emit(refused)
+        self._fail("refused", refused.status, f"{refused.rule}: {refused.evidence}")
         return True
 
     def _go(self) -> None:
