@@ -136,6 +136,12 @@ async def test_a_body_that_cannot_be_used_is_told_where(toys: Served, body: byte
     assert where in said.json["error"]
 
 
+async def test_how_a_value_is_written_is_told_beside_what_is_wrong(toys: Served) -> None:
+    said = await toys.ask("POST", "/squads", json={"id": "a", "members": [{"agent": 7}]})
+
+    assert said.json["hint"] == "Write a text in quotes"
+
+
 @pytest.mark.parametrize(
     "media", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"]
 )

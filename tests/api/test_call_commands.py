@@ -95,6 +95,12 @@ async def test_a_call_of_another_account_is_not_there(
     assert (said.status, running.told) == (404, [])
 
 
+async def test_the_words_that_a_field_takes_are_told(served: Served) -> None:
+    said = await served.ask("POST", "/api/calls/c1/inject", json={"message": "x", "role": "agent"})
+
+    assert (said.json["field"], said.json["hint"]) == ("role", "Use one of: system, user")
+
+
 @pytest.mark.parametrize("body", [{}, {"message": ""}, {"message": "x" * 4001}, {"message": "x", "role": "agent"}])
 async def test_what_cannot_be_said_is_refused(served: Served, running: Running, body: Any) -> None:
     said = await served.ask("POST", "/api/calls/c1/inject", json=body)

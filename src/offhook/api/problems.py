@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,7 @@ from offhook.model.errors import (
     RecordNotFoundError,
     RevisionMismatchError,
 )
+from offhook.model.written_values import choices, how_written
 
 Code = Literal[
     "BAD_REQUEST",
@@ -161,19 +162,28 @@ def of_record(error: RecordError) -> ApiError:
     return ApiError(code, error.problem, field=error.field, hint=error.fix)
 
 
-def wrong_value(error: msgspec.ValidationError) -> ApiError:
-    """A value of the wrong type or out of its bounds, with the path that msgspec names (``$.members[0].agent``)."""
+def wrong_value(error: msgspec.ValidationError, kind: Any = None) -> ApiError:
+    """A value of the wrong type or out of its bounds, with the path that msgspec names (``$.members[0].agent``).
+
+    ``kind``: what the whole body should have been.
+    """
     message = str(error)
     where = re.search(r" - at `(?:key in )?\$\.?(.*)`$", message)
     field = where[1] if where else ""
     problem = re.sub(r" - at `.*`$", "", message)
     named = re.search(r"(unknown|required) field `(.*?)`", problem)
     if named is None:
-        return ApiError("INVALID", f"{field}: {_lower(problem)}" if field else problem, field=field)
+        words = choices(kind, field) if "enum value" in problem else ""
+        hint = f"Use one of: {words}" if words else _write(how_written(message))
+        return ApiError("INVALID", f"{field}: {_lower(problem)}" if field else problem, field=field, hint=hint)
     field = f"{field}.{named[2]}" if field else named[2]
     if named[1] == "unknown":
         return ApiError("INVALID", f"{field}: there is no such field", field=field, hint="Remove it")
     return ApiError("INVALID", f"{field}: is missing", field=field, hint="Add it")
+
+
+def _write(how: str) -> str:
+    return f"Write {how}" if how else ""
 
 
 def _lower(text: str) -> str:

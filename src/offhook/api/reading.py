@@ -124,7 +124,7 @@ def convert(document: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise wrong_value(error) from None
+        raise wrong_value(error, kind) from None
 
 
 def read_query(known: Sequence[Query], given: MultiMapping[str]) -> dict[str, Any]:

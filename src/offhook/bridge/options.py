@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent
+from offhook.model.written_values import choices
 
 UNKNOWN_OPTION = "is not known"
 KNOWN_ARE = "Known are: "
@@ -45,8 +45,6 @@ class ProviderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_UNIONS = (Union, UnionType)
-
 
 def read_options(agent: Agent, options: type[T]) -> T:
     """Raises ``ConfigError`` whose key is a path from ``options`` on."""
@@ -58,20 +56,9 @@ def read_options(agent: Agent, options: type[T]) -> T:
         key = "options" + path.strip("`").removeprefix("$") + (f".{unknown.group(1)}" if unknown else "")
         names = ", ".join(field.name for field in msgspec.structs.fields(options))
         page = f"See docs/providers/{agent.provider}.md"
-        choices = "" if unknown else _choices(options, path)
-        fix = f"{KNOWN_ARE}{names}" if unknown and path in ("", "`$`") else choices or page
+        words = "" if unknown else choices(options, path)
+        fix = f"{KNOWN_ARE}{names}" if unknown and path in ("", "`$`") else f"Use one of: {words}" if words else page
         raise ConfigError(key, UNKNOWN_OPTION if unknown else problem, fix) from None
-
-
-def _choices(options: type[msgspec.Struct], path: str) -> str:
-    """ "Use one of: …" where the value at msgspec's ``path`` (``$.turn_detection.type``) is one of a few words."""
-    kinds: list[Any] = [options]
-    for name in re.findall(r"[a-z]\w*", path):
-        fields = [get_type_hints(kind) for kind in kinds if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
-        hints = [hints[name] for hints in fields if name in hints]
-        kinds = [one for hint in hints for one in (get_args(hint) if get_origin(hint) in _UNIONS else (hint,))]
-    words = dict.fromkeys(str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind) if word)
-    return f"Use one of: {', '.join(words)}" if words else ""
 
 
 def access_of(agent: Agent, options: ProviderOptions, given: ProviderAccess, *, vendor_url: str) -> ProviderAccess:

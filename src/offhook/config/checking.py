@@ -19,8 +19,9 @@ from offhook.config.settings import DELIVERIES_DAYS_MIN, HOURS, Settings
 from offhook.config.sip4ai import sip4ai_checks
 from offhook.config.sip4ai_keys import ALL_WORDS, ProviderSection
 from offhook.model.errors import ConfigError
+from offhook.model.written_values import how_written
 from offhook.store.form_parts import Form, check_networks, check_url
-from offhook.store.forms import TOOL_NAME, Known, check_agent, check_number, check_squad, check_tool, check_webhook
+from offhook.store.forms import Known, check_agent, check_number, check_squad, check_tool, check_webhook
 from offhook.store.trunk_forms import TRUNK_KINDS, check_trunk
 
 LISTS = ("trunks", "tools", "agents", "numbers", "squads", "webhooks")
@@ -113,24 +114,9 @@ def _type_error(path: str, message: str) -> ConfigError:
     return ConfigError(key, problem_of(message), _fix(key, message))
 
 
-_WRITTEN = {
-    "int": "a whole number, without quotes",
-    "float": "a number, without quotes",
-    "bool": "true or false, without quotes",
-    "str": "a text in quotes",
-    "array": "a list: […]",
-    "object": "an object: {…}",
-}
-"""How config.json has what msgspec expects."""
-
-_PATTERNS = {TOOL_NAME: "1 to 64 letters, digits, _ and -"}
-
-
 def _fix(key: str, message: str) -> str:
     if "enum value" not in message:
-        expected = re.match(r"Expected `(\w+)[^`]*`, got", message)
-        wanted = _WRITTEN.get(expected[1]) if expected else None
-        wanted = _PATTERNS.get(re.sub(r".* matching regex '(.*)'.*", r"\1", message), wanted)
+        wanted = how_written(message)
         return f"Correct the value in config.json{f': write {wanted}' if wanted else ''}"
     hint = _hint_at(key)
     while get_origin(hint) is not Literal:

@@ -35,6 +35,7 @@ from offhook.model.records import (
     is_fetched,
 )
 from offhook.model.tool_schema import schema_problem
+from offhook.model.written_values import TOOL_NAME
 from offhook.store.form_parts import (
     Form,
     FormId,
@@ -50,7 +51,6 @@ from offhook.store.form_parts import (
 )
 from offhook.store.trunk_forms import GatewayForm, OpenForm, RegisterForm
 
-TOOL_NAME = r"^[A-Za-z0-9_-]{1,64}$"
 ToolName = Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
 """What every model takes as the name of a function."""
 
