@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.api.placers import Keeping
 from tests.api.running_calls import SALES, Running
 from tests.api.served import Served
 from tests.store.stories import ANSWERED, ARRIVED, WHOLE, happened, story
@@ -15,7 +16,7 @@ from tests.store.stories import ANSWERED, ARRIVED, WHOLE, happened, story
 from offhook.call.manager import Pressed
 from offhook.model.records import TransferDestination
 from offhook.store.database import Database
-from offhook.store.scheduled_calls import ScheduledCall, add, remove, take
+from offhook.store.scheduled_calls import ScheduledCall, add, take
 
 COMMANDS: list[tuple[str, str, Any]] = [
     ("POST", "/inject", {"message": "hello"}),
@@ -250,22 +251,9 @@ WAITING = ScheduledCall(
 )
 
 
-class Schedule:
-    """Implements ``CallSchedule`` as a server does that has nothing to record."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-
-    async def cancel(self, account_id: str, call_id: str) -> bool:
-        taken = await self.database.run(take, account_id, call_id, 0.0)
-        if taken is not None:
-            await self.database.run(remove, call_id)
-        return taken is not None
-
-
 @pytest.fixture
 async def waiting(database: Database, tmp_path: Path) -> AsyncIterator[Served]:
-    async with Served(database, tmp_path, schedule=Schedule(database)) as one:
+    async with Served(database, tmp_path, placer=Keeping(database)) as one:
         happened(database, ARRIVED, call_id="c1")
         happened(database, *WHOLE, call_id="over")
         with database.write() as connection:

@@ -89,12 +89,8 @@ class CallPlacer(Protocol):
         """Returns once the call is on its way, or is kept to be placed later. Raises ``CannotPlaceError``."""
         ...
 
-
-class CallSchedule(Protocol):
-    """The calls that are kept to be placed later."""
-
     async def cancel(self, account_id: str, call_id: str) -> bool:
-        """It will not be placed, and is on record. False: none of this account waits under this id."""
+        """It is not placed later, and is on record. False: none of this account waits under this id."""
         ...
 
 
@@ -137,10 +133,6 @@ class NoPlacer:
     async def place(self, account_id: str, wanted: NewCallForm) -> PlacedCall:
         raise CannotPlaceError("unavailable", "This server places no calls", fix="Ask another one")
 
-
-class NoSchedule:
-    """Of a process that keeps none."""
-
     async def cancel(self, account_id: str, call_id: str) -> bool:
         return False
 
@@ -175,7 +167,6 @@ class ApiParts:
     trunk_states: Callable[[], Mapping[str, TrunkChanged]]
     calls: RunningCalls = field(default_factory=NoCalls)
     placer: CallPlacer = field(default_factory=NoPlacer)
-    schedule: CallSchedule = field(default_factory=NoSchedule)
     wake_sender: Callable[[], None] = lambda: None
     config_file: str = "config.json"
     rights: Rights = field(default_factory=Rights)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from offhook.api.app import build_app
 from offhook.api.listener import HttpListener, Where
 from offhook.api.native.table import NATIVE
-from offhook.api.parts import ApiParts, CallPlacer, CallSchedule
+from offhook.api.parts import ApiParts, CallPlacer
 from offhook.call.manager import CallManager
 from offhook.config import Settings
 from offhook.model.trunks import TrunkChanged
@@ -18,8 +18,7 @@ from offhook.server.vitals import Vitals
 
 
 class Front:
-    """``trunk_states`` and ``calls`` are those of this process; ``placer`` begins new ones, ``schedule`` has
-    those that begin later."""
+    """``trunk_states`` and ``calls`` are those of this process; ``placer`` begins new ones."""
 
     def __init__(
         self,
@@ -31,7 +30,6 @@ class Front:
         trunk_states: Callable[[], Mapping[str, TrunkChanged]],
         calls: CallManager,
         placer: CallPlacer,
-        schedule: CallSchedule,
     ) -> None:
         self._ground = ground
         http, security = settings.http, settings.security
@@ -47,7 +45,6 @@ class Front:
             trunk_states=trunk_states,
             calls=calls,
             placer=placer,
-            schedule=schedule,
             wake_sender=ground.sender.wake,
             config_file=ground.resources.config_file,
             rights=ground.rights,

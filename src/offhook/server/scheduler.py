@@ -82,8 +82,7 @@ class PlacesCalls(Protocol):
 
 
 class Scheduler:
-    """Implements the API's ``CallPlacer`` and ``CallSchedule``. ``hindrances``: why no call is placed now, as
-    ``CallManager`` has them."""
+    """Implements the API's ``CallPlacer``. ``hindrances``: why no call is placed now, as ``CallManager`` has them."""
 
     def __init__(
         self,
@@ -127,7 +126,7 @@ class Scheduler:
         return PlacedCall(call_id=call.call_id, created_at=utc(now))
 
     async def cancel(self, account_id: str, call_id: str) -> bool:
-        """See ``CallSchedule``."""
+        """See ``CallPlacer``."""
         call = await self._database.run(take, account_id, call_id, self._now())
         if call is None:
             return False

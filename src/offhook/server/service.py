@@ -136,7 +136,6 @@ class Server:
                 trunk_states=lambda: self.trunk_states,
                 calls=phone.manager,
                 placer=self._scheduler,
-                schedule=self._scheduler,
             )
             await self._front.start()
         if settings.sip.stun_server:

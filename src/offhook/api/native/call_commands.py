@@ -200,7 +200,7 @@ async def _cancelled(asked: Asked) -> bool:
     call_id = asked.path["id"]
     if not await _waits(asked):
         return False
-    if await asked.parts.schedule.cancel(asked.account_id, call_id):
+    if await asked.parts.placer.cancel(asked.account_id, call_id):
         return True
     if await _waits(asked):
         raise ApiError(
