@@ -97,7 +97,11 @@ def test_without_arguments_it_serves_what_the_file_says(tmp_path: Path, monkeypa
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
     program = Program()
     try:
-        program.says(re.compile(r"offhook listens on UDP 127\.0\.0\.1:\d+, .* call sip:desk@.* API http://"))
+        program.says(
+            re.compile(
+                r"offhook listens on UDP 127\.0\.0\.1:\d+, .* call sip:desk@\S+ for agent demo \(scripted\) · API http://"
+            )
+        )
         program.says(re.compile("no SIP account: .*SIP_USERNAME, SIP_PASSWORD, SIP_DOMAIN and SIP_SERVER"))
         program.interrupt()
         assert program.ends() == 0, program.output

@@ -20,7 +20,7 @@ from offhook.cli.outbound import OutboundCall
 from offhook.cli.running import ServerFile
 from offhook.cli.secrets import master_key_advice
 from offhook.cli.self_check import SelfCheck
-from offhook.config import Settings, file_of, load_settings, numbers_of, waits_for_restart
+from offhook.config import Settings, agents_of, file_of, load_settings, numbers_of, waits_for_restart
 from offhook.model.errors import OffhookError
 from offhook.observability import configure_logging, notify_systemd
 from offhook.server.service import Server
@@ -239,12 +239,15 @@ async def _self_check(server: Server, listening: tuple[tuple[Transport, Address]
 
 
 def announcement(settings: Settings, listening: tuple[tuple[Transport, Address], ...], http: str = "") -> str:
-    """Where it listens, how to call it, where data goes: one line."""
+    """Where it listens, how to call it, who answers there, where data goes: one line."""
     places = ", ".join(f"{transport} {_bracketed(address.host)}:{address.port}" for transport, address in listening)
-    users = [number.user for number in numbers_of(settings) if number.user != "*"]
-    uri = dial_uri(users[0] if users else "demo", listening)
+    numbers = numbers_of(settings)
+    number = next((one for one in numbers if one.user != "*"), numbers[0])
+    uri = dial_uri("demo" if number.user == "*" else number.user, listening)
+    providers = {agent.agent_id: agent.provider for agent in agents_of(settings)}
+    answers = f" for agent {number.agent_id} ({providers[number.agent_id]})" if number.agent_id in providers else ""
     api = f" · API {http}" if http else ""
-    return f"offhook listens on {places} · call {uri}{api} · data in {settings.data_dir}"
+    return f"offhook listens on {places} · call {uri}{answers}{api} · data in {settings.data_dir}"
 
 
 def http_url(addresses: tuple[tuple[str, int], ...]) -> str:
