@@ -247,6 +247,18 @@ def test_who_names_himself_can_be_deleted(world: World) -> None:
 # ── accounts ──
 
 
+@pytest.mark.parametrize("peer", ["203.0.113.5", "203.0.113.0/25", "0.0.0.0/0", "2001:db8:7::1"])
+def test_no_tenant_takes_the_calls_of_another_accounts_peers(world: World, peer: str) -> None:
+    peers = ["203.0.113.0/24", "2001:db8:7::/48"]
+    world.create("trunk", id="carrier", kind="gateway", peers=peers)
+    with pytest.raises(ConfigError, match=r"peers\[1\]: .* is a peer of another account's trunk"):
+        world.create("trunk", account=OTHER, id="mine", kind="gateway", peers=["192.0.2.1", peer])
+    world.create("trunk", account=OTHER, id="mine", kind="gateway", peers=["192.0.2.1"])
+    with pytest.raises(ConfigError, match=r"peers\[0\]"), world.database.write() as connection:
+        world.resources.patch(connection, OTHER, "trunk", "mine", {"peers": [peer]})
+    world.create("trunk", id="also", kind="gateway", peers=[peer, "192.0.2.1"])  # the operator knows what he does
+
+
 def test_another_accounts_records_are_not_there(world: World) -> None:
     world.create("agent", id="a", account=OTHER)
     with pytest.raises(RecordNotFoundError, match="There is no agent 'a'"):

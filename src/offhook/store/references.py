@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_network
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from offhook.model.call_events import DEFAULT_ACCOUNT
+from offhook.model.errors import ConfigError
 from offhook.store.form_secrets import Kind
 from offhook.store.forms import (
     AgentForm,
@@ -24,7 +26,7 @@ from offhook.store.forms import (
     check_webhook,
 )
 from offhook.store.schema import resources
-from offhook.store.trunk_forms import check_trunk
+from offhook.store.trunk_forms import GatewayForm, check_trunk
 
 
 class Reference(NamedTuple):
@@ -66,6 +68,21 @@ def check_form(form: AnyForm, known: Known, key: str = "") -> None:
             check_webhook(key, form)
         case _:
             check_trunk(key, form)
+
+
+def check_peers(connection: sa.Connection, account_id: str, form: AnyForm) -> None:
+    """Who calls from an address comes by one trunk, the one that names it most closely: a tenant's must not be one that
+    takes another account's calls. Raises ``ConfigError``."""
+    if not isinstance(form, GatewayForm) or account_id == DEFAULT_ACCOUNT:
+        return
+    others = (resources.c.kind == "trunk") & (resources.c.account_id != account_id)
+    forms = connection.execute(sa.select(resources.c.form).where(others)).scalars()
+    taken = [ip_network(peer) for other in forms for peer in other.get("peers", ())]
+    for index, peer in enumerate(form.peers):
+        wanted = ip_network(peer)
+        if any(one.version == wanted.version and one.overlaps(wanted) for one in taken):
+            fix = "Name the addresses of your own system alone, or ask the operator"
+            raise ConfigError(f"peers[{index}]", f"{peer} is a peer of another account's trunk", fix)
 
 
 def references(connection: sa.Connection, account_id: str | None = None) -> Iterator[Reference]:

@@ -26,7 +26,7 @@ from offhook.model.records import Source
 from offhook.store import form_secrets
 from offhook.store.form_secrets import Kind
 from offhook.store.forms import AnyForm, WebhookForm
-from offhook.store.references import check_form, known_to, references
+from offhook.store.references import check_form, check_peers, known_to, references
 from offhook.store.revision import begin_change, raise_revision
 from offhook.store.rights import Rights
 from offhook.store.schema import resources
@@ -150,6 +150,7 @@ class Resources:
         form, made = with_secret(form_secrets.form_of(kind, values))
         self._check_free(connection, account_id, kind, form.id)
         check_form(form, known_to(connection, account_id))
+        check_peers(connection, account_id, form)
         self.rights.check(account_id, form)
         self.put_new(connection, account_id, kind, form, document=document)
         raise_revision(connection)
@@ -306,6 +307,7 @@ class Resources:
                 fix="Create another one, and delete this",
             )
         check_form(form, known_to(connection, before.account_id))
+        check_peers(connection, before.account_id, form)
         self.rights.check(before.account_id, form)
         self.put_changed(connection, before.account_id, before.kind, form, document=document)
         raise_revision(connection)
