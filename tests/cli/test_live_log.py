@@ -60,6 +60,11 @@ def test_an_end_says_who_when_and_why() -> None:
     assert line(ended) == "ended by system after 61.5 s: media_timeout (no RTP for 60 s)"
 
 
+def test_whoever_we_talk_to_is_no_caller_where_we_called() -> None:
+    ended = CallEnded(by="caller", phase="up", cause="hangup", reason="", duration_ms=1000)
+    assert line(ended) == "ended by the other side after 1.0 s: hangup"
+
+
 def test_tools_are_for_the_record_not_for_the_log() -> None:
     assert LiveLog(show_speech=True).describe(ToolCalled(tool="end_call", arguments="{}")) is None
 

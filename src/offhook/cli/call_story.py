@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from offhook.cli.live_log import LiveLog, one_line
+from offhook.cli.live_log import LiveLog, ended_by, one_line
 from offhook.cli.storage import shown_time
 from offhook.delivery.event_documents import EVENT_NAMES
 from offhook.model.call_events import (
@@ -103,7 +103,8 @@ def _end(record: CallRecord) -> str:
     fault = record.provider_fault
     fault = f", {fault}" if fault and fault != record.reason else ""
     seconds = f"{record.duration_ms / 1000:.1f} s"
-    return f"{shown_time(record.ended_at)} after {seconds} by {record.ended_by}: {record.cause}{status}{reason}{fault}"
+    by = ended_by(record.ended_by) if record.ended_by else "nobody"
+    return f"{shown_time(record.ended_at)} after {seconds} by {by}: {record.cause}{status}{reason}{fault}"
 
 
 def _used(used: ProviderUsage) -> str:

@@ -24,6 +24,7 @@ from offhook.model.call_events import (
     CallRefused,
     CallRinging,
     DigitReceived,
+    EndedBy,
     HoldChanged,
     InterruptionResumed,
     LegAnswered,
@@ -131,6 +132,11 @@ def one_line(text: str) -> str:
     return "".join(each if each.isprintable() else "·" for each in " ".join(text.split()))
 
 
+def ended_by(by: EndedBy) -> str:
+    """``caller`` is whom we talk to, also where we called him."""
+    return "the other side" if by == "caller" else by
+
+
 def _silent(_: CallFact) -> None:
     return None
 
@@ -212,7 +218,7 @@ def _tool_returned(fact: ToolReturned) -> str:
 def _ended(fact: CallEnded) -> str:
     status = f" {fact.sip_code}" if fact.sip_code is not None else ""
     reason = f" ({fact.reason})" if fact.reason else ""
-    return f"ended by {fact.by} after {fact.duration_ms / 1000:.1f} s: {fact.cause}{status}{reason}"
+    return f"ended by {ended_by(fact.by)} after {fact.duration_ms / 1000:.1f} s: {fact.cause}{status}{reason}"
 
 
 LINES: Mapping[type[CallFact], Callable[[Any], str | None]] = {

@@ -63,5 +63,5 @@ class LoopLag:
         self._on_lag(lag)
         if lag > STALL_S:
             self.stalls += 1
-            _log.warning("the event loop stalled for %d ms: every call had a hole", round(lag * 1000))
+            _log.warning("the event loop stalled for %d ms: each call that was up had a hole", round(lag * 1000))
         self._arm(loop)
