@@ -168,6 +168,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 BODIES: Mapping[str, Any] = {
     "POST inject": {"message": "hello"},
     "POST say": {"text": "hello"},
+    "POST transfer": {"target": "sip:alpha@127.0.0.1"},
+    "POST dtmf": {"digits": "1"},
+    "POST hold": {"hold": True},
     "PUT agents": {"provider": "scripted"},
     "PUT trunks": {"kind": "register", "server": "127.0.0.3", "username": "alpha"},
     "PUT numbers": {"user": "alpha-2", "agent": "alpha-desk"},
@@ -180,7 +183,7 @@ BODIES: Mapping[str, Any] = {
 
 @pytest.mark.parametrize("endpoint", [one for one in NATIVE if "{id}" in one.path], ids=lambda one: one.operation)
 def test_what_is_theirs_does_not_exist(two: World, endpoint: Endpoint) -> None:
-    kind = endpoint.path.split("/")[2]
+    kind = endpoint.path.partition("/{id}")[0].rpartition("/")[2]
     command = endpoint.path.partition("{id}")[2].strip("/")
     body = BODIES.get(f"{endpoint.method} {command or kind}", {}) if endpoint.body else None
     for one in two.theirs.ids[kind]:
