@@ -75,6 +75,7 @@ async def test_two_names_may_say_the_same_and_nothing_else(served: Served, place
         ({"target": None}, "target"),
         ({"target": ""}, "target"),
         ({"task": 7}, "task"),
+        ({"task": " \n"}, "task"),
         ({"max_duration_seconds": 0}, "max_duration_seconds"),
         ({"tone": "friendly"}, "tone"),
         ({"functions": [{"webhook": "https://x.example"}]}, "functions[0].name"),

@@ -14,6 +14,8 @@ from offhook.store.function_forms import FunctionForm
 MAX_DURATION_S = 300
 """SIP4AI: "Maximum call duration. Default: 300 (5 minutes)"."""
 
+NOT_BLANK = r"\S"
+
 Long = Annotated[str, msgspec.Meta(max_length=20_000)]
 Short = Annotated[str, msgspec.Meta(max_length=512)]
 
@@ -40,8 +42,8 @@ class NewCallForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     otherwise.
     """
 
-    target: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-    task: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
+    target: Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=NOT_BLANK)]
+    task: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000, pattern=NOT_BLANK)]
     instructions: Long = ""
     provider: Short = ""
     caller_id: Short = ""

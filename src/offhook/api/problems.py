@@ -162,6 +162,10 @@ def of_record(error: RecordError) -> ApiError:
     return ApiError(code, error.problem, field=error.field, hint=error.fix)
 
 
+BLANK = "Expected `str` matching regex '\\\\S'"
+"""What msgspec says of a text that must have a character that is seen."""
+
+
 def wrong_value(error: msgspec.ValidationError, kind: Any = None) -> ApiError:
     """A value of the wrong type or out of its bounds, with the path that msgspec names (``$.members[0].agent``).
 
@@ -170,7 +174,7 @@ def wrong_value(error: msgspec.ValidationError, kind: Any = None) -> ApiError:
     message = str(error)
     where = re.search(r" - at `(?:key in )?\$\.?(.*)`$", message)
     field = where[1] if where else ""
-    problem = re.sub(r" - at `.*`$", "", message)
+    problem = re.sub(r" - at `.*`$", "", message).replace(BLANK, "is blank")
     named = re.search(r"(unknown|required) field `(.*?)`", problem)
     if named is None:
         words = choices(kind, field) if "enum value" in problem else ""
