@@ -181,6 +181,11 @@ async def test_a_page_has_one_to_a_hundred_calls(served: Served, limit: str) -> 
     assert (said.status, said.code, said.json["field"]) == (400, "BAD_REQUEST", "limit")
 
 
+async def test_the_words_that_a_parameter_takes_are_told(served: Served) -> None:
+    said = await served.get("/api/calls?status=over")
+    assert said.json["hint"] == "Use one of: initiating, ringing, in_progress, completed, failed"
+
+
 @pytest.mark.parametrize(
     "query",
     ["status=over", "direction=up", "cause=x", "sip_code=99", "sip_code=x", "created_after=1970-01-01", "page=2"],

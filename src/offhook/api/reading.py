@@ -14,6 +14,7 @@ from multidict import MultiMapping
 
 from offhook.api.endpoints import JSON, MERGE_PATCH, Body, Query
 from offhook.api.problems import ApiError, wrong_value
+from offhook.model.written_values import choices
 
 BODY_BYTES = 64 * 1024
 """An agent's instructions are a few thousand words at most; the event loop parses this in less than a millisecond."""
@@ -151,7 +152,9 @@ def _parameter(query: Query, texts: Sequence[str]) -> Any:
     try:
         return msgspec.convert(text, query.type, strict=is_time)  # else "0.5" would be a time
     except msgspec.ValidationError as error:
-        raise ApiError("BAD_REQUEST", f"{query.name}: {error}", field=query.name, hint=query.summary) from None
+        words = choices(query.type, "")
+        hint = f"Use one of: {words}" if words else query.summary
+        raise ApiError("BAD_REQUEST", f"{query.name}: {error}", field=query.name, hint=hint) from None
 
 
 def _is_time(kind: Any) -> bool:
