@@ -176,7 +176,9 @@ class Placer:
             del self._first_facts[call_id]
 
     def _begin(self, command: PlaceCall) -> None:
-        """Nothing waits between a limit being judged and the call being begun. Raises ``CannotPlaceError``."""
+        """Raises ``CannotPlaceError``. Of many at a time some may pass ``refuse`` and be refused when they begin,
+        on record: an account's calls are counted then. Limits of ``dialling`` are judged and counted at once.
+        """
         if problem := self._parts.refuse(command.account_id):
             raise CannotPlaceError("too_many", problem, fix="Wait until calls end, or for the next day (UTC)")
         try:
