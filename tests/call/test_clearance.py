@@ -18,6 +18,7 @@ from offhook.call.clearance import CallingHours, Clearance, DialRules
 from offhook.call.destination_policy import DestinationPolicy, RangeKind
 from offhook.call.dialling import PlaceCall
 from offhook.model.call_events import (
+    CallArrived,
     CallEnded,
     CallRefused,
     LegDialled,
@@ -225,6 +226,30 @@ async def test_a_refer_from_outside_to_a_premium_number_is_refused_with_403() ->
         assert (refused.status, "premium" in refused.rule) == (403, True)
         assert not caller.facts.of(LegDialled)
     assert door.received == []
+
+
+CARRIER = GatewayTrunk(trunk_id="carrier", peers=("127.0.0.0/8",))
+THEIR_OWN = "their own"
+
+
+@pytest.mark.parametrize(
+    ("account_id", "by"), [("tenant", None), ("tenant", "127.0.0.1"), ("owner", None), ("owner", "127.0.0.1")]
+)
+async def test_a_tenant_does_not_call_by_a_gateway_of_another(account_id: str, by: str | None) -> None:
+    """Neither by its address, nor by a trunk of his own that leads there: it knows us by our address alone."""
+    trunks_for = {"owner": {"carrier"}, "tenant": {THEIR_OWN}}.__getitem__
+    async with phone(SILENT) as carrier, phone(trunks=(CARRIER,), trunks_for=trunks_for) as ours:
+        port = carrier.address.port
+        trunk = None if by is None else GatewayTrunk(trunk_id=THEIR_OWN, targets=(f"sip:{by}:{port}",))
+        target = SipUri.parse(f"sip:200@127.0.0.1:{port}")
+        command = PlaceCall(target=target, agent=SILENT, trunk=trunk, account_id=account_id)
+        call = ours.phone.manager.place(command)
+        if account_id == "owner":
+            await carrier.facts.until(CallArrived)
+            ours.hang_up(call)
+        await ours.over(call)
+        ended = await ours.ended()
+        assert (ended.sip_code == 403, carrier.facts.events == []) == (account_id == "tenant",) * 2
 
 
 def test_no_path_passes_by() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from offhook.call.account_limits import over_limit
-from offhook.call.clearance import Slot, limit_refusal
+from offhook.call.clearance import FORBIDDEN, Slot, limit_refusal
 from offhook.call.controls import CallControls
 from offhook.call.inbox import InboxFact, MediaFact, NoWay, SipFact, TimerFired, WayFound
 from offhook.call.leg import DialPlan, Leg, new_capabilities, srtp_terms
@@ -33,6 +33,13 @@ NEXT_WAY_S = 5.0
 
 FAILOVER_STATUSES = frozenset({408, 500, 502, 503, 504})
 """The server's fault, not the call's: another server may do better (RFC 3263 §4.3)."""
+
+ANOTHERS = CallRefused(
+    status=FORBIDDEN,
+    rule="nobody calls by another account's trunk",
+    evidence="a gateway of one stands there, and would take the call for that account's",
+    fix="call another address, or ask the operator for a trunk",
+)
 
 _log = logging.getLogger("offhook.calls")
 
@@ -110,8 +117,7 @@ class Dial:
         if told is None:
             self._call.spawn(self._find_way())
         else:
-            reason = f"{told.rule}: {told.evidence}"
-            self._fail(NotReached(cause="not_allowed", status=told.status, reason=reason, told=told))
+            self._fail(_forbidden(told))
 
     def _hindrance(self) -> CallRefused | None:
         """Why nobody is called; None where he may be, and room is made for it."""
@@ -201,6 +207,11 @@ class Dial:
 
     def _dial(self, plans: tuple[DialPlan, ...]) -> None:
         if self._over:
+            return
+        account_id, is_anothers = self._call.account_id, self._call.equipment.is_anothers
+        plans = tuple(plan for plan in plans if not is_anothers(account_id, plan.next_hop.host))
+        if not plans:
+            self._fail(_forbidden(ANOTHERS))
             return
         # Where SRTP is required, a way on which its keys could be read is none.
         safe = tuple(plan for plan in plans if not srtp_terms(plan.flow, self._rules).hindrance)
@@ -321,6 +332,11 @@ class Dial:
 
     def _media_event(self, event: MediaEvent) -> None:
         self._call.deliver(MediaFact(leg_id=self._leg_id, event=event))
+
+
+def _forbidden(told: CallRefused) -> NotReached:
+    reason = f"{told.rule}: {told.evidence}"
+    return NotReached(cause="not_allowed", status=told.status, reason=reason, told=told)
 
 
 def _unacceptable(why: Unacceptable) -> NotReached:

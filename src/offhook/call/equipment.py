@@ -32,6 +32,8 @@ class Equipment:
     ``find_trunk``: by its id, as it is at that moment; a trunk may go while its calls go on. ``hold_audio``: what
     callers hear who wait. ``voice`` says what an agent's provider cannot say word by word; ``spotter`` gives who hears
     what voicemail says, where there is one.
+    ``is_anothers``: (account, IP address) -> whether a gateway stands there that only other accounts may use: it would
+    take our calls for theirs.
     ``clearance``: whether calls of ours may be made.
     ``teardown_s``: the remote party gets so long to answer our BYE or CANCEL; then the call is closed here, and the
     transaction goes on alone in the SIP core.
@@ -43,6 +45,7 @@ class Equipment:
     bridges: Bridges
     open_media: MediaOpener
     find_trunk: Callable[[str], Trunk | None] = lambda trunk_id: None
+    is_anothers: Callable[[str, str], bool] = lambda account_id, host: False
     questions: Questions = field(default_factory=NobodyToAsk)
     limits: Limits = field(default_factory=NoLimits)
     clearance: Clearance = field(default_factory=Clearance)

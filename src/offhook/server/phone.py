@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from offhook.media.events import MediaEvent
 from offhook.media.ports import PortPool
 from offhook.media.recorder import RecordingWriter
 from offhook.media.session import MediaSession
-from offhook.model.trunks import Trunk, TrunkChanged
+from offhook.model.trunks import GatewayTrunk, Trunk, TrunkChanged
 from offhook.signaling.advertised import AdvertisedAddresses
 from offhook.signaling.endpoint import SipEndpoint
 from offhook.signaling.tls import TlsContexts
@@ -48,7 +48,7 @@ UNREGISTER_S = 2.0
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surroundings:
     """How this process stands in the network: trunks, TLS, names, its address as others see it; whom it asks, how much
-    accounts may use, and which calls of ours may be made."""
+    accounts may use, and which calls of ours may be made. ``trunks_for``: ids that an account may use; None: all."""
 
     trunks: tuple[Trunk, ...] = ()
     tls: TlsContexts | None = None
@@ -62,6 +62,7 @@ class Surroundings:
     questions: Questions = field(default_factory=NobodyToAsk)
     limits: Limits = field(default_factory=NoLimits)
     clearance: Clearance = field(default_factory=Clearance)
+    trunks_for: Callable[[str], Container[str]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +120,13 @@ def build_phone(
         advertised=around.advertised,
     )
     trunks = Trunks(around.trunks, endpoint=endpoint, admission=admission, on_change=around.on_trunk)
+
+    def is_anothers(account_id: str, host: str) -> bool:
+        trunk_id = admission.trunk_of(host)
+        if trunk_id is None or around.trunks_for is None or trunk_id in around.trunks_for(account_id):
+            return False
+        return isinstance(trunks.trunk(trunk_id), GatewayTrunk)  # a registrar knows us by a password
+
     clock = MediaClock(asyncio.get_running_loop())
     recordings = RecordingWriter(on_problem=_recording_lost)
     manager.attach(
@@ -132,6 +140,7 @@ def build_phone(
             recordings_folder=recordings_folder,
             teardown_s=teardown_s,
             find_trunk=trunks.trunk,
+            is_anothers=is_anothers,
             limits=around.limits,
             clearance=around.clearance,
             hold_audio=around.hold_audio,

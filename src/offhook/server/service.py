@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Container, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from offhook.config.reloading import RELOADED
 from offhook.delivery.awaited import undelivered
 from offhook.delivery.bus import Bus
 from offhook.media.ports import PortPool
-from offhook.model.call_events import CallEvent
+from offhook.model.call_events import DEFAULT_ACCOUNT, CallEvent
 from offhook.model.errors import ConfigError
 from offhook.model.records import Agent, is_fetched
 from offhook.model.trunks import Trunk, TrunkChanged
@@ -257,7 +257,13 @@ class Server:
             questions=self._ground.questions,
             limits=LimitsNow(self._ground.usage, time.time),
             clearance=self._clearance,
+            trunks_for=self._trunks_for,
         )
+
+    def _trunks_for(self, account_id: str) -> Container[str]:
+        """The operator's calls may go wherever a trunk of his server leads."""
+        state = self._ground.state
+        return state.trunks if account_id == DEFAULT_ACCOUNT else state.trunks_for(account_id)
 
     def _open_placer(self, phone: Phone) -> Placer:
         usage = self._ground.usage
