@@ -80,3 +80,9 @@ def test_a_file_that_holds_none_is_named(tmp_path: Path, content: bytes) -> None
     (tmp_path / SECRET_FILE).write_bytes(content)
     with pytest.raises(ConfigError, match=SECRET_FILE):
         installation_secret(tmp_path)
+
+
+def test_why_a_folder_takes_no_secret_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    with pytest.raises(ConfigError, match="exists"):
+        installation_secret(tmp_path / "data")

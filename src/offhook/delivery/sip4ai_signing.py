@@ -85,7 +85,8 @@ def _kept_secret(file: Path) -> str:
         secret = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         fix = "Let the server read and write it, or set webhook_secret"
-        raise ConfigError("webhook_secret", f"{file} cannot be used ({type(error).__name__})", fix) from None
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigError("webhook_secret", f"{file} cannot be used ({why})", fix) from None
     if len(secret) < SECRET_CHARACTERS_LEAST:
         fix = "Delete the file, and a new one is made; or set webhook_secret"
         raise ConfigError("webhook_secret", f"{file} holds no secret of {SECRET_CHARACTERS_LEAST} characters", fix)
