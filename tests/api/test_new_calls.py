@@ -149,3 +149,12 @@ async def test_a_key_calls_for_its_own_account_and_needs_the_scope(served: Serve
     assert (await served.ask("POST", "/call", json=APPOINTMENT, headers=reader)).status == 403
     assert (await served.ask("POST", "/call", json=APPOINTMENT, headers=stranger)).status == 201
     assert [account_id for account_id, _ in placer.wanted] == ["stranger"]
+
+
+@pytest.mark.parametrize("path", ["/call", "/api/calls"])
+async def test_a_body_of_another_kind_is_a_bad_request(served: Served, placer: Placing, path: str) -> None:
+    said = await served.ask(
+        "POST", path, data='{"target": "+611", "task": "x"}', headers={"Content-Type": "text/plain"}
+    )
+    assert (said.status, said.code, placer.wanted) == (400, "BAD_REQUEST", [])
+    assert said.json["hint"] == "Send Content-Type: application/json"

@@ -121,13 +121,13 @@ def _serving(endpoint: Endpoint, parts: ApiParts, gate: Gate, keyed: KeyedAnswer
 
 @contextmanager
 def _invalid_as(code: Code) -> Iterator[None]:
-    """What says that a value cannot be used says so under this code."""
+    """What says that a body or a value cannot be used says so under this code."""
     try:
         yield
     except ConfigError as error:
         raise invalid(error).as_code(code) from error
     except ApiError as error:
-        if error.code == "INVALID" != code:
+        if code != "INVALID" and error.code in ("INVALID", "UNSUPPORTED_MEDIA_TYPE"):
             raise error.as_code(code) from error
         raise
 

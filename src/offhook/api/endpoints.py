@@ -160,7 +160,8 @@ class Endpoint:
         if self.idempotent:
             codes += ["BAD_REQUEST", "CONFLICT", "INVALID"]
         if self.body:
-            codes += ["REQUEST_TIMEOUT", "TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", self.invalid]
+            other_media: Code = "UNSUPPORTED_MEDIA_TYPE" if self.invalid == "INVALID" else self.invalid
+            codes += ["REQUEST_TIMEOUT", "TOO_LARGE", other_media, self.invalid]
         return tuple(dict.fromkeys((*codes, *self.errors)))
 
 

@@ -9,6 +9,7 @@ import click
 
 from offhook.cli.live_log import LiveLog, ended_by, one_line
 from offhook.cli.storage import shown_time
+from offhook.delivery.call_document import as_they_began
 from offhook.delivery.event_documents import EVENT_NAMES
 from offhook.model.call_events import (
     AgentJoined,
@@ -51,7 +52,7 @@ def story(record: CallRecord, events: Sequence[CallEvent], deliveries: Sequence[
     if record.transcript:
         yield ""
         yield _title("what was said")
-        yield from map(_said, sorted(record.transcript, key=lambda turn: turn.started_ms))
+        yield from map(_said, as_they_began(record.transcript))
     if deliveries:
         yield ""
         yield _title("webhooks")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -57,7 +57,7 @@ def call_document(record: CallRecord) -> dict[str, Any]:
     return {
         **call_summary(record),
         "functions_called": tuple(function_document(one) for one in record.functions_called),
-        "transcript": tuple(_turn(turn) for turn in record.transcript),
+        "transcript": tuple(_turn(turn) for turn in as_they_began(record.transcript)),
     }
 
 
@@ -84,6 +84,11 @@ def _is_flat(value: Any, depth: int) -> bool:
             return depth > 0 and all(_is_flat(each, depth - 1) for each in value)
         case _:
             return True
+
+
+def as_they_began(transcript: Iterable[TurnSpoken]) -> Sequence[TurnSpoken]:
+    """Turns are recorded when they are over: one that was cut after the words that cut it."""
+    return sorted(transcript, key=lambda turn: turn.started_ms)
 
 
 def _turn(turn: TurnSpoken) -> dict[str, Any]:

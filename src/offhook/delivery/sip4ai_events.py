@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from offhook.delivery.call_document import SPEAKERS, json_or_text, other_side
+from offhook.delivery.call_document import SPEAKERS, as_they_began, json_or_text, other_side
 from offhook.delivery.event_documents import utc
 from offhook.model.call_events import (
     CallAnswered,
@@ -149,7 +149,7 @@ def _called(record: CallRecord, tool_call_id: str) -> FunctionCalled | None:
 
 def _ended(record: CallRecord) -> tuple[str, dict[str, Any]]:
     talk = {
-        "transcript": [_segment(turn) for turn in record.transcript],
+        "transcript": [_segment(turn) for turn in as_they_began(record.transcript)],
         "functions_called": [function_document(one) for one in record.functions_called],
     }
     duration = record.duration_ms // 1000
