@@ -104,7 +104,7 @@ class Transfers(Protocol):
     def command(self, fact: TransferCaller | BriefingJudged | Replaced) -> None: ...
 
     def talk_begins(self) -> None:
-        """A transfer that was asked for before the talk begins with it."""
+        """A transfer that was asked for before the talk begins with it; nothing, as long as nobody talks."""
         ...
 
     def absorbs(self, fact: InboxFact) -> bool:
@@ -276,6 +276,8 @@ class CallSession:
             return
         self._handle(fact)
         set_up.observe(fact)
+        if self.transfers is not None:
+            self.transfers.talk_begins()
 
     def _handle(self, fact: InboxFact) -> None:
         match fact:

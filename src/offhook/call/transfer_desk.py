@@ -108,7 +108,6 @@ class TransferDesk:
             self._begin(early)
 
     def absorbs(self, fact: InboxFact) -> bool:
-        self.talk_begins()
         if isinstance(fact, SipFact) and isinstance(fact.event, ReferReceived):
             self._referred(fact.event)
             return True
