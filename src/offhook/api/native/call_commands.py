@@ -9,7 +9,7 @@ import msgspec
 
 from offhook.api.endpoints import Answer, Asked, Body, Endpoint, Form
 from offhook.api.native.calls import known_call
-from offhook.api.native.waiting_calls import find_call
+from offhook.api.native.waiting_calls import KnownCall
 from offhook.api.problems import ApiError
 from offhook.bridge.codec import TextInput
 from offhook.model.call_events import TransferMode
@@ -125,9 +125,14 @@ async def say(asked: Asked) -> Answer:
 
 
 async def hang_up(asked: Asked) -> Answer:
-    if await _cancelled(asked):
-        return Answer(body=Ending(success=True, call_id=asked.path["id"]))
-    call_id = await _running(asked)
+    found = await known_call(asked)
+    if found.scheduled_at is not None:
+        if await asked.parts.placer.cancel(asked.account_id, found.record.call_id):
+            return Answer(body=Ending(success=True, call_id=found.record.call_id))
+        found = await known_call(asked)
+        if found.scheduled_at is not None:
+            raise _being_placed(found.record.call_id)
+    call_id = _running_here(asked, found)
     if not asked.parts.calls.hang_up(call_id, goodbye_s=GOODBYE_S):
         raise _over(call_id)
     return Answer(body=Ending(success=True, call_id=call_id))
@@ -195,31 +200,13 @@ async def hold(asked: Asked) -> Answer:
     return _done(call_id, asked.parts.calls.hold(call_id, form.hold))
 
 
-async def _cancelled(asked: Asked) -> bool:
-    """Whether the call waited to be placed, and waits no more. Raises ``ApiError`` while it is being placed."""
-    call_id = asked.path["id"]
-    if not await _waits(asked):
-        return False
-    if await asked.parts.placer.cancel(asked.account_id, call_id):
-        return True
-    if await _waits(asked):
-        raise ApiError(
-            "CONFLICT",
-            f"The call {call_id!r} is being placed just now",
-            hint="Ask again in a second: it then rings, and can be hung up",
-            headers={"Retry-After": "1"},
-        )
-    return False
-
-
-async def _waits(asked: Asked) -> bool:
-    found = await asked.parts.database.look(find_call, asked.account_id, asked.path["id"])
-    return found is not None and found.scheduled_at is not None
-
-
 async def _running(asked: Asked) -> str:
     """The id of the path, if such a call runs here. Raises ``ApiError``."""
-    record, scheduled_at = await known_call(asked)
+    return _running_here(asked, await known_call(asked))
+
+
+def _running_here(asked: Asked, found: KnownCall) -> str:
+    record, scheduled_at = found
     if scheduled_at is not None:
         raise ApiError("BAD_REQUEST", "call has not begun", hint=f"It is to be placed at {scheduled_at:%FT%TZ}")
     if record.phase == "ended":
@@ -234,6 +221,13 @@ def _done(call_id: str, taken: bool) -> Answer:
     if not taken:
         raise _over(call_id)
     return Answer(body=Done(success=True, call_id=call_id))
+
+
+def _being_placed(call_id: str) -> ApiError:
+    hint = "Ask again in a second: it then rings, and can be hung up"
+    return ApiError(
+        "CONFLICT", f"The call {call_id!r} is being placed just now", hint=hint, headers={"Retry-After": "1"}
+    )
 
 
 def _over(call_id: str) -> ApiError:
