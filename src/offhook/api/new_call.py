@@ -18,6 +18,8 @@ NOT_BLANK = r"\S"
 
 Long = Annotated[str, msgspec.Meta(max_length=20_000)]
 Short = Annotated[str, msgspec.Meta(max_length=512)]
+Target = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=NOT_BLANK)]
+Task = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000, pattern=NOT_BLANK)]
 
 
 class ScheduleForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,8 +44,8 @@ class NewCallForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     otherwise.
     """
 
-    target: Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=NOT_BLANK)]
-    task: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000, pattern=NOT_BLANK)]
+    target: Target
+    task: Task
     instructions: Long = ""
     provider: Short = ""
     caller_id: Short = ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from offhook.api.endpoints import Answer, Asked, Body, Endpoint, Form
-from offhook.api.new_call import NewCallForm
+from offhook.api.new_call import NewCallForm, Target, Task
 from offhook.api.problems import ApiError
 from offhook.api.reading import convert
 from offhook.model.errors import CannotPlaceError
@@ -23,19 +23,16 @@ _log = logging.getLogger("offhook.api.calls")
 ALIASES: Mapping[str, tuple[str, ...]] = {"target": ("target_number", "number"), "task": ("task_description",)}
 """What ``/call`` takes as well, by the name that is meant."""
 
-MaybeTarget = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-MaybeTask = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
-
 
 class CallForm(NewCallForm, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same as ``/api/calls`` takes; ``target_number`` and ``number`` mean ``target``, ``task_description`` means
     ``task``."""
 
-    target: MaybeTarget = ""
-    task: MaybeTask = ""
-    target_number: MaybeTarget = ""
-    number: MaybeTarget = ""
-    task_description: MaybeTask = ""
+    target: Target = ""
+    task: Task = ""
+    target_number: Target = ""
+    number: Target = ""
+    task_description: Task = ""
 
 
 class Initiated(msgspec.Struct, frozen=True, kw_only=True):
