@@ -29,6 +29,12 @@ def converter(source: AudioFormat, target: AudioFormat) -> Converter | None:
     return _Recoding(source.encoding, target.encoding)
 
 
+def converted(audio: bytes, source: AudioFormat, target: AudioFormat) -> bytes:
+    """A whole recording, or an utterance, at once."""
+    convert = converter(source, target)
+    return audio if convert is None else convert(audio)
+
+
 def _translation(table: bytes) -> Converter:
     return lambda audio: audio.translate(table)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import assert_never
 
-from offhook.audio.convert import converter
+from offhook.audio.convert import converted
 from offhook.audio.wav import WavError, read_wav
 from offhook.bridge.codec import (
     AudioDone,
@@ -187,8 +187,7 @@ def _converted(file: Path, changed_ns: int, audio_format: AudioFormat) -> bytes:
     found, audio = read_wav(file.read_bytes())
     if len(audio) < found.frame_bytes:
         raise WavError(f"shorter than {FRAME_MS} ms")
-    convert = converter(found, audio_format)
-    return convert(audio) if convert is not None else audio
+    return converted(audio, found, audio_format)
 
 
 def _unplayable(problem: str) -> ConfigError:

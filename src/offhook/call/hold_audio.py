@@ -8,7 +8,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Protocol
 
-from offhook.audio.convert import converter
+from offhook.audio.convert import converted, converter
 from offhook.audio.melody import RATE_HZ, melody
 from offhook.audio.tones import ringing_tone
 from offhook.audio.wav import WavError, read_wav
@@ -70,8 +70,7 @@ class HoldAudio:
     def _add(self, name: str, source: AudioFormat, audio: bytes) -> None:
         frames: dict[AudioFormat, tuple[bytes, ...]] = {}
         for target in _FORMATS:
-            convert = converter(source, target)
-            frames[target] = tuple(_split(convert(audio) if convert is not None else audio, target))
+            frames[target] = tuple(_split(converted(audio, source, target), target))
         self._frames[name] = frames
 
     def want(self, name: str) -> None:

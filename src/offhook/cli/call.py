@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from offhook.audio.convert import converter
+from offhook.audio.convert import converted
 from offhook.audio.wav import read_wav
 from offhook.bridge.local.engine import LocalEngine
 from offhook.call.clearance import Clearance
@@ -235,8 +235,7 @@ def _read_audio(path: Path) -> bytes:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--play") from None
     except OffhookError as error:
         raise click.BadParameter(f"{path}: {error}; give a mono WAV file", param_hint="--play") from None
-    convert = converter(found, PCMU_8K)
-    return convert(audio) if convert is not None else audio
+    return converted(audio, found, PCMU_8K)
 
 
 async def _until_over(over: Any, stopped: asyncio.Event, session: CallSession) -> bool:

@@ -15,7 +15,7 @@ from typing import assert_never
 
 import msgspec
 
-from offhook.audio.convert import converter
+from offhook.audio.convert import converted
 from offhook.audio.wav import write_wav
 from offhook.bridge.cascade.endpointing import Change, Endpointer, Pauses
 from offhook.bridge.cascade.ports import (
@@ -283,5 +283,4 @@ def _streamed_event(data: bytes) -> _Streamed:
 
 def _wav_of(turn: bytes, audio_format: AudioFormat) -> bytes:
     """At 16 kHz: what servers are sure to take. Off the event loop: 10 ms for ten seconds of speech."""
-    convert = converter(audio_format, L16_16K)
-    return write_wav(L16_16K, convert(turn) if convert is not None else turn)
+    return write_wav(L16_16K, converted(turn, audio_format, L16_16K))
