@@ -11,7 +11,7 @@ from typing import Any
 
 from offhook.config.sip4ai import ACCOUNT_TRUNK_ID, shown_number
 from offhook.model.errors import ConfigError, SipParseError
-from offhook.sip.uri import SipUri, is_sip
+from offhook.sip.uri import SipUri, host_uri, is_sip
 
 Document = dict[str, Any]
 
@@ -167,13 +167,12 @@ def _proxy(given: Mapping[str, str]) -> Document:
 
 
 def _host(name: str, given: Mapping[str, str], fix: str) -> SipUri | None:
-    """``host``, ``host:port``, ``[2001:db8::1]:port`` or an IPv6 address alone; None where it is not set."""
+    """As ``host_uri`` takes it; None where it is not set."""
     text = given.get(name)
     if text is None:
         return None
-    bare = f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text
     try:
-        uri = SipUri.parse(f"sip:{bare}")
+        uri = host_uri(text)
     except SipParseError:
         raise ConfigError(name, f"{text!r} is no host", fix) from None
     if uri.user is not None or uri.params or uri.headers or uri.port == 0:

@@ -119,6 +119,15 @@ class SipUri:
         return f"{self.scheme}:{userinfo}{hostport}{format_params(self.params)}{headers}"
 
 
+def host_uri(text: str) -> SipUri:
+    """``host``, ``host:port``, ``[2001:db8::1]:port`` or an IPv6 address alone, as a URI. Raises ``SipParseError``.
+
+    Whoever wants no user part or parameters looks for them himself.
+    """
+    bare = f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text
+    return SipUri.parse(f"sip:{bare}")
+
+
 def without_password(text: str) -> str:
     """A URI as it may be kept and shown: §19.1.1 lets a password stand after the user, for all to read."""
     return _PASSWORD.sub(r"\1@", text)

@@ -27,7 +27,7 @@ from offhook.model.trunks import (
     SrtpPolicy,
     Trunk,
 )
-from offhook.sip.uri import SipUri
+from offhook.sip.uri import SipUri, host_uri
 from offhook.store.form_parts import (
     Form,
     FormId,
@@ -130,9 +130,8 @@ def _check_numbers(key: str, trunk: TrunkForm) -> None:
 
 def _check_register(key: str, trunk: RegisterForm) -> None:
     for name, value in (("server", trunk.server), ("domain", trunk.domain)):
-        bare = f"[{value}]" if value.count(":") > 1 and not value.startswith("[") else value
         try:
-            uri = SipUri.parse(f"sip:{bare or 'none'}")
+            uri = host_uri(value or "none")
         except SipParseError:
             fix = "Give a name or an IP address alone"
             raise ConfigError(at(key, name), f"{value!r} is no host", fix) from None
