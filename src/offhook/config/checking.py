@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -14,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from offhook.config.definitions import forms_of
-from offhook.config.section import Section
+from offhook.config.section import Section, instead_of
 from offhook.config.settings import DELIVERIES_DAYS_MIN, HOURS, Settings
 from offhook.config.sip4ai import sip4ai_checks
 from offhook.config.sip4ai_keys import ALL_WORDS, ProviderSection
@@ -135,9 +134,7 @@ def _known_keys(path: str, key: str) -> str:
     hint = _hint_at(path)
     form = form_of(hint) or hint
     if isinstance(form, type):
-        names = _names(form)
-        near = get_close_matches(key.lower(), names.split(", "), 1)
-        return f"Remove it, or use {near[0]}" if near else f"Remove it, or use one of: {names}"
+        return instead_of(key.lower(), _names(form).split(", "))
     return "Remove it. " + "; ".join(f"{kind}: {_names(section)}" for kind, section in TRUNK_KINDS.items())
 
 

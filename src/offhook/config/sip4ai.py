@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from offhook.bridge.options import KNOWN_ARE
 from offhook.call.numbers import e164_of, read_target
+from offhook.config.section import instead_of
 from offhook.config.settings import Settings
 from offhook.config.sip4ai_keys import ALL_WORDS, WORDS
 from offhook.delivery.sip4ai_signing import SECRET_CHARACTERS_LEAST
@@ -117,15 +117,10 @@ def in_their_words(settings: Settings, problem: ConfigError) -> ConfigError:
     field = problem.key.removeprefix("options.")
     fix = problem.fix.replace("options.", f"{form.provider}.")
     if fix.startswith(KNOWN_ARE) and field in section:
-        fix = _use_instead(field, fix.removeprefix(KNOWN_ARE).split(", "))
+        known = dict.fromkeys((*ALL_WORDS, *fix.removeprefix(KNOWN_ARE).split(", ")))
+        fix = instead_of(field, list(known))
     key = _word(section, field) if field in WORDS else field
     return ConfigError(f"{form.provider}.{key}", problem.problem, fix)
-
-
-def _use_instead(field: str, options: Sequence[str]) -> str:
-    known = list(dict.fromkeys((*ALL_WORDS, *options)))
-    near = get_close_matches(field, known, 1)
-    return f"Remove it, or use {near[0]}" if near else f"Remove it, or use one of: {', '.join(known)}"
 
 
 # ── what no single key shows ─────────────────────────────────────────────────────────────────────────────
